@@ -1,0 +1,33 @@
+# Two commands: `make book` and `make test`. Each sets everything up first, in .venv.
+PYTHON ?= python3
+SCALE ?= quick
+BIN := .venv/bin
+
+# Compiled bytecode makes each start several times as fast.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: book test lint clean
+
+book: .venv/ready
+	$(BIN)/valleywalk book --scale $(SCALE)
+
+test: .venv/ready
+	$(BIN)/ruff check src tests notebooks book
+	$(BIN)/ruff format --check src tests notebooks book
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/pytest -n auto
+
+lint: .venv/ready
+	$(BIN)/ruff check --fix src tests notebooks book
+	$(BIN)/ruff format src tests notebooks book
+
+# uv is many times as fast as pip. It looks for local wheels where pip was told to.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	UV_COMPILE_BYTECODE=1 UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-}}" \
+		$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt -e '.[book,test]'
+	touch $@
+
+clean:
+	rm -rf build data/cache

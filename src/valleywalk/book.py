@@ -1,0 +1,127 @@
+"""Execute the notebooks and bind them into the book."""
+
+import multiprocessing
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+from .folders import checkout
+from .paper import ITEMS, Item, Scale
+from .store import Store, cores
+
+
+class BookError(RuntimeError):
+    """The book could not be built."""
+
+
+def build(
+    scale: Scale = "quick",
+    *,
+    folder: Path | None = None,
+    strict: bool = False,
+    processes: int | None = None,
+    device: str = "auto",
+) -> Path:
+    """Walk what is missing, execute the notebook of each item, and render the pages.
+
+    Parameters
+    ----------
+    scale : {"smoke", "quick", "paper"}
+    folder : Path, optional
+        Where it is built; default `build/book` of the checkout.
+    strict : bool
+        Take warnings as errors.
+    processes : int, optional
+        Walks and notebooks at a time; default one a core.
+    device : str
+        Where to walk.
+
+    Returns
+    -------
+    Path
+        The front page, `index.html`.
+
+    Raises
+    ------
+    BookError
+        Not a checkout; a notebook failed (named); the rendering failed.
+    """
+    root = checkout()
+    if root is None:
+        raise BookError("the book is built from a checkout of the project, not from a package")
+    folder = folder or root / "build" / "book"
+    items = [item for item in ITEMS.values() if item.notebook]
+    store = Store()
+    experiments = [experiment for item in items for experiment in item.experiments(scale)]
+    store.compute(experiments, device=device, processes=processes)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(root / "book", folder)
+    (folder / "figures").mkdir(exist_ok=True)
+    _execute_all(root, folder / "figures", items, scale, processes)
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(folder), "-n"]
+    if strict:
+        command += ["-W", "--keep-going"]
+    if subprocess.run(command, check=False).returncode:
+        raise BookError(f"jupyter-book failed; its messages are above. Its sources are in {folder}")
+    return folder / "_build" / "html" / "index.html"
+
+
+def _execute_all(
+    root: Path, target: Path, items: list[Item], scale: Scale, processes: int | None
+) -> None:
+    workers = processes or cores()
+    failed = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        tasks = {pool.submit(execute_page, root, target, item, scale): item for item in items}
+        for task in tqdm(as_completed(tasks), total=len(tasks), desc="notebooks", unit="page"):
+            if (error := task.exception()) is not None:
+                failed.append(f"{tasks[task].label}: {error}")
+    if failed:
+        raise BookError(f"{len(failed)} notebooks failed:\n" + "\n".join(failed))
+
+
+def execute_page(root: Path, target: Path, item: Item, scale: Scale) -> None:
+    """Execute an item's notebook into `target/<item>.ipynb`, with the item's own prose on top.
+
+    A notebook that failed is not left there.
+    """
+    page = target / f"{item.name}.ipynb"
+    prose = page.with_suffix(".md")
+    try:
+        papermill.execute_notebook(
+            root / "notebooks" / f"{item.notebook}.ipynb",
+            page,
+            parameters=item.parameters(scale),
+            kernel_name="python3",
+            progress_bar=False,
+            cwd=root,
+        )
+        notebook = nbformat.read(page, as_version=4)
+        nbformat.write(_page(notebook, item, prose.read_text(encoding="utf-8")), page)
+    except BaseException:
+        page.unlink(missing_ok=True)
+        raise
+    prose.unlink()
+
+
+def _page(notebook: NotebookNode, item: Item, prose: str) -> NotebookNode:
+    """Put the item's title and prose for the notebook's own, name and caption its figure."""
+    heading = f"({item.name})=\n# {item.label}. {item.title}\n\n{prose}"
+    notebook.cells[0] = nbformat.v4.new_markdown_cell(heading)
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if "figure" in tags:
+            caption = f"{item.label} regenerated. {item.title}."
+            cell.metadata["mystnb"] = {
+                "figure": {"name": f"{item.name}-figure", "caption": caption},
+                "image": {"alt": f"{caption} Three panels: loss, cosine, distance."},
+            }
+    return notebook

@@ -1,0 +1,195 @@
+"""The `valleywalk` command."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from pydantic import ValidationError
+from tyro.conf import Positional, arg
+
+from . import analysis, book, cost, datasets, figures
+from .datasets import DatasetError
+from .experiment import TRAINING_IMAGES, Experiment
+from .folders import datasets_folder
+from .paper import ITEMS, SCALES, Scale, WalkParameters, walk_experiment
+from .store import Store
+from .trace import TraceError, provenance, save
+from .walk import WalkError
+from .walk import walk as walk_now
+
+
+def list_items() -> None:
+    """List every figure and table: notebook, cost at each scale, recorded traces."""
+    store = Store()
+    header = f"{'item':11} {'notebook':16}" + "".join(f"{scale:>10}" for scale in SCALES)
+    print(f"{header}  traces        title")
+    for item in ITEMS.values():
+        if item.notebook is None:
+            print(f"{item.label:11} {'not yet':16}{'':{10 * len(SCALES)}}  {'':12}  {item.title}")
+            continue
+        costs, there = "", []
+        for scale in SCALES:
+            experiments = item.experiments(scale)
+            costs += f"{_duration(sum(map(cost.core_hours, experiments))):>10}"
+            if all(store.find(experiment) for experiment in experiments):
+                there.append(scale)
+        kept = " ".join(there) or "none"
+        print(f"{item.label:11} {item.notebook:16}{costs}  {kept:12}  {item.title}")
+    print(
+        "\nCosts are estimates for one core of the CPU that the rates were measured on (AMD EPYC, "
+        "Zen 3);\nfigures of one walk share its cost."
+    )
+
+
+def _duration(hours: float) -> str:
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} s"
+    return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.0f} h"
+
+
+def figure(
+    name: Positional[str],
+    scale: Scale = "quick",
+    output: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Draw a figure of the paper into a file, walking first what has no trace yet.
+
+    Args:
+        name: fig1, fig2, …; see `valleywalk list`.
+        scale: smoke (seconds), quick (minutes) or paper (needs a GPU).
+        output: File to write, its suffix says the kind; default NAME.png.
+        device: auto, cpu, cuda, cuda:1.
+    """
+    item = ITEMS.get(name)
+    drawable = [known.name for known in ITEMS.values() if known.notebook]
+    if item is None or item.notebook is None:
+        problem = "is not there yet" if item else "is unknown"
+        raise ValueError(f"figure {name!r} {problem}; allowed are {', '.join(drawable)}")
+    output = output or Path(f"{name}.png")
+    if not output.parent.is_dir():
+        raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
+    parameters = WalkParameters(**item.parameters(scale), device=device)
+    trace = Store().get(walk_experiment(item.update, parameters), device=device)
+    figures.walk(trace, parameters.epoch, parameters.iterations).savefig(output, dpi=200)
+    print(f"{item.label}. {item.title}\n{provenance(trace)}\n{output}")
+
+
+def walk(
+    experiment: Annotated[Experiment, arg(name="")],
+    output: Path | None = None,
+    device: str = "auto",
+    recompute: bool = False,
+) -> None:
+    """Walk any experiment, keep its trace, print what was seen.
+
+    Args:
+        experiment: What to do.
+        output: Keep the trace in this file; default the store's folder, named by its hash.
+        device: auto, cpu, cuda, cuda:1.
+        recompute: Walk even if the store has the trace already, and replace that.
+    """
+    if output is not None:
+        if not output.parent.is_dir():
+            raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
+        trace = walk_now(experiment, device=device)
+        save(trace, output)
+    else:
+        store = Store()
+        trace = store.get(experiment, device=device, recompute=recompute)
+        output = store.find(experiment)
+    loss = trace["loss"].values if "loss" in trace else None
+    if loss is not None and analysis.measured(loss).any():
+        seen = loss[analysis.measured(loss)]
+        print(
+            f"{len(seen)} segments measured: loss {seen[0, 0]:.4f} to {seen[-1, -1]:.4f}, mean "
+            f"height {analysis.height(seen).mean():.3g}, {analysis.barriers(seen).sum()} barriers"
+        )
+    print(f"distance {trace['distance'].values[-1]:.4g}\n{provenance(trace)}\n{output}")
+
+
+def data(name: Positional[str | None] = None, download: bool = False) -> None:
+    """List the data sets and where they are, or load one, or fetch it.
+
+    Args:
+        name: Data set; default: list all.
+        download: Fetch what is missing.
+    """
+    if name is None:
+        if download:
+            raise ValueError("name the data set to download, as in: valleywalk data mnist")
+        print(f"downloaded files are looked for in {datasets_folder()}")
+        for known in TRAINING_IMAGES:
+            place = datasets.PLACES.get(known)
+            if place is None:
+                state = "ready: shipped with installed packages"
+            elif (datasets_folder() / place).is_dir():
+                state = f"ready: in {place}"
+            else:
+                state = f"not there: fetch it with `valleywalk data {known} --download`"
+            print(f"{known:14} {state}")
+        print(f"{'folder:PATH':14} train/<class>/* and val, validation or test")
+        return
+    loaded = datasets.load(name, download=download)
+    size = loaded.image_size
+    print(
+        f"{loaded.description}\n{len(loaded.train_labels)} training and "
+        f"{len(loaded.validation_labels)} validation images, {loaded.channels}×{size}×{size}, "
+        f"{len(loaded.classes)} classes, hash {loaded.hash}"
+    )
+
+
+def bind(
+    scale: Scale = "quick",
+    strict: bool = False,
+    processes: int | None = None,
+    device: str = "auto",
+) -> None:
+    """Build the book: walk what is missing, execute all notebooks, render the pages.
+
+    Args:
+        scale: smoke (seconds), quick (minutes) or paper (needs a GPU).
+        strict: Take warnings as errors.
+        processes: Walks and notebooks at a time; default one a core.
+        device: auto, cpu, cuda, cuda:1.
+    """
+    print(
+        f"The book is ready: {book.build(scale, strict=strict, processes=processes, device=device)}"
+    )
+
+
+COMMANDS: dict[str, Any] = {
+    "list": list_items,
+    "figure": figure,
+    "walk": walk,
+    "data": data,
+    "book": bind,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    description = "Watch an optimizer walk: the reproducible companion to 'A Walk with SGD'."
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="valleywalk", description=description, args=arguments
+        )
+    except ValidationError as error:
+        details = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))} {problem['msg']}".strip()
+            for problem in error.errors()
+        )
+        sys.exit(f"valleywalk: {details}")
+    except (
+        ValueError,
+        DatasetError,
+        TraceError,
+        WalkError,
+        book.BookError,
+        OSError,
+        RuntimeError,
+    ) as error:
+        sys.exit(f"valleywalk: {error}")
+    except KeyboardInterrupt:
+        sys.exit("valleywalk: interrupted")

@@ -1,0 +1,217 @@
+"""The loss of a model at any parameter vector, always on the same images in the same batches.
+
+Redrawing the batches for every α turns evaluation noise into barriers and height that are not
+there. So the images, their order and the batches that batch norm sees are drawn once and frozen.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+Loss = Callable[[Any, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """Frozen indices, order and batches.
+
+    Attributes
+    ----------
+    batches : tuple of ndarray of int64
+        Indices into the training images, one array a batch. The order is a random permutation:
+        in batches sorted by class, batch norm in train mode makes the loss meaningless.
+    """
+
+    batches: tuple[np.ndarray, ...]
+
+    @classmethod
+    def draw(
+        cls, available: int, batch_size: int, seed: int, images: int | None = None
+    ) -> "EvaluationPlan":
+        """Draw `images` (default: all) of `available` images in batches of `batch_size`.
+
+        A last batch of a single image joins the batch before it, because batch norm in train mode
+        cannot take one image.
+        """
+        order = np.random.Generator(np.random.PCG64(seed)).permutation(available)[:images]
+        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2:] = [np.concatenate(batches[-2:])]
+        return cls(tuple(batches))
+
+    def redrawn(self, seed: int) -> "EvaluationPlan":
+        """The same images in another order, so in other batches."""
+        order = np.random.Generator(np.random.PCG64(seed)).permutation(np.concatenate(self.batches))
+        borders = np.cumsum([len(batch) for batch in self.batches])[:-1]
+        return EvaluationPlan(tuple(np.split(order, borders)))
+
+    @property
+    def images(self) -> int:
+        """Number of images the loss is measured on."""
+        return sum(len(batch) for batch in self.batches)
+
+    @property
+    def hash(self) -> str:
+        """16 hexadecimal digits of indices, order and batches."""
+        digest = hashlib.sha256()
+        for batch in self.batches:
+            digest.update(len(batch).to_bytes(8, "little"))
+            digest.update(batch.astype("<i8").tobytes())
+        return digest.hexdigest()[:16]
+
+
+class Batches:
+    """Batches of images in memory, made ready for the model each time they are gone through.
+
+    Parameters
+    ----------
+    images, labels : Tensor
+        All images (uint8) and labels, on the device of the model.
+    indices : callable () → sequence of ndarray
+        One array of indices a batch. Asked at the start of each pass: a frozen plan answers the
+        same each time, the authors' procedure reshuffles.
+    prepare : callable
+        Images of a batch (uint8) → input of the model.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        indices: Callable[[], Sequence[np.ndarray]],
+        prepare: Callable[[Tensor], Tensor],
+    ):
+        self.images, self.labels, self.indices, self.prepare = images, labels, indices, prepare
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in self.indices():
+            index = torch.from_numpy(batch).to(self.images.device)
+            yield self.prepare(self.images[index]), self.labels[index]
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Switch TF32 and other reduced modes of float32 off, and put the settings back.
+
+    θ_t and θ_{t+1} differ by about a part in a thousand; TF32 rounds at that size.
+    """
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.mkldnn)
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module, batch_norm: str) -> Iterator[None]:
+    """Batch norm in the given mode, all else in eval mode; modes, buffers, RNG are put back.
+
+    The global random state is set to a constant inside, so that a stochastic layer that ignores
+    eval mode still sees the same numbers at every call.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    first = next(model.parameters(), None)
+    devices = [first.device] if first is not None and first.is_cuda else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), exact_float32():
+        torch.manual_seed(0)
+        try:
+            for module, _ in modes:
+                module.training = batch_norm == "train" and isinstance(module, _NormBase)
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            for buffer, value in buffers:
+                buffer.copy_(value)
+
+
+@contextmanager
+def parameters_replaced(model: nn.Module, values: Sequence[Tensor]) -> Iterator[None]:
+    """Let the model compute with other values of its trainable parameters, without copying."""
+    parameters = trainable(model)
+    own = [parameter.data for parameter in parameters]
+    try:
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.data = value
+        yield
+    finally:
+        for parameter, value in zip(parameters, own, strict=True):
+            parameter.data = value
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters θ of the walk: those that require a gradient, each once."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+class Evaluator:
+    """Mean loss over fixed batches at any parameters, leaving the model as it was.
+
+    Parameters
+    ----------
+    model : nn.Module
+    loss : callable (output, target) → scalar Tensor
+        The mean over a batch.
+    batches : iterable of (inputs, targets)
+        Gone through once a call, so it must be re-iterable.
+    batch_norm : {"train", "eval"}
+        Mode of batch norm. The paper measures in train mode (footnote 6), which is what the
+        optimizer sees. Running statistics are not touched.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        batches: Iterable[tuple[Any, Tensor]],
+        batch_norm: str = "train",
+    ):
+        self.model = model
+        self.loss = loss
+        self.batches = batches
+        self.batch_norm = batch_norm
+
+    def __call__(self, parameters: Sequence[Tensor] | None = None) -> float:
+        """Mean loss at `parameters` (default: where the model stands)."""
+        return self.means(self.loss, parameters=parameters)[0]
+
+    def means(
+        self, *metrics: Callable[[Any, Tensor], Tensor], parameters: Sequence[Tensor] | None = None
+    ) -> list[float]:
+        """Mean of each metric over all images, summed in float64."""
+        values = parameters if parameters is not None else [p.data for p in trainable(self.model)]
+        totals: list[Any] = [0.0] * len(metrics)
+        images = 0
+        with (
+            evaluation_mode(self.model, self.batch_norm),
+            parameters_replaced(self.model, values),
+        ):
+            for inputs, targets in self.batches:
+                output = self.model(inputs)
+                count = len(targets)
+                images += count
+                for index, metric in enumerate(metrics):
+                    totals[index] = totals[index] + metric(output, targets).double() * count
+        return [float(total) / images for total in totals]
+
+
+def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy of a batch, reduced in float64."""
+    return nn.functional.cross_entropy(output.double(), target)
+
+
+def accuracy(output: Tensor, target: Tensor) -> Tensor:
+    """Share of a batch whose largest output is the target's."""
+    return (output.argmax(dim=1) == target).double().mean()

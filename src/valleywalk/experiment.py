@@ -1,0 +1,178 @@
+"""What to do: a frozen, validated description of one walk. Its content hash is its name."""
+
+import difflib
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+# Raised whenever the same fields would give other numbers, so that older traces are not mistaken
+# for these.
+REVISION = 1
+
+# Training images of each data set after its split (None: known only once the files are read).
+TRAINING_IMAGES: dict[str, int | None] = {
+    "photos": 5_000,
+    "photos64": 5_000,
+    "mnist5k": 4_000,
+    "mnist": 45_000,
+    "cifar10": 45_000,
+    "tiny-imagenet": None,
+}
+FOLDER_PREFIX = "folder:"
+
+PositiveInt = Annotated[int, Field(ge=1)]
+ModelName = Literal["mlp", "vgg11", "resnet56"]
+UpdateName = Literal["sgd", "gd"]
+Convention = Literal["text", "code"]
+BatchNormMode = Literal["train", "eval"]
+
+
+def unknown_names(given: set[str], allowed: set[str], kind: str) -> str | None:
+    """Say which of the given names are unknown, with the nearest match and all allowed names."""
+    unknown = sorted(given - allowed)
+    if not unknown:
+        return None
+    hints = [
+        f"{name!r}"
+        + "".join(
+            f" (did you mean {near!r}?)" for near in difflib.get_close_matches(name, allowed, 1)
+        )
+        for name in unknown
+    ]
+    return f"unknown {kind} {', '.join(hints)}; allowed are {', '.join(sorted(allowed))}"
+
+
+class Experiment(BaseModel):
+    """One walk: model, data, update rule, and what is measured on the way.
+
+    Instances are immutable. Two experiments are the same if and only if their `hash` is the same,
+    in any process and any version of Python.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        (a `ValueError`) naming the field, what was given and what is allowed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: ModelName
+    """Network: mlp, vgg11 or resnet56."""
+    dataset: str
+    """photos, photos64, mnist5k, mnist, cifar10, tiny-imagenet, or folder:PATH."""
+    update: UpdateName = "sgd"
+    """sgd: one mini-batch a step. gd: the mean gradient of all training images a step."""
+    learning_rate: float = Field(0.1, gt=0)
+    """Step size η of θ_{t+1} = θ_t − η g_t (paper, Eq. 1)."""
+    batch_size: PositiveInt = 100
+    """Images batch norm sees at a time: the mini-batch of sgd, the chunk of gd."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """Coefficient of ½‖θ‖² in the trained objective; part of the gradient whose cosine is taken."""
+    augmentation: bool = False
+    """Random crop (padding 4) and horizontal flip of the training images."""
+    convention: Convention = "text"
+    """text: as the paper says. code: as the authors' released code does (see the book)."""
+    width: float = Field(1.0, gt=0, le=4)
+    """Factor on every layer's number of channels or units; 1 is the paper's network."""
+    image_size: PositiveInt | None = None
+    """Side in pixels to which the images of a folder are cut; None: their own size."""
+    classes: Annotated[int, Field(ge=2)] | None = None
+    """Use only the first so many classes of a folder or of tiny-imagenet; None: all."""
+    training_images: PositiveInt | None = None
+    """Use only the first so many training images; None: all."""
+    evaluation_images: PositiveInt | None = None
+    """Images of the training set on which the segment's loss is measured; None: all."""
+    evaluation_batch_size: PositiveInt = 100
+    """Images batch norm sees at a time when the loss is measured."""
+    batch_norm: BatchNormMode = "train"
+    """Mode of batch norm when the segment's loss is measured (paper, footnote 6: train)."""
+    points: PositiveInt = 10
+    """Intervals into which a segment is cut: the loss is measured at points + 1 values of α."""
+    epochs: PositiveInt = 1
+    """Length of the walk. One epoch of gd is one step."""
+    probed_epochs: tuple[PositiveInt, ...] | None = None
+    """Epochs, counted from 1, from whose start on segments are measured; None: all."""
+    probed_iterations: PositiveInt | None = None
+    """Segments measured from the start of each probed epoch on; None: to the end of the epoch."""
+    evaluate_every: int = Field(1, ge=0)
+    """Measure training and validation loss and accuracy each so many epochs; 0: never."""
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Seed of initialisation, order of images, augmentation and evaluation plan."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_fields(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            problem = unknown_names(set(values), set(cls.model_fields), "parameter")
+            if problem:
+                raise ValueError(problem)
+        return values
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Experiment":
+        folder = self.dataset.startswith(FOLDER_PREFIX)
+        if folder and self.dataset == FOLDER_PREFIX:
+            raise ValueError("dataset 'folder:' needs a path, as in folder:/data/my-images")
+        if not folder:
+            problem = unknown_names({self.dataset}, set(TRAINING_IMAGES), "data set")
+            if problem:
+                raise ValueError(f"{problem}, or folder:PATH for your own images")
+        if self.image_size is not None and not folder:
+            raise ValueError(
+                f"image_size applies to folder:PATH only; {self.dataset!r} has a size of its own"
+            )
+        if self.classes is not None and not folder and self.dataset != "tiny-imagenet":
+            raise ValueError(
+                f"classes applies to folder:PATH and tiny-imagenet only; it was given for "
+                f"{self.dataset!r}"
+            )
+        available = self.training_images
+        known = TRAINING_IMAGES.get(self.dataset)
+        if known is not None:
+            if available is not None and available > known:
+                raise ValueError(
+                    f"training_images is {available}, but {self.dataset!r} has {known}; "
+                    f"choose at most {known}, or None for all"
+                )
+            available = available or known
+        if available is not None:
+            for name in ("batch_size", "evaluation_batch_size", "evaluation_images"):
+                value = getattr(self, name)
+                if value is not None and value > available:
+                    raise ValueError(
+                        f"{name} is {value}, but there are only {available} training images; "
+                        f"choose at most {available}"
+                    )
+        if self.batch_norm == "train" and self.evaluation_batch_size < 2:
+            raise ValueError(
+                "evaluation_batch_size is 1, but batch norm in train mode needs at least 2 images; "
+                "raise it, or set batch_norm='eval'"
+            )
+        if self.batch_size < 2:
+            raise ValueError("batch_size is 1, but batch norm needs at least 2 images in a batch")
+        late = [epoch for epoch in self.probed_epochs or () if epoch > self.epochs]
+        if late:
+            raise ValueError(
+                f"probed_epochs names epoch {late[0]}, but the walk has {self.epochs}; "
+                f"raise epochs to {max(late)}"
+            )
+        return self
+
+    @property
+    def hash(self) -> str:
+        """16 hexadecimal digits that name this experiment."""
+        content = {"revision": REVISION, **self.model_dump(mode="json")}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def probes(self, iteration: int, steps_in_epoch: int) -> bool:
+        """Whether the segment of an iteration, counted from 0, is measured."""
+        if self.probed_epochs is None:
+            return self.probed_iterations is None or (
+                iteration % steps_in_epoch < self.probed_iterations
+            )
+        length = self.probed_iterations or steps_in_epoch
+        starts = ((epoch - 1) * steps_in_epoch for epoch in self.probed_epochs)
+        return any(start <= iteration < start + length for start in starts)

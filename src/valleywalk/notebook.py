@@ -1,0 +1,60 @@
+"""What every notebook's first cells do: check its parameters, show Markdown."""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, TypeVar
+
+from IPython.display import Markdown
+from pydantic import BaseModel, ValidationError
+
+from .trace import provenance
+
+Parameters = TypeVar("Parameters", bound=BaseModel)
+
+_IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
+
+
+class ParameterError(ValueError):
+    """A notebook was given an unknown parameter or a value of the wrong kind."""
+
+
+def check(namespace: Mapping[str, Any], parameters: type[Parameters]) -> Parameters:
+    """Validate a notebook's parameters, whoever set them; papermill alone only warns.
+
+    Parameters
+    ----------
+    namespace : mapping
+        The notebook's `globals()`, before anything but parameters is defined.
+    parameters : type
+        pydantic model of what is allowed.
+
+    Raises
+    ------
+    ParameterError
+        Names each unknown name or bad value and what is allowed.
+    """
+    given = {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_")
+        and name not in _IPYTHON
+        and not isinstance(value, ModuleType)
+        and not callable(value)
+    }
+    try:
+        return parameters(**given)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            where = ".".join(str(part) for part in problem["loc"][:1])
+            got = f" (given: {problem['input']!r})" if where else ""
+            lines.append(f"{where + ': ' if where else ''}{problem['msg']}{got}")
+        raise ParameterError("; ".join(lines)) from None
+
+
+def provenance_line(trace: Any) -> Markdown:
+    """The line under each figure that says what it was made from."""
+    return Markdown(f"*Provenance.* {provenance(trace)}.")
+
+
+__all__ = ["Markdown", "ParameterError", "check", "provenance_line"]

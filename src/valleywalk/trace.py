@@ -1,0 +1,199 @@
+"""The trace of a walk: a labelled array, saved as netCDF with its full provenance."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .experiment import Experiment
+from .files import atomic_path
+from .folders import checkout
+
+SCHEMA = "valleywalk-trace"
+SCHEMA_VERSION = 1
+
+# name: (dimensions, units, long name)
+VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "loss": (("iteration", "alpha"), "nat", "training loss along the segment"),
+    "cosine": (("iteration",), "1", "cosine of this and the previous gradient"),
+    "distance": (("iteration",), "1", "distance of the step's end from the initialisation"),
+    "parameter_norm": (("iteration",), "1", "norm of the parameters at the step's end"),
+    "minibatch_loss": (("iteration",), "nat", "loss of the mini-batch before the step"),
+    "learning_rate": (("iteration",), "1", "learning rate of the step"),
+    "train_loss": (("epoch",), "nat", "training loss on the evaluation plan"),
+    "train_accuracy": (("epoch",), "1", "training accuracy on the evaluation plan"),
+    "validation_loss": (("epoch",), "nat", "validation loss, batch norm in eval mode"),
+    "validation_accuracy": (("epoch",), "1", "validation accuracy, batch norm in eval mode"),
+    "loss_noise": (("epoch",), "nat", "standard deviation of the loss over re-drawn plans"),
+}
+COORDINATES = {
+    "iteration": "update, counted from 0",
+    "alpha": "position on the segment from θ_t (0) to θ_{t+1} (1)",
+    "epoch": "epoch, counted from 1",
+}
+_PACKAGES = ("valleywalk", "torch", "torchvision", "numpy", "xarray")
+
+
+class TraceError(ValueError):
+    """A trace file is damaged, of another version, or of another experiment."""
+
+
+def assemble(
+    records: Sequence[Mapping[str, Any]],
+    alpha: np.ndarray,
+    epochs: Mapping[int, Mapping[str, float]] | None = None,
+    epoch_count: int = 0,
+    attributes: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Put what was recorded into one labelled Dataset; what was not probed is NaN.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        One a step: variable → number, or array along `alpha`.
+    alpha : ndarray, shape (points + 1,)
+    epochs : mapping of epoch (from 1) → mapping of variable → number, optional
+    epoch_count : int
+        Length of the epoch dimension.
+    attributes : mapping, optional
+    """
+    coordinates = {"iteration": np.arange(len(records)), "alpha": np.asarray(alpha)}
+    names = {name: None for record in records for name in record}
+    variables: dict[str, Any] = {}
+    for name in names:
+        default = ("iteration", "alpha") if name == "loss" else ("iteration",)
+        dimensions, units, long_name = VARIABLES.get(name, (default, "", name))
+        shape = tuple(len(coordinates[dimension]) for dimension in dimensions)
+        values = np.full(shape, np.nan)
+        for index, record in enumerate(records):
+            if name in record:
+                values[index] = record[name]
+        variables[name] = (dimensions, values, {"units": units, "long_name": long_name})
+    if epoch_count:
+        coordinates["epoch"] = np.arange(1, epoch_count + 1)
+        for name in {name: None for measured in (epochs or {}).values() for name in measured}:
+            values = np.full(epoch_count, np.nan)
+            for epoch, measured in (epochs or {}).items():
+                values[epoch - 1] = measured.get(name, np.nan)
+            _, units, long_name = VARIABLES[name]
+            variables[name] = (("epoch",), values, {"units": units, "long_name": long_name})
+    trace = xr.Dataset(variables, coordinates)
+    for name in coordinates:
+        trace[name].attrs = {"units": "1", "long_name": COORDINATES[name]}
+    trace.attrs = {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        **environment(),
+        **(attributes or {}),
+    }
+    return trace
+
+
+@cache
+def environment() -> dict[str, str]:
+    """Versions, git commit and platform, for a trace's attributes."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "versions": json.dumps(versions),
+        "git_commit": _git_commit(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _git_commit() -> str:
+    root = checkout()
+    if root is None:
+        return "unknown"
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def save(trace: xr.Dataset, path: Path) -> None:
+    """Write a trace as compressed netCDF with checksums: whole or not at all."""
+    encoding = {
+        name: {"zlib": True, "complevel": 4, "fletcher32": True}
+        for name in trace.data_vars
+        if trace[name].size
+    }
+    with atomic_path(path) as temporary:
+        trace.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+
+
+def open_trace(path: Path, experiment: Experiment | None = None) -> xr.Dataset:
+    """Read a trace into memory.
+
+    Raises
+    ------
+    FileNotFoundError
+    TraceError
+        The file is damaged, is no trace, is of another schema version, or is not of `experiment`.
+        Nothing is changed or recomputed.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no trace {path}")
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            trace = opened.load()
+    except Exception as error:  # h5py, h5netcdf and xarray raise many kinds on a damaged file
+        raise TraceError(
+            f"{path} is not a readable trace ({error}); delete it, or ask for it to be recomputed"
+        ) from error
+    if trace.attrs.get("schema") != SCHEMA:
+        raise TraceError(f"{path} is no trace of valleywalk")
+    found = trace.attrs.get("schema_version")
+    if found != SCHEMA_VERSION:
+        raise TraceError(
+            f"{path} is a trace of schema version {found}, this is version {SCHEMA_VERSION}; "
+            "delete it, or ask for it to be recomputed"
+        )
+    if experiment is not None and trace.attrs.get("experiment_hash") != experiment.hash:
+        raise TraceError(
+            f"{path} holds experiment {trace.attrs.get('experiment_hash')}, not {experiment.hash}; "
+            "delete it, or ask for it to be recomputed"
+        )
+    return trace
+
+
+def experiment_of(trace: xr.Dataset) -> Experiment:
+    """The experiment a trace was made by."""
+    return Experiment.model_validate_json(trace.attrs["experiment"])
+
+
+def provenance(trace: xr.Dataset) -> str:
+    """One line that says what a trace is and how it was made, for under a figure."""
+    attributes = trace.attrs
+    experiment = experiment_of(trace)
+    versions = json.loads(attributes["versions"])
+    batch_norm = f"batch norm in {experiment.batch_norm} mode"
+    batches = f"batches of {experiment.evaluation_batch_size}"
+    seconds = float(attributes["wall_seconds"])
+    duration = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{attributes['dataset_description']}; trained on {attributes['training_images']} images, "
+        f"loss measured on {attributes['evaluation_images']} of them in {batches}, {batch_norm}; "
+        f"{experiment.model} at width {experiment.width:g} "
+        f"({attributes['parameters']:,} parameters); {experiment.update} with learning rate "
+        f"{experiment.learning_rate:g}, batch size {experiment.batch_size}, weight decay "
+        f"{experiment.weight_decay:g}, {'with' if experiment.augmentation else 'no'} augmentation; "
+        f"convention {experiment.convention}; seed {experiment.seed}; "
+        f"{attributes['device']}, {duration}, {attributes['started'][:10]}; "
+        f"torch {versions['torch']}, valleywalk {versions['valleywalk']} "
+        f"({attributes['git_commit']}); experiment {attributes['experiment_hash']}, "
+        f"plan {attributes['plan_hash']}, data {attributes['dataset_hash']}"
+    )
