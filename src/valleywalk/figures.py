@@ -5,6 +5,7 @@ import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from . import analysis
 
@@ -87,5 +88,6 @@ def walk(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> Fi
         bottom.set_ylabel(r"$\|\theta_t - \theta_0\|_2$")
         counted = "iteration $t$" if start == 0 else f"iteration $t$ (from {start})"
         bottom.set_xlabel(counted)
+        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
         sns.despine(figure)
     return figure

@@ -208,6 +208,16 @@ class Item:
         dataset = self.dataset if scale == "paper" else STAND_IN[str(self.dataset)]
         return {"scale": scale, "model": self.model, "dataset": dataset, "epoch": self.epoch}
 
+    def setting(self, scale: Scale) -> str:
+        """In a few words, what is walked at a scale, and what stands in for the paper's data."""
+        (experiment,) = self.experiments(scale)
+        data = str(self.dataset)
+        if experiment.dataset != data:
+            data = f"`{experiment.dataset}` in place of {_DATASETS[data]}"
+        width = "" if experiment.width == 1 else f" at width {experiment.width:g}"
+        images = experiment.training_images or TRAINING_IMAGES[experiment.dataset]
+        return f"{_MODELS[experiment.model]}{width}, {images:,} images, {data}"
+
     def experiments(self, scale: Scale) -> list[Experiment]:
         """The walks the item needs at a scale."""
         if self.update is None:

@@ -1,5 +1,6 @@
 """The trace of a walk: a labelled array, saved as netCDF with its full provenance."""
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -18,6 +19,7 @@ from .folders import checkout
 
 SCHEMA = "valleywalk-trace"
 SCHEMA_VERSION = 1
+_MARK = b"valleywalk-sha256:"
 
 # name: (dimensions, units, long name)
 VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -125,14 +127,29 @@ def _git_commit() -> str:
 
 
 def save(trace: xr.Dataset, path: Path) -> None:
-    """Write a trace as compressed netCDF with checksums: whole or not at all."""
+    """Write a trace as compressed netCDF, sealed with a checksum: whole or not at all."""
     encoding = {
-        name: {"zlib": True, "complevel": 4, "fletcher32": True}
-        for name in trace.data_vars
-        if trace[name].size
+        name: {"zlib": True, "complevel": 4} for name in trace.data_vars if trace[name].size
     }
     with atomic_path(path) as temporary:
         trace.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        _seal(temporary)
+
+
+def _seal(path: Path) -> None:
+    """Append mark and SHA-256 of all before; readers of netCDF ignore what follows its end."""
+    digest = hashlib.sha256(path.read_bytes()).digest()
+    with path.open("ab") as stream:
+        stream.write(_MARK + digest)
+
+
+def _is_sealed(path: Path) -> bool:
+    content = path.read_bytes()
+    border = len(content) - len(_MARK) - hashlib.sha256().digest_size
+    if border < 0:
+        return False
+    expected = _MARK + hashlib.sha256(content[:border]).digest()
+    return content[border:] == expected
 
 
 def open_trace(path: Path, experiment: Experiment | None = None) -> xr.Dataset:
@@ -147,13 +164,14 @@ def open_trace(path: Path, experiment: Experiment | None = None) -> xr.Dataset:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no trace {path}")
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            trace = opened.load()
-    except Exception as error:  # h5py, h5netcdf and xarray raise many kinds on a damaged file
+    # Checked before the file is parsed: a single wrong bit can keep an HDF5 reader busy for hours.
+    if not _is_sealed(path):
         raise TraceError(
-            f"{path} is not a readable trace ({error}); delete it, or ask for it to be recomputed"
-        ) from error
+            f"{path} is damaged, or no trace of valleywalk: its checksum does not fit; "
+            "delete it, or ask for it to be recomputed"
+        )
+    with xr.open_dataset(path, engine="h5netcdf") as opened:
+        trace = opened.load()
     if trace.attrs.get("schema") != SCHEMA:
         raise TraceError(f"{path} is no trace of valleywalk")
     found = trace.attrs.get("schema_version")

@@ -1,0 +1,67 @@
+"""The rendered book; skipped where none is built (`make book` builds one)."""
+
+import re
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from valleywalk.folders import checkout
+from valleywalk.paper import ITEMS
+
+HTML = checkout() / "build" / "book" / "_build" / "html"
+PAGES = [page for page in sorted(HTML.rglob("*.html")) if "_static" not in page.parts]
+
+pytestmark = pytest.mark.skipif(not PAGES, reason="no book is built; run `make book`")
+
+
+class Assets(HTMLParser):
+    """What a page loads by itself, and what it links to."""
+
+    def __init__(self):
+        super().__init__()
+        self.loaded, self.links = [], []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag in ("script", "img", "iframe", "source", "video") and attributes.get("src"):
+            self.loaded.append(attributes["src"])
+        if tag == "link" and "stylesheet" in attributes.get("rel", ""):
+            self.loaded.append(attributes["href"])
+        if tag == "a" and attributes.get("href"):
+            self.links.append(attributes["href"])
+
+
+def parse(page):
+    assets = Assets()
+    assets.feed(page.read_text(encoding="utf-8"))
+    return assets
+
+
+def test_no_page_needs_another_host():
+    for page in PAGES:
+        for address in parse(page).loaded:
+            assert not urlsplit(address).netloc, f"{page.name} loads {address}"
+            assert not address.endswith(".js") or "thebe" not in address
+
+
+def test_everything_that_is_loaded_or_linked_is_there():
+    for page in PAGES:
+        assets = parse(page)
+        for address in assets.loaded + assets.links:
+            parts = urlsplit(address)
+            if not parts.netloc and not parts.scheme and parts.path:
+                assert (page.parent / unquote(parts.path)).exists(), f"{page.name}: {address}"
+
+
+@pytest.mark.parametrize(
+    "item", [item for item in ITEMS.values() if item.notebook], ids=lambda item: item.name
+)
+def test_each_item_has_its_figure_numbers_and_provenance(item):
+    text = (HTML / "figures" / f"{item.name}.html").read_text(encoding="utf-8")
+    assert item.label in text
+    assert re.search(r'<img alt="[^"]{30,}"', text)
+    for part in ("What the paper shows", "Provenance.", "this walk", "experiment "):
+        assert part in text
+    assert "Traceback" not in text
+    assert (HTML / "_sources" / "figures" / f"{item.name}.ipynb").is_file(), "for download"

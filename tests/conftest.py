@@ -1,0 +1,68 @@
+import os
+
+# One thread a process: tests run in parallel, and busy threads of several processes starve
+# each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+from torch import nn
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_data_folder(tmp_path_factory, monkeypatch):
+    """No test sees or changes the project's own traces and data sets."""
+    monkeypatch.setenv("VALLEYWALK_DATA", str(tmp_path_factory.mktemp("data")))
+
+
+class Landscape(nn.Module):
+    """A model whose output is its parameter vector, so that the loss can be any function of it."""
+
+    def __init__(self, start):
+        super().__init__()
+        self.theta = nn.Parameter(torch.tensor(start, dtype=torch.float64))
+
+    def forward(self, inputs):
+        return self.theta
+
+
+@pytest.fixture
+def landscape():
+    """Walk `steps` exact gradient steps on `loss(theta)` under watch; gives model and trace."""
+    from valleywalk import watch
+
+    def run(loss, start, learning_rate, steps=1, points=10):
+        model = Landscape(start)
+        optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+        data = (torch.zeros(3, 1), torch.zeros(3))
+        with watch(model, optimizer, lambda o, t: loss(o), data, points=points) as recorder:
+            for _ in range(steps):
+                optimizer.zero_grad()
+                loss(model.theta).backward()
+                optimizer.step()
+        return model, recorder.trace
+
+    return run
+
+
+@pytest.fixture
+def images():
+    """40 random 3×8×8 images of 4 classes."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(40, 3, 8, 8, generator=generator)
+    return inputs, torch.randint(0, 4, (40,), generator=generator)
+
+
+@pytest.fixture
+def network():
+    """A small convolutional network with batch norm."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(6 * 64, 4),
+    )

@@ -1,0 +1,102 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from valleywalk import Experiment
+
+BASE = {"model": "mlp", "dataset": "mnist5k"}
+
+
+def test_json_round_trip_keeps_the_hash():
+    experiment = Experiment(**BASE, probed_epochs=(1,), learning_rate=0.3)
+    again = Experiment.model_validate_json(experiment.model_dump_json())
+    assert again == experiment
+    assert again.hash == experiment.hash
+
+
+def test_golden_hash_in_this_and_another_process():
+    """Hashes name the traces on disk: another hash would orphan them all."""
+    expected = "b89f9818c5c570ff"
+    assert Experiment(**BASE).hash == expected
+    code = f"from valleywalk.experiment import Experiment; print(Experiment(**{BASE}).hash)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "vgg11"},
+        {"dataset": "mnist"},
+        {"update": "gd"},
+        {"learning_rate": 0.1000001},
+        {"seed": 1},
+        {"points": 11},
+        {"probed_epochs": ()},
+        {"convention": "code"},
+        {"training_images": 3999},
+    ],
+)
+def test_each_field_counts_in_the_hash(change):
+    assert Experiment(**(BASE | change)).hash != Experiment(**BASE).hash
+
+
+def test_equal_numbers_of_other_types_are_the_same_experiment():
+    assert Experiment(**BASE, learning_rate=1).hash == Experiment(**BASE, learning_rate=1.0).hash
+
+
+def test_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Experiment(**BASE).seed = 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "vgg"}, "'mlp', 'vgg11' or 'resnet56'"),
+        ({"dataset": "mnist5"}, "did you mean 'mnist5k'"),
+        ({"dataset": "folder:"}, "needs a path"),
+        ({"learning_rte": 0.1}, "did you mean 'learning_rate'"),
+        ({"learning_rate": 0}, "greater than 0"),
+        ({"learning_rate": float("nan")}, "finite"),
+        ({"batch_size": 1}, "at least 2 images"),
+        ({"evaluation_batch_size": 1}, "at least 2 images"),
+        ({"batch_size": 5000}, "only 4000 training images"),
+        ({"training_images": 50, "batch_size": 51}, "only 50 training images"),
+        ({"training_images": 4001}, "'mnist5k' has 4000"),
+        ({"evaluation_images": 4001}, "only 4000"),
+        ({"points": 0}, "greater than or equal to 1"),
+        ({"epochs": 2, "probed_epochs": (3,)}, "raise epochs to 3"),
+        ({"image_size": 64}, "folder:PATH only"),
+        ({"classes": 3}, "tiny-imagenet only"),
+        ({"convention": "paper"}, "'text' or 'code'"),
+        ({"seed": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_impossible_experiments_are_refused_by_name(change, message):
+    with pytest.raises(ValidationError, match=message):
+        Experiment(**(BASE | change))
+
+
+@given(
+    epochs=st.lists(st.integers(1, 6), max_size=3),
+    iterations=st.none() | st.integers(1, 9),
+    steps=st.integers(1, 5),
+)
+def test_probed_iterations_against_a_plain_listing(epochs, iterations, steps):
+    experiment = Experiment(
+        **BASE, epochs=6, probed_epochs=tuple(epochs), probed_iterations=iterations
+    )
+    expected = {(epoch - 1) * steps + i for epoch in epochs for i in range(iterations or steps)}
+    listed = {i for i in range(6 * steps) if experiment.probes(i, steps)}
+    assert listed == {i for i in expected if i < 6 * steps}
+
+
+def test_all_epochs_are_probed_by_default():
+    assert all(Experiment(**BASE, epochs=3).probes(i, 4) for i in range(12))
+    some = Experiment(**BASE, epochs=3, probed_iterations=1)
+    assert [i for i in range(12) if some.probes(i, 4)] == [0, 4, 8]

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from valleywalk import analysis, figures
+from valleywalk.trace import assemble
+
+ALPHA = np.linspace(0, 1, 11)
+
+
+def bouncing(steps=12, first=0, steps_in_epoch=1):
+    """A trace of parabolic segments from step `first` on, their floor at α = 0.6."""
+    records = [
+        {"loss": 3 - 0.1 * t + (ALPHA - 0.6) ** 2, "cosine": -0.9, "distance": 0.1 * t}
+        if t >= first
+        else {"cosine": 0.1, "distance": 0.1 * t}
+        for t in range(steps)
+    ]
+    return assemble(records, ALPHA, attributes={"steps_in_epoch": steps_in_epoch})
+
+
+def test_the_three_panels_show_the_trace():
+    trace = bouncing()
+    figure = figures.walk(trace)
+    assert isinstance(figure, Figure)
+    top, middle, bottom = figure.axes
+    lines = {line.get_label(): line for line in top.lines}
+    along, loss = lines[r"$L(\theta^\alpha)$"].get_data()
+    assert along[[0, 11, -1]] == pytest.approx([0, 1, 12])
+    assert loss == pytest.approx(trace.loss.values.ravel())
+    floor = lines[r"valley floor $L(\theta_t^{\min})$"]
+    assert floor.get_linestyle() == "--"
+    assert floor.get_xdata() == pytest.approx(np.arange(12) + 0.6)
+    assert floor.get_ydata() == pytest.approx(analysis.floor(trace.loss))
+    grey = [line.get_xdata()[0] for line in top.lines if line.get_color() == figures.GREY]
+    assert grey == list(range(13)), "a grey line at each iterate"
+    assert top.get_shared_x_axes().joined(top, bottom)
+    for axis, label in zip((top, middle, bottom), ("L(", "cos", "theta_0"), strict=True):
+        assert label in axis.get_ylabel()
+    assert "iteration" in bottom.get_xlabel()
+
+
+def test_window_begins_at_the_epoch_and_ends_where_measuring_ends():
+    trace = bouncing(first=8, steps_in_epoch=4)
+    assert figures.window(trace, epoch=3)["iteration"].values.tolist() == [8, 9, 10, 11]
+    assert len(figures.window(trace, epoch=3, iterations=2)["iteration"]) == 2
+    with pytest.raises(ValueError, match="measured: iterations 8 to 11"):
+        figures.window(trace, epoch=1)

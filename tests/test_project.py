@@ -1,0 +1,55 @@
+"""The ways to install the project name the same packages in the same versions."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+
+from valleywalk.folders import checkout
+
+ROOT = checkout()
+CONDA_NAMES = {"pytorch": "torch"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONSTRAINTS = dict(
+    line.split("==")
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+)
+
+
+def requirements():
+    extras = PROJECT["optional-dependencies"].values()
+    listed = [*PROJECT["dependencies"], *(requirement for extra in extras for requirement in extra)]
+    return {re.split(r"[<>=\[ ]", r)[0]: r for r in listed}
+
+
+def test_constraints_pin_every_requirement():
+    for name, requirement in requirements().items():
+        assert name in CONSTRAINTS, f"{name} is not pinned"
+        if "==" in requirement:
+            assert requirement == f"{name}=={CONSTRAINTS[name]}"
+
+
+def test_environment_yml_names_the_same_packages_and_versions():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = dict(entry.split("=") for entry in listed if isinstance(entry, str) and "=" in entry)
+    (pip,) = (entry["pip"] for entry in listed if isinstance(entry, dict))
+    assert pip[-1] == "-e ."
+    versions = {CONDA_NAMES.get(name, name): version for name, version in conda.items()}
+    versions |= dict(entry.split("==") for entry in pip[:-1])
+    assert versions.pop("python") == "3.11"
+    assert versions == {name: CONSTRAINTS[name] for name in requirements()}
+
+
+@pytest.mark.parametrize("file", ["README.md", "CHANGELOG.md", "CITATION.cff", "data/README.md"])
+def test_usual_files(file):
+    assert (ROOT / file).read_text().strip()
+
+
+def test_versions_agree():
+    import valleywalk
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert PROJECT["version"] == valleywalk.__version__ == citation["version"]
+    assert "arXiv:1802.08770" in (ROOT / "CITATION.cff").read_text()

@@ -1,0 +1,168 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import xarray as xr
+
+from valleywalk import Experiment, Store, TraceError, open_trace, save
+from valleywalk.trace import VARIABLES, experiment_of, provenance
+
+FIELDS = {
+    "model": "mlp",
+    "dataset": "mnist5k",
+    "width": 0.05,
+    "training_images": 60,
+    "batch_size": 20,
+    "evaluation_batch_size": 20,
+}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A store with one trace, its file and its experiment."""
+    store = Store(tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("recorded"))
+    experiment = Experiment(**FIELDS)
+    store.get(experiment, progress=False)
+    return store, store.find(experiment), experiment
+
+
+def test_a_trace_comes_back_as_it_was(kept, tmp_path):
+    store, path, experiment = kept
+    trace = open_trace(path, experiment)
+    save(trace, tmp_path / "copy.nc")
+    assert open_trace(tmp_path / "copy.nc").identical(trace)
+    assert experiment_of(trace) == experiment
+    for name, variable in trace.data_vars.items():
+        assert variable.dims == VARIABLES[name][0]
+        assert variable.attrs["units"]
+        assert variable.attrs["long_name"]
+    for attribute in ("plan_hash", "dataset_hash", "versions", "git_commit", "device", "started"):
+        assert trace.attrs[attribute]
+    line = provenance(trace)
+    for part in ("trained on 60 images", "width 0.05", experiment.hash, "seed 0", "batches of 20"):
+        assert part in line
+
+
+def test_a_kept_trace_is_not_walked_again(kept, monkeypatch):
+    store, path, experiment = kept
+    monkeypatch.setattr("valleywalk.store.walk", lambda *a, **k: pytest.fail("walked again"))
+    assert store.get(experiment).experiment_hash == experiment.hash
+    store.compute([experiment])
+
+
+def test_recorded_traces_come_first_and_are_never_written(kept, tmp_path):
+    _, path, experiment = kept
+    recorded = tmp_path / "recorded"
+    recorded.mkdir()
+    trace = open_trace(path).assign_attrs(device="recorded elsewhere")
+    save(trace, recorded / path.name)
+    store = Store(path.parent, recorded)
+    assert store.get(experiment).device == "recorded elsewhere"
+    store.get(experiment, recompute=True, progress=False)
+    assert store.get(experiment).device == "recorded elsewhere"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text", "not sealed"])
+def test_a_damaged_trace_is_refused_by_name_and_recomputed_only_on_request(kept, tmp_path, damage):
+    _, path, experiment = kept
+    content = path.read_bytes()
+    middle = len(content) // 2
+    broken = {
+        "truncated": content[:middle],
+        "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+        "empty": b"",
+        "text": b"no trace at all",
+        "not sealed": content[:-50],
+    }[damage]
+    file = tmp_path / path.name
+    file.write_bytes(broken)
+    store = Store(tmp_path, tmp_path / "recorded")
+    with pytest.raises(TraceError, match=path.name):
+        store.get(experiment)
+    assert file.read_bytes() == broken
+    store.get(experiment, recompute=True, progress=False)
+    assert store.get(experiment).experiment_hash == experiment.hash
+
+
+def test_other_programs_read_a_trace(kept):
+    _, path, _ = kept
+    with xr.open_dataset(path, engine="h5netcdf") as opened:
+        assert opened.identical(open_trace(path))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"schema_version": 99}, "schema version 99"),
+        ({"schema": "other"}, "no trace of valleywalk"),
+        ({"experiment_hash": "0" * 16}, "holds experiment 0000"),
+    ],
+)
+def test_a_trace_of_another_kind_is_refused(kept, tmp_path, attributes, message):
+    _, path, experiment = kept
+    save(open_trace(path).assign_attrs(attributes), tmp_path / path.name)
+    with pytest.raises(TraceError, match=message):
+        Store(tmp_path, tmp_path).get(experiment)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(kept, tmp_path, monkeypatch):
+    _, path, _ = kept
+    trace = open_trace(path)
+    file = tmp_path / "trace.nc"
+    save(trace, file)
+    before = file.read_bytes()
+
+    def fail(self, target, **options):
+        target.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", fail)
+    with pytest.raises(OSError, match="no space"):
+        save(trace, file)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_the_walk(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("valleywalk.store.walk", lambda *a, **k: pytest.fail("walked"))
+    store = Store(tmp_path / "file" / "cache")
+    with pytest.raises(OSError, match="traces cannot be kept in"):
+        store.get(Experiment(**FIELDS))
+
+
+def test_parallel_walks_give_the_same_and_a_failing_one_does_not_stop_the_others(kept, tmp_path):
+    _, path, experiment = kept
+    store = Store(tmp_path / "cache", tmp_path / "recorded")
+    missing = Experiment(model="mlp", dataset="cifar10")
+    with pytest.raises(RuntimeError, match=rf"1 of 2 walks failed:\n{missing.hash}.*--download"):
+        store.compute([experiment, missing, experiment], processes=2, progress=False)
+    computed = store.get(experiment)
+    assert computed.drop_attrs().identical(open_trace(path).drop_attrs())
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX process groups")
+def test_ctrl_c_leaves_no_process_behind(tmp_path):
+    code = (
+        "from valleywalk import *\n"
+        "if __name__ == '__main__':\n"
+        f"    fields = {FIELDS | {'epochs': 100_000}}\n"
+        f"    store = Store({str(tmp_path / 'cache')!r}, {str(tmp_path)!r})\n"
+        "    store.compute([Experiment(**fields, seed=s) for s in (1, 2)], processes=2)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, script], start_new_session=True, stderr=subprocess.DEVNULL
+    )
+    time.sleep(15)
+    assert process.poll() is None, "still walking"
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(timeout=60)
+    with pytest.raises(ProcessLookupError):
+        for _ in range(50):
+            os.killpg(process.pid, 0)
+            time.sleep(0.2)

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+
+from valleywalk import DatasetError, Experiment, WalkError, walk
+from valleywalk.datasets import load
+
+MLP = {"model": "mlp", "dataset": "mnist5k", "width": 0.1, "training_images": 160}
+VGG = {"model": "vgg11", "dataset": "photos", "width": 0.0625, "training_images": 60}
+RESNET = {"model": "resnet56", "dataset": "photos", "width": 0.0625, "training_images": 20}
+SMALL = {"batch_size": 20, "evaluation_batch_size": 20, "epochs": 2}
+
+
+def quietly(**fields):
+    return walk(Experiment(**fields), progress=False)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        MLP | SMALL,
+        MLP | SMALL | {"update": "gd", "batch_size": 45},
+        MLP | SMALL | {"convention": "code"},
+        VGG | SMALL | {"augmentation": True},
+        VGG | SMALL | {"augmentation": True, "convention": "code"},
+        VGG | SMALL | {"update": "gd"},
+        VGG | SMALL | {"batch_norm": "eval"},
+        RESNET | SMALL | {"batch_size": 10, "evaluation_batch_size": 10, "epochs": 1},
+    ],
+)
+def test_probes_do_not_disturb_the_walk(fields):
+    """Parameters and buffers after the walk are bit-identical with probes on and off."""
+    probed = quietly(**fields, points=3)
+    plain = quietly(**fields, probed_epochs=(), evaluate_every=0)
+    assert probed.final_state_hash == plain.final_state_hash
+    assert (probed.minibatch_loss.values == plain.minibatch_loss.values).all()
+    assert np.isfinite(probed.loss).all()
+    assert "loss" not in plain
+
+
+def test_random_state_threads_and_precision_are_as_before():
+    torch.manual_seed(5)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    precision = torch.backends.cudnn.conv.fp32_precision
+    quietly(**MLP, **SMALL)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert torch.backends.cudnn.conv.fp32_precision == precision
+    assert not torch.backends.cudnn.deterministic
+
+
+def test_a_walk_is_its_own_repetition_and_its_seed_s():
+    first, again = quietly(**MLP, **SMALL), quietly(**MLP, **SMALL)
+    assert first.drop_attrs().identical(again.drop_attrs())
+    other = quietly(**MLP, **SMALL, seed=1)
+    assert other.plan_hash != first.plan_hash
+    assert other.final_state_hash != first.final_state_hash
+
+
+def test_golden_walk():
+    """Last of all: a number that should not change unnoticed (any CPU, so not to the last bit)."""
+    trace = quietly(**MLP, **SMALL)
+    assert trace.loss.values[-1, -1] == pytest.approx(1.042873, rel=1e-3)
+    assert trace.distance.values[-1] == pytest.approx(1.528306, rel=1e-3)
+
+
+def test_segments_join_exactly():
+    for convention in ("text", "code"):
+        trace = quietly(**MLP, **SMALL, convention=convention)
+        assert (trace.loss.values[1:, 0] == trace.loss.values[:-1, -1]).all()
+
+
+def test_reshuffled_evaluation_fakes_barriers():
+    """Near-zero steps cross nothing; the code's reshuffling shows barriers all the same."""
+    tiny = MLP | SMALL | {"learning_rate": 1e-9}
+    frozen, reshuffled = (quietly(**tiny, convention=c) for c in ("text", "code"))
+    spread = [np.ptp(trace.loss.values, axis=1).max() for trace in (frozen, reshuffled)]
+    assert spread[0] < 1e-6
+    assert spread[1] > 1e-3
+
+
+def test_full_batch_descent_does_not_depend_on_the_order_of_steps():
+    """Each epoch of gd is one step on all images; sgd leaves out an incomplete last batch."""
+    gd = quietly(**MLP, **(SMALL | {"update": "gd", "epochs": 3}))
+    assert len(gd.iteration) == 3
+    assert len(gd.epoch) == 3
+    sgd = quietly(**MLP, **(SMALL | {"batch_size": 45}))
+    assert len(sgd.iteration) == 2 * (160 // 45)
+
+
+def test_gd_descends_the_very_function_that_is_measured():
+    """With equal batches, the loss before a step is the loss at α = 0."""
+    gd = quietly(**VGG, **(SMALL | {"update": "gd", "epochs": 3}))
+    assert gd.minibatch_loss.values == pytest.approx(gd.loss.values[:, 0], rel=1e-6)
+
+
+def test_what_a_trace_says_about_its_epochs():
+    trace = quietly(**MLP, **SMALL, evaluate_every=2)
+    assert np.isnan(trace.train_loss.values[0])
+    assert trace.train_loss.values[1] == trace.loss.values[-1, -1]
+    for name in ("train_accuracy", "validation_accuracy"):
+        assert 0 <= trace[name].values[1] <= 1
+    assert 0 < trace.loss_noise.values[1] < 0.1
+    assert trace.steps_in_epoch == 8
+    assert trace.attrs["training_images"] == 160
+
+
+def test_evaluation_on_some_of_the_images():
+    trace = quietly(**MLP, **SMALL, evaluation_images=60)
+    assert trace.attrs["evaluation_images"] == 60
+    assert trace.final_state_hash == quietly(**MLP, **SMALL).final_state_hash
+
+
+def test_a_walk_that_diverges_says_where():
+    with pytest.raises(WalkError, match=r"at iteration \d+ with learning rate 1e\+20"):
+        quietly(**MLP, **SMALL, learning_rate=1e20)
+
+
+def test_a_device_that_is_not_there():
+    with pytest.raises(WalkError, match="'warp' cannot be used"):
+        walk(Experiment(**MLP), device="warp", progress=False)
+    if not torch.cuda.is_available():
+        with pytest.raises(WalkError, match="use 'cpu' or 'auto'"):
+            walk(Experiment(**MLP), device="cuda", progress=False)
+
+
+def test_sizes_that_only_the_files_tell():
+    experiment = Experiment(model="mlp", dataset="folder:somewhere", batch_size=200)
+    with pytest.raises(DatasetError, match="choose at most 100"):
+        walk(experiment, dataset=load("mnist5k").first(100), progress=False)

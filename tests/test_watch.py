@@ -1,0 +1,253 @@
+"""What the probes see, on landscapes whose values are known, and that they disturb nothing."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from valleywalk import analysis, watch
+from valleywalk.probes.interpolation import Interpolation
+
+
+def parabola(k):
+    return lambda theta: 0.5 * k * (theta**2).sum()
+
+
+def test_bounce_on_a_parabola(landscape):
+    k, rate, start = 5.0, 0.25, 1.6  # ηk = 1.25, so the floor is at α = 1 / 1.25 = 0.8
+    model, trace = landscape(parabola(k), [start], rate, steps=6)
+    factor = 1 - rate * k
+    at = start * factor ** np.arange(7)
+    assert model.theta.item() == pytest.approx(at[-1])
+    along = (1 - trace.alpha.values) * at[:-1, None] + trace.alpha.values * at[1:, None]
+    assert trace.loss.values == pytest.approx(0.5 * k * along**2)
+    assert analysis.floor_alpha(trace.loss, trace.alpha) == pytest.approx(0.8)
+    assert analysis.floor(trace.loss) == pytest.approx(0.0, abs=1e-15)
+    length = np.abs(np.diff(at))
+    assert analysis.height(trace.loss) == pytest.approx(0.25 * k * length**2 * (0.8**2 + 0.2**2))
+    assert analysis.barriers(trace.loss).sum() == 0
+    assert analysis.has_interior_minimum(trace.loss).all()
+    assert np.isnan(trace.cosine[0])
+    assert trace.cosine.values[1:] == pytest.approx(-1.0)
+    assert trace.distance.values == pytest.approx(np.abs(at[1:] - start))
+    assert trace.parameter_norm.values == pytest.approx(np.abs(at[1:]))
+    assert trace.learning_rate.values == pytest.approx(rate)
+
+
+def test_overdamped_descent_keeps_its_direction(landscape):
+    _, trace = landscape(parabola(2.0), [1.0], 0.1, steps=4)
+    assert trace.cosine.values[1:] == pytest.approx(1.0)
+    assert not analysis.has_interior_minimum(trace.loss).any()
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9, 1.4, 1.9, 2.1])
+def test_gd_on_a_quadratic_contracts_by_its_rate(landscape, rate):
+    curvatures = torch.tensor([1.0, 0.3, 0.05], dtype=torch.float64)
+    model, _ = landscape(lambda t: 0.5 * (curvatures * t**2).sum(), [1.0, 1.0, 1.0], rate, steps=20)
+    expected = np.abs(1 - rate * curvatures.numpy()) ** 20
+    assert model.theta.detach().abs().numpy() == pytest.approx(expected)
+
+
+def test_double_well_is_one_barrier_of_known_height(landscape):
+    def double_well(theta):
+        return ((theta**2 - 1) ** 2).sum()
+
+    # The gradient at −1.2 is −2.112: this rate jumps to +1.2, over the top at 0.
+    _, trace = landscape(double_well, [-1.2], 2.4 / 2.112, steps=1)
+    for definition in ("both", "either"):
+        assert analysis.barriers(trace.loss, definition).sum() == 1
+        height = analysis.barrier_height(trace.loss, definition)[0]
+        assert height == pytest.approx(1 - (1.44 - 1) ** 2)
+
+
+def train(model, optimizer, images, steps=5, batch=8, each=lambda: None):
+    inputs, targets = images
+    for step in range(steps):
+        chosen = slice(step * batch % 40, step * batch % 40 + batch)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs[chosen]), targets[chosen]).backward()
+        optimizer.step()
+        each()
+
+
+def test_cosine_and_distance_agree_with_numpy(network, images):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+
+    def flat(tensors):
+        return np.concatenate([t.detach().numpy().ravel().astype(np.float64) for t in tensors])
+
+    points, gradients = [flat(network.parameters())], []
+
+    def keep():
+        points.append(flat(network.parameters()))
+        gradients.append(flat(p.grad for p in network.parameters()))
+
+    with watch(network, optimizer, nn.functional.cross_entropy, images) as recorder:
+        train(network, optimizer, images, each=keep)
+    trace = recorder.trace
+    for t, gradient in enumerate(gradients):
+        assert trace.distance[t] == pytest.approx(
+            np.linalg.norm(points[t + 1] - points[0]), rel=1e-5
+        )
+        assert trace.parameter_norm[t] == pytest.approx(np.linalg.norm(points[t + 1]), rel=1e-5)
+        if t:
+            before = gradients[t - 1]
+            cosine = before @ gradient / np.linalg.norm(before) / np.linalg.norm(gradient)
+            assert trace.cosine[t] == pytest.approx(cosine, rel=1e-4, abs=1e-6)
+
+
+def test_loss_equals_a_plain_evaluation_on_the_same_plan(network, images):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    watched = watch(network, optimizer, nn.functional.cross_entropy, images, batch_size=16)
+    with watched as recorder:
+        train(network, optimizer, images)
+    plain = copy.deepcopy(network).train()
+    total = sum(
+        nn.functional.cross_entropy(plain(inputs), targets).item() * len(targets)
+        for inputs, targets in recorder.evaluate.batches
+    )
+    assert recorder.trace.loss[-1, -1] == pytest.approx(total / 40, rel=1e-12)
+    targets = torch.cat([targets for _, targets in recorder.evaluate.batches])
+    assert sorted(targets) == sorted(images[1])
+    assert targets.tolist() != images[1].tolist(), "the order is a random one"
+
+
+def test_segments_join_exactly_and_measuring_again_gives_the_same_bits(network, images):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    remeasured = []
+
+    class Again:
+        def __call__(self, step):
+            remeasured.append(Interpolation(10)(step)["loss"])
+            return {}
+
+    with watch(
+        network, optimizer, nn.functional.cross_entropy, images, probes=[Again()]
+    ) as recorder:
+        train(network, optimizer, images)
+    loss = recorder.trace.loss.values
+    assert (loss[1:, 0] == loss[:-1, -1]).all()
+    assert (np.array(remeasured) == loss).all()
+
+
+def test_a_step_that_begins_elsewhere_is_measured_where_it_begins(network, images):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+
+    def kick():
+        with torch.no_grad():
+            network[0].weight.mul_(1.5)
+
+    with watch(network, optimizer, nn.functional.cross_entropy, images) as recorder:
+        train(network, optimizer, images, steps=2, each=kick)
+    loss = recorder.trace.loss.values
+    assert loss[1, 0] != loss[0, -1]
+
+
+@pytest.mark.parametrize("batch_norm", ["train", "eval"])
+@pytest.mark.parametrize("kind", ["sgd", "momentum", "adam"])
+def test_the_training_is_not_disturbed(network, images, batch_norm, kind):
+    network.insert(3, nn.Dropout(0.5))
+    frozen = copy.deepcopy(network)
+
+    def run(model, watched):
+        torch.manual_seed(1)
+        optimizer = {
+            "sgd": lambda: torch.optim.SGD(model.parameters(), lr=0.1),
+            "momentum": lambda: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+            "adam": lambda: torch.optim.Adam(model.parameters()),
+        }[kind]()
+        model[1].eval()  # a mixed mode that must survive
+        if watched:
+            loss = nn.functional.cross_entropy
+            with watch(model, optimizer, loss, images, batch_norm=batch_norm):
+                train(model, optimizer, images)
+        else:
+            train(model, optimizer, images)
+        state = {name: value.clone() for name, value in model.state_dict().items()}
+        gradients = [p.grad.clone() for p in model.parameters()]
+        modes = [module.training for module in model.modules()]
+        return state, gradients, modes, torch.get_rng_state()
+
+    seen, plain = run(network, True), run(frozen, False)
+    assert all(torch.equal(seen[0][name], plain[0][name]) for name in plain[0])
+    assert all(torch.equal(a, b) for a, b in zip(seen[1], plain[1], strict=True))
+    assert seen[2] == plain[2]
+    assert torch.equal(seen[3], plain[3])
+
+
+def test_an_error_in_the_loop_leaves_model_and_trace(network, images):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    recorder = watch(network, optimizer, nn.functional.cross_entropy, images)
+
+    def stop():
+        if recorder.iteration == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), recorder:
+        train(network, optimizer, images, each=stop)
+    assert len(recorder.trace.iteration) == 3
+    train(network, optimizer, images)
+    assert len(recorder.trace.iteration) == 3, "no longer watched"
+
+
+def test_an_error_in_the_measurement_puts_the_parameters_back(network, images):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+
+    def loss(output, target):
+        raise RuntimeError("no loss today")
+
+    before = [p.data_ptr() for p in network.parameters()]
+    buffers = [b.clone() for b in network.buffers()]
+    recorder = watch(network, optimizer, loss, images)
+    with pytest.raises(RuntimeError, match="no loss today"):
+        recorder.evaluate([torch.zeros_like(p) for p in network.parameters()])
+    assert [p.data_ptr() for p in network.parameters()] == before
+    assert all(torch.equal(a, b) for a, b in zip(buffers, network.buffers(), strict=True))
+    assert network.training
+
+
+def test_chosen_steps_and_frozen_parameters(network, images):
+    network[0].requires_grad_(False)
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    loss = nn.functional.cross_entropy
+    with watch(network, optimizer, loss, images, steps=lambda t: t % 2 == 0) as recorder:
+        train(network, optimizer, images)
+        recorder.record(minibatch_loss=0.25)
+    trace = recorder.trace
+    assert analysis.measured(trace.loss).tolist() == [True, False, True, False, True]
+    assert np.isfinite(trace.distance).all()
+    assert trace.minibatch_loss[-1] == 0.25
+
+
+def test_batches_are_gone_through_once_and_kept(network, images):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    data = torch.utils.data.TensorDataset(*images)
+    loader = torch.utils.data.DataLoader(data, batch_size=16, shuffle=True)
+    recorder = watch(network, optimizer, nn.functional.cross_entropy, loader)
+    assert recorder.evaluate() == recorder.evaluate()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"evaluation_data": []}, "no batches"),
+        ({"evaluation_data": (torch.zeros(3, 3, 8, 8), torch.zeros(2))}, "3 inputs and 2 targets"),
+        ({"points": 0}, "points is 0"),
+        ({"batch_norm": "frozen"}, "'train' and 'eval'"),
+        ({"model": nn.LazyLinear(3)}, "lazy"),
+        ({"model": nn.ReLU()}, "no parameter"),
+        ({"model": nn.Linear(2, 2)}, "holds none"),
+    ],
+)
+def test_bad_input_is_refused_at_entry(network, images, change, message):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    given = {
+        "model": network,
+        "optimizer": optimizer,
+        "loss": nn.functional.cross_entropy,
+        "evaluation_data": images,
+    }
+    with pytest.raises(ValueError, match=message):
+        watch(**(given | change))
