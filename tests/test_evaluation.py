@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -60,7 +62,7 @@ def test_batch_norm_mode_is_the_plan_s_and_statistics_stay(network, images):
 
 def test_exact_float32_is_put_back():
     before = torch.backends.cudnn.conv.fp32_precision
-    with pytest.raises(ZeroDivisionError), exact_float32():
+    with contextlib.suppress(ZeroDivisionError), exact_float32():
         assert torch.backends.cudnn.conv.fp32_precision == "ieee"
         assert torch.backends.cuda.matmul.fp32_precision == "ieee"
         raise ZeroDivisionError
