@@ -49,6 +49,11 @@ def test_between_the_ends_is_a_barrier_only_by_the_definition_of_either():
     assert analysis.barriers(loss, "either")[0]
 
 
+def test_as_low_as_an_end_is_no_interior_minimum():
+    assert not analysis.has_interior_minimum([[1.0, 1.0, 2.0]])[0]
+    assert analysis.has_interior_minimum([[1.0, 0.9, 2.0]])[0]
+
+
 def test_as_high_as_an_end_is_no_barrier():
     assert not analysis.barriers([[1.0, 1.0, 1.0]], "both")[0]
     assert not analysis.barriers([[1.0, 1.0, 1.0]], "either")[0]

@@ -60,6 +60,17 @@ def test_batch_norm_mode_is_the_plan_s_and_statistics_stay(network, images):
         assert frozen == pytest.approx(loss(network(inputs), targets).item(), rel=1e-7)
 
 
+def test_dropout_is_off(images):
+    torch.manual_seed(0)
+    linear = nn.Linear(192, 4)
+    batches = [images]
+    dropped = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), linear)
+    plain = nn.Sequential(nn.Flatten(), linear)
+    loss = nn.functional.cross_entropy
+    assert Evaluator(dropped, loss, batches)() == Evaluator(plain, loss, batches)()
+    assert dropped[1].training
+
+
 def test_exact_float32_is_put_back():
     before = torch.backends.cudnn.conv.fp32_precision
     with contextlib.suppress(ZeroDivisionError), exact_float32():

@@ -132,6 +132,17 @@ def test_segments_join_exactly_and_measuring_again_gives_the_same_bits(network, 
     assert (np.array(remeasured) == loss).all()
 
 
+def test_in_eval_mode_each_segment_is_measured_with_its_own_statistics(network, images):
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-12)
+    loss = nn.functional.cross_entropy
+    with watch(network, optimizer, loss, images, batch_norm="eval") as recorder:
+        train(network, optimizer, images)
+    losses = recorder.trace.loss.values
+    # The parameters stand still, only the running statistics move, from step to step.
+    assert np.ptp(losses, axis=1).max() < 1e-6
+    assert (np.abs(np.diff(losses[:, 0])) > 1e-6).all()
+
+
 def test_a_step_that_begins_elsewhere_is_measured_where_it_begins(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
 

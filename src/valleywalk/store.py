@@ -3,8 +3,9 @@
 import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 from tqdm import tqdm
@@ -97,14 +98,24 @@ class Store:
         failed: list[str] = []
         # Spawned, because a forked child of a process that has run torch threads can hang.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        steps = context.SimpleQueue()
+        with (
+            ProcessPoolExecutor(workers, context, _report_to, (steps,)) as pool,
+            tqdm(total=len(missing), unit="walk", disable=not progress) as bar,
+        ):
             tasks = {pool.submit(_walk_and_save, e, self.folder, device): e for e in missing}
-            bar = tqdm(as_completed(tasks), total=len(tasks), unit="walk", disable=not progress)
-            for task in bar:
-                experiment = tasks[task]
-                if (error := task.exception()) is not None:
-                    failed.append(f"{experiment.hash} ({experiment.model_dump_json()}): {error}")
-                bar.set_description(f"{experiment.model} {experiment.update} {experiment.hash[:6]}")
+            waiting, walked = set(tasks), 0
+            while waiting:
+                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                while not steps.empty():
+                    steps.get()
+                    walked += 1
+                bar.set_postfix_str(f"{walked} steps")
+                bar.update(len(done))
+                for task in done:
+                    if (error := task.exception()) is not None:
+                        e = tasks[task]
+                        failed.append(f"{e.hash} ({e.model_dump_json()}): {error}")
         if failed:
             raise RuntimeError(
                 f"{len(failed)} of {len(missing)} walks failed:\n" + "\n".join(failed)
@@ -130,5 +141,16 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def _report_to(queue: Any) -> None:
+    """In a worker: remember where to report each step."""
+    _steps.append(queue)
+
+
+_steps: list[Any] = []
+
+
 def _walk_and_save(experiment: Experiment, folder: Path, device: str) -> None:
-    save(walk(experiment, device=device, progress=False), folder / f"{experiment.hash}.nc")
+    def report() -> None:
+        _steps[0].put(None)
+
+    save(walk(experiment, device=device, progress=report), folder / f"{experiment.hash}.nc")

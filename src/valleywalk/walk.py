@@ -5,7 +5,7 @@ import hashlib
 import math
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def walk(
     device: str = "auto",
     threads: int = 1,
     dataset: Dataset | None = None,
-    progress: bool = True,
+    progress: bool | Callable[[], None] = True,
 ) -> xr.Dataset:
     """Train as the experiment says and record the trace.
 
@@ -59,8 +59,8 @@ def walk(
         rather than one on several threads.
     dataset : Dataset, optional
         Default: loaded by the experiment's name.
-    progress : bool
-        Show a progress bar.
+    progress : bool or callable
+        Show a progress bar, or call this after each step.
 
     Returns
     -------
@@ -86,7 +86,10 @@ def walk(
 
 
 def _walk(
-    experiment: Experiment, dataset: Dataset, place: torch.device, progress: bool
+    experiment: Experiment,
+    dataset: Dataset,
+    place: torch.device,
+    progress: bool | Callable[[], None],
 ) -> xr.Dataset:
     seeds = [int(seed) for seed in np.random.SeedSequence(experiment.seed).generate_state(4)]
     model = models.build(
@@ -113,11 +116,11 @@ def _walk(
         total=experiment.epochs * data.steps_in_epoch,
         desc=f"{experiment.model} {experiment.dataset} {experiment.update} {experiment.hash[:6]}",
         unit="step",
-        disable=not progress,
+        disable=progress is not True,
     )
+    advance = progress if callable(progress) else bar.update
     with recorder, bar:
         for epoch in range(1, experiment.epochs + 1):
-            model.train()
             for indices in data.epoch():
                 loss = accumulate_gradient(
                     model,
@@ -134,7 +137,7 @@ def _walk(
                     )
                 optimizer.step()
                 recorder.record(minibatch_loss=loss)
-                bar.update()
+                advance()
             if experiment.evaluate_every and epoch % experiment.evaluate_every == 0:
                 noise = experiment.probes(recorder.iteration - 1, data.steps_in_epoch)
                 epochs[epoch] = data.measure(model, noise)
