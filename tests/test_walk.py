@@ -4,6 +4,8 @@ import torch
 
 from valleywalk import DatasetError, Experiment, WalkError, walk
 from valleywalk.datasets import load
+from valleywalk.models import build
+from valleywalk.walk import _Data
 
 MLP = {"model": "mlp", "dataset": "mnist5k", "width": 0.1, "training_images": 160}
 VGG = {"model": "vgg11", "dataset": "photos", "width": 0.0625, "training_images": 60}
@@ -128,3 +130,29 @@ def test_sizes_that_only_the_files_tell():
     experiment = Experiment(model="mlp", dataset="folder:somewhere", batch_size=200)
     with pytest.raises(DatasetError, match="choose at most 100"):
         walk(experiment, dataset=load("mnist5k").first(100), progress=False)
+
+
+def test_validation_is_measured_in_eval_mode_and_training_in_train_mode():
+    """Against a plain evaluation of the same network."""
+    dataset = load("mnist5k").first(160)
+    experiment = Experiment(**MLP, **SMALL)
+    data = _Data(experiment, dataset, torch.device("cpu"), [1, 2, 3])
+    model = build("mlp", 1, 28, 10, 0.1)
+    model(dataset.normalise(dataset.train_images))  # running statistics that are not the start's
+    measured = data.measure(model, noise=False)
+    model.eval()
+    with torch.no_grad():
+        output = model(dataset.normalise(dataset.validation_images))
+    labels = dataset.validation_labels
+    expected = torch.nn.functional.cross_entropy(output, labels).item()
+    assert measured["validation_loss"] == pytest.approx(expected, rel=1e-5)
+    share = (output.argmax(1) == labels).double().mean().item()
+    assert measured["validation_accuracy"] == pytest.approx(share)
+    model.train()
+    batches = [dataset.normalise(dataset.train_images[i]) for i in data.plan.batches]
+    with torch.no_grad():
+        losses = [
+            torch.nn.functional.cross_entropy(model(x), dataset.train_labels[i]).item()
+            for x, i in zip(batches, data.plan.batches, strict=True)
+        ]
+    assert measured["train_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
