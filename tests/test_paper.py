@@ -120,4 +120,5 @@ def test_every_item_with_a_notebook_has_its_page_and_prose():
         prose = (root / "book" / "figures" / f"{item.name}.md").read_text()
         assert "## What the paper shows" in prose
         assert "## What to look for" in prose
+        assert "## What our run shows" in prose
         assert (root / "notebooks" / f"{item.notebook}.ipynb").is_file()
