@@ -47,6 +47,14 @@ def test_paper_scale_is_the_paper_s_setting(item):
     assert experiment.training_images == (10_000 if item.dataset == "tiny-imagenet" else None)
 
 
+def test_the_quadratic_needs_no_walk():
+    item = ITEMS["fig28"]
+    assert item.experiments("quick") == []
+    figure, made_from = item.draw("quick")
+    assert len(figure.axes) == 1
+    assert "float64" in made_from
+
+
 def test_later_epochs_of_a_network_come_from_one_walk():
     for scale in SCALES:
         for group in (("fig11", "fig12", "fig13"), ("fig14", "fig15", "fig16")):

@@ -16,9 +16,13 @@ from .folders import checkout
 from .paper import ITEMS, Item, Scale
 from .store import Store, cores
 
-ALTERNATIVE_TEXT = (
+WALK_TEXT = (
     "Three panels over the iteration: the training loss along each segment with the valley floor "
     "as a dashed line, the cosine of consecutive gradients, the distance from the initialisation."
+)
+QUADRATIC_TEXT = (
+    "The convergence rate over the learning rate: for each eigenvalue a line that falls to zero at "
+    "one over the eigenvalue and rises again, with circles of measured runs on it."
 )
 
 
@@ -135,9 +139,10 @@ def bind_page(notebook: NotebookNode, item: Item, scale: Scale, prose: str) -> N
         if "injected-parameters" in tags:
             cell.metadata["tags"] = [*tags, "hide-input"]
         if "figure" in tags:
+            alternative = WALK_TEXT if item.update else QUADRATIC_TEXT
             caption = f"{item.label} at the {scale} scale: {item.setting(scale)}."
             cell.metadata["mystnb"] = {
                 "figure": {"name": f"{item.name}-figure", "caption": caption},
-                "image": {"alt": f"{caption} {ALTERNATIVE_TEXT}"},
+                "image": {"alt": f"{caption} {alternative}"},
             }
     return notebook

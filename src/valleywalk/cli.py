@@ -8,11 +8,11 @@ import tyro
 from pydantic import ValidationError
 from tyro.conf import Positional, arg
 
-from . import analysis, book, cost, datasets, figures
+from . import analysis, book, cost, datasets
 from .datasets import DatasetError
 from .experiment import TRAINING_IMAGES, Experiment
 from .folders import datasets_folder
-from .paper import ITEMS, SCALES, Scale, WalkParameters, walk_experiment
+from .paper import ITEMS, SCALES, Scale
 from .store import Store
 from .trace import TraceError, provenance, save
 from .walk import WalkError
@@ -35,6 +35,8 @@ def list_items() -> None:
             if all(store.find(experiment) for experiment in experiments):
                 there.append(scale)
         kept = " ".join(there) or "none"
+        if not item.experiments(SCALES[0]):
+            kept = "not needed"
         print(f"{item.label:11} {item.notebook:16}{costs}  {kept:12}  {item.title}")
     print(
         "\nCosts are estimates for one core of the CPU that the rates were measured on (AMD EPYC, "
@@ -70,10 +72,9 @@ def figure(
     output = output or Path(f"{name}.png")
     if not output.parent.is_dir():
         raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
-    parameters = WalkParameters(**item.parameters(scale), device=device)
-    trace = Store().get(walk_experiment(item.update, parameters), device=device)
-    figures.walk(trace, parameters.epoch, parameters.iterations).savefig(output, dpi=200)
-    print(f"{item.label}. {item.title}\n{provenance(trace)}\n{output}")
+    drawn, made_from = item.draw(scale, device)
+    drawn.savefig(output, dpi=200)
+    print(f"{item.label}. {item.title}\n{made_from}\n{output}")
 
 
 def walk(

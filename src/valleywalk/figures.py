@@ -1,5 +1,7 @@
 """Trace(s) → matplotlib axes, one function a figure family."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -8,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from . import analysis
+from .quadratic import contraction, descend, measured_contraction
 
-# seaborn's colour-blind safe palette: blue, orange.
-BLUE, ORANGE = sns.color_palette("colorblind")[:2]
+# seaborn's colour-blind safe palette.
+BLUE, ORANGE, GREEN = sns.color_palette("colorblind")[:3]
 GREY = "0.85"
 
 
@@ -89,5 +92,48 @@ def walk(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> Fi
         counted = "iteration $t$" if start == 0 else f"iteration $t$ (from {start})"
         bottom.set_xlabel(counted)
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+        sns.despine(figure)
+    return figure
+
+
+def quadratic(eigenvalues: Sequence[float], learning_rate: float, steps: int = 20) -> Figure:
+    """Figure 28: |1 − λη| against η, and gradient descent runs that land on it.
+
+    Lines are the formula for the smallest and largest eigenvalue, the orange area is where all
+    others lie; circles are what runs of gradient descent did in `steps` steps. Shaded blue: the
+    largest eigenvalue's direction bounces and still converges, 1/λ_max < η < 2/λ_max. Diamonds mark
+    `learning_rate`.
+    """
+    smallest, largest = min(eigenvalues), max(eigenvalues)
+    eta = np.linspace(0, 2.4 / largest, 400)
+    with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.9):
+        figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
+        axis.axvspan(1 / largest, 2 / largest, color=BLUE, alpha=0.12, lw=0)
+        between = np.linspace(smallest, largest, 200)[:, None]
+        area = contraction(between, eta)
+        axis.fill_between(eta, area.min(axis=0), area.max(axis=0), color=ORANGE, alpha=0.2, lw=0)
+        runs = np.linspace(0.1, 2.3, 12) / largest
+        for eigenvalue, colour, name in (
+            (largest, GREEN, r"\max"),
+            (smallest, BLUE, r"\min"),
+        ):
+            label = rf"$\lambda_{{{name}}} = {eigenvalue:g}$"
+            axis.plot(eta, contraction(eigenvalue, eta), color=colour, label=label)
+            found = [measured_contraction(descend([eigenvalue], rate, steps))[0] for rate in runs]
+            axis.plot(runs, found, "o", color=colour, markerfacecolor="none", markersize=6)
+            here = contraction(eigenvalue, learning_rate)
+            axis.plot(learning_rate, here, "D", color=colour, markersize=9)
+        axis.axhline(1, color="0.5", linewidth=0.8)
+        for position, text in (
+            (0.5, "all over-damped"),
+            (1.5, r"$\lambda_{\max}$ under-damped"),
+            (2.2, "divergent"),
+        ):
+            axis.text(position / largest, 1.32, text, ha="center", fontsize="small")
+        axis.set_ylim(0, 1.45)
+        axis.set_xlim(0, max(eta[-1], learning_rate * 1.05))
+        axis.set_xlabel(r"learning rate $\eta$")
+        axis.set_ylabel(r"convergence rate $|\lambda\eta - 1|$")
+        axis.legend(frameon=False, loc="lower left")
         sns.despine(figure)
     return figure

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
+import xarray as xr
 from IPython.display import Markdown
 from pydantic import BaseModel, ValidationError
 
@@ -52,9 +53,10 @@ def check(namespace: Mapping[str, Any], parameters: type[Parameters]) -> Paramet
         raise ParameterError("; ".join(lines)) from None
 
 
-def provenance_line(trace: Any) -> Markdown:
+def provenance_line(made_from: xr.Dataset | str) -> Markdown:
     """The line under each figure that says what it was made from."""
-    return Markdown(f"*Provenance.* {provenance(trace)}.")
+    line = made_from if isinstance(made_from, str) else provenance(made_from)
+    return Markdown(f"*Provenance.* {line}.")
 
 
 __all__ = ["Markdown", "ParameterError", "check", "provenance_line"]

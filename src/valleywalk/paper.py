@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
+from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from . import analysis, figures
@@ -17,7 +18,9 @@ from .experiment import (
     UpdateName,
     unknown_names,
 )
+from .quadratic import QuadraticParameters
 from .store import Store
+from .trace import provenance
 
 Scale = Literal["smoke", "quick", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
@@ -205,11 +208,15 @@ class Item:
         """Parameters for the item's notebook at a scale."""
         if self.notebook is None:
             raise ValueError(f"{self.label} has no notebook yet")
+        if self.update is None:
+            return {}
         dataset = self.dataset if scale == "paper" else STAND_IN[str(self.dataset)]
         return {"scale": scale, "model": self.model, "dataset": dataset, "epoch": self.epoch}
 
     def setting(self, scale: Scale) -> str:
         """In a few words, what is walked at a scale, and what stands in for the paper's data."""
+        if self.update is None:
+            return "a quadratic, the same at every scale"
         (experiment,) = self.experiments(scale)
         data = str(self.dataset)
         if experiment.dataset != data:
@@ -217,6 +224,16 @@ class Item:
         width = "" if experiment.width == 1 else f" at width {experiment.width:g}"
         images = experiment.training_images or TRAINING_IMAGES[experiment.dataset]
         return f"{_MODELS[experiment.model]}{width}, {images:,} images, {data}"
+
+    def draw(self, scale: Scale, device: str = "auto") -> tuple[Figure, str]:
+        """The figure, and the line that says what it was made from; walks what has no trace yet."""
+        chosen = self.parameters(scale)
+        if self.update is None:
+            quadratic = QuadraticParameters(**chosen)
+            return figures.quadratic(**dict(quadratic)), quadratic.provenance
+        parameters = WalkParameters(**chosen, device=device)
+        trace = parameters.trace(self.update)
+        return figures.walk(trace, parameters.epoch, parameters.iterations), provenance(trace)
 
     def experiments(self, scale: Scale) -> list[Experiment]:
         """The walks the item needs at a scale."""
@@ -263,7 +280,7 @@ ITEMS: dict[str, Item] = {
         Item("fig25", "ResNet-56 on CIFAR-10: gradient descent with isotropic noise"),
         Item("fig26", "MLP on MNIST: gradient descent with isotropic noise"),
         Item("fig27", "ResNet-56 on CIFAR-10: learning-rate schedules"),
-        Item("fig28", "Convergence rate of gradient descent on a quadratic"),
+        Item("fig28", "Convergence rate of gradient descent on a quadratic", "fig28_quadratic"),
         Item("tab1", "Barriers crossed in an epoch"),
         Item("tab2", "Mean height above the valley floor"),
         Item("appd", "Hessian and gradient covariance"),

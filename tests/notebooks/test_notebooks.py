@@ -7,8 +7,11 @@ from papermill.exceptions import PapermillExecutionError
 
 from valleywalk.folders import checkout
 from valleywalk.paper import WalkParameters
+from valleywalk.quadratic import QuadraticParameters
 
 NOTEBOOKS = sorted((checkout() / "notebooks").glob("*.ipynb"))
+WALKS = [path for path in NOTEBOOKS if path.stem.endswith("_walk")]
+MODELS = {"fig28_quadratic": QuadraticParameters}
 ids = [path.stem for path in NOTEBOOKS]
 
 
@@ -23,16 +26,17 @@ def execute(path, tmp_path, **parameters):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=ids)
 def test_parameters_are_documented_and_are_those_of_the_library(path):
     inferred = papermill.inspect_notebook(path)
-    assert list(inferred) == list(WalkParameters.model_fields)
+    fields = MODELS.get(path.stem, WalkParameters).model_fields
+    assert list(inferred) == list(fields)
     for name, parameter in inferred.items():
         assert parameter["help"], f"{name} has no help"
-        assert parameter["inferred_type_name"] in ("str", "int", "float")
-        default = WalkParameters.model_fields[name].default
+        assert parameter["inferred_type_name"] in ("str", "int", "float", "list")
+        default = fields[name].default
         assert parameter["default"].strip('"') == str(default)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=ids)
-def test_a_notebook_draws_its_figure(path, tmp_path):
+@pytest.mark.parametrize("path", WALKS, ids=lambda path: path.stem)
+def test_a_walk_notebook_draws_its_figure(path, tmp_path):
     notebook = execute(path, tmp_path, scale="smoke", model="mlp", traces=str(tmp_path))
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
@@ -40,6 +44,14 @@ def test_a_notebook_draws_its_figure(path, tmp_path):
     assert "Provenance." in shown
     assert "| mean height above the floor | " in shown
     assert len(list(tmp_path.glob("*.nc"))) == 1
+
+
+def test_the_quadratic_s_notebook(tmp_path):
+    path = checkout() / "notebooks" / "fig28_quadratic.ipynb"
+    notebook = execute(path, tmp_path, eigenvalues=[0.1, 2.0], learning_rate=0.9)
+    shown = str(notebook.cells)
+    assert "image/png" in shown
+    assert "| 2 | under-damped | 0.8 | 0.8 |" in shown
 
 
 @pytest.mark.parametrize(

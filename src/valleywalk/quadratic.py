@@ -1,0 +1,93 @@
+"""Gradient descent on a quadratic, where everything is known (paper, Section 6 and Figure 28)."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .experiment import unknown_names
+
+Damping = Literal["over-damped", "under-damped", "divergent", "critical", "marginal"]
+
+
+def contraction(eigenvalue: ArrayLike, learning_rate: ArrayLike) -> np.ndarray:
+    """|1 − λη|, the factor by which a step shrinks the error along an eigenvector."""
+    return np.abs(1 - np.asarray(eigenvalue) * np.asarray(learning_rate))
+
+
+def damping(eigenvalue: float, learning_rate: float) -> Damping:
+    """How gradient descent moves along an eigenvector of a quadratic.
+
+    over-damped: η < 1/λ, it creeps down one side. critical: η = 1/λ, it is there in one step.
+    under-damped: 1/λ < η < 2/λ, it bounces from wall to wall and comes closer. marginal: η = 2/λ,
+    it bounces for ever. divergent: η > 2/λ.
+    """
+    product = eigenvalue * learning_rate
+    if product == 1:
+        return "critical"
+    if product == 2:
+        return "marginal"
+    if product < 1:
+        return "over-damped"
+    return "under-damped" if product < 2 else "divergent"
+
+
+def descend(eigenvalues: Sequence[float], learning_rate: float, steps: int) -> np.ndarray:
+    """Walk from (1, 1, …) with torch's SGD on ½ Σ λ_i θ_i², shape (steps + 1, eigenvalues)."""
+    curvature = torch.tensor(list(eigenvalues), dtype=torch.float64)
+    theta = torch.ones_like(curvature, requires_grad=True)
+    optimizer = torch.optim.SGD([theta], lr=learning_rate)
+    path = [theta.detach().numpy().copy()]
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (0.5 * (curvature * theta**2).sum()).backward()
+        optimizer.step()
+        path.append(theta.detach().numpy().copy())
+    return np.array(path)
+
+
+def measured_contraction(path: ArrayLike) -> np.ndarray:
+    """Mean factor a step along each eigenvector of a walk, shape (eigenvalues,)."""
+    values = np.abs(np.asarray(path, dtype=float))
+    return (values[-1] / values[0]) ** (1 / (len(values) - 1))
+
+
+class QuadraticParameters(BaseModel):
+    """Parameters of the notebook `fig28_quadratic`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    eigenvalues: list[Annotated[float, Field(gt=0)]] = Field([0.2, 0.5, 1.0], min_length=2)
+    learning_rate: Annotated[float, Field(gt=0)] = 1.6
+    steps: Annotated[int, Field(ge=1, le=500)] = 20
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_parameters(cls, values: dict) -> dict:
+        problem = unknown_names(set(values), set(cls.model_fields), "parameter")
+        if problem:
+            raise ValueError(problem)
+        return values
+
+    @property
+    def provenance(self) -> str:
+        """What the figure is made from."""
+        return (
+            f"Gradient descent by torch.optim.SGD in float64, {self.steps} steps from (1, …, 1) on "
+            f"½ Σ λᵢ θᵢ², λ = {', '.join(f'{value:g}' for value in self.eigenvalues)}; no data, no "
+            f"randomness; torch {torch.__version__}"
+        )
+
+
+def table(eigenvalues: Sequence[float], learning_rate: float, steps: int) -> str:
+    """Markdown table: damping and contraction of each direction, by formula and as measured."""
+    measured = measured_contraction(descend(eigenvalues, learning_rate, steps))
+    rows = [f"| λ | at η = {learning_rate:g} | formula | {steps} steps |", "|---|---|---|---|"]
+    for value, found in zip(eigenvalues, measured, strict=True):
+        expected = float(contraction(value, learning_rate))
+        kind = damping(value, learning_rate)
+        rows.append(f"| {value:g} | {kind} | {expected:.6g} | {found:.6g} |")
+    return "\n".join(rows)
