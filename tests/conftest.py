@@ -4,11 +4,15 @@ import os
 # each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 import torch
 from torch import nn
 
 torch.set_num_threads(1)
+# First calls import and compile; on a shared machine times say nothing about correctness.
+hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.load_profile("project")
 
 
 @pytest.fixture(autouse=True)
