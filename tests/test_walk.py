@@ -107,6 +107,16 @@ def test_what_a_trace_says_about_its_epochs():
     assert trace.attrs["training_images"] == 160
 
 
+def test_curvature_along_a_walk():
+    fields = MLP | SMALL | {"curvature_every": 2, "curvature_images": 50, "epochs": 4}
+    trace = quietly(**fields)
+    measured = np.isfinite(trace.hessian_max.values)
+    assert measured.tolist() == [False, True, False, True]
+    assert (trace.hessian_residual.values[measured] < 1e-3).all()
+    assert (trace.hessian_max.values > trace.hessian_min.values)[measured].all()
+    assert trace.final_state_hash == quietly(**(MLP | SMALL | {"epochs": 4})).final_state_hash
+
+
 def test_evaluation_on_some_of_the_images():
     trace = quietly(**MLP, **SMALL, evaluation_images=60)
     assert trace.attrs["evaluation_images"] == 60

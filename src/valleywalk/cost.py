@@ -18,6 +18,9 @@ SHAPES = {
     "tiny-imagenet": (3, 64, 200),
 }
 TINY_IMAGENET_CLASS = 500
+# Forward passes to which a search for both ends of the spectrum amounts: some 20 products of about
+# six passes each.
+CURVATURE_PASSES = 120
 # Multiply-adds a second that walks reached, one core of an AMD EPYC (Zen 3) at 2.4 GHz. Narrow
 # networks spend their time moving memory, so that they reach less.
 RATE = {"mlp": 15e9, "vgg11": 25e9, "resnet56": 8e9}
@@ -44,7 +47,11 @@ def forward_passes(experiment: Experiment) -> float:
     per_epoch = 1 if experiment.update == "gd" else images // experiment.batch_size
     iterations = experiment.epochs * per_epoch
     segments = sum(experiment.probes(iteration, per_epoch) for iteration in range(iterations))
-    return experiment.epochs * images * 3 + segments * experiment.points * evaluated
+    curvature = 0.0
+    if experiment.curvature_every:
+        times = experiment.epochs // experiment.curvature_every
+        curvature = times * (experiment.curvature_images or evaluated) * CURVATURE_PASSES
+    return curvature + experiment.epochs * images * 3 + segments * experiment.points * evaluated
 
 
 def work(experiment: Experiment) -> float:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# Raised whenever the same fields would give other numbers, so that older traces are not mistaken
-# for these.
+# Raised whenever the same fields, or another default, would give other numbers, so that older traces
+# are not mistaken for these.
 REVISION = 1
 
 # Training images of each data set after its split (None: known only once the files are read).
@@ -98,6 +98,10 @@ class Experiment(BaseModel):
     """Segments measured from the start of each probed epoch on; None: to the end of the epoch."""
     evaluate_every: int = Field(1, ge=0)
     """Measure training and validation loss and accuracy each so many epochs; 0: never."""
+    curvature_every: int = Field(0, ge=0)
+    """Measure both ends of the Hessian's spectrum each so many epochs; 0: never."""
+    curvature_images: PositiveInt | None = None
+    """Images of the evaluation plan, whole batches, on which that is measured; None: all."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of initialisation, order of images, augmentation and evaluation plan."""
 
@@ -163,7 +167,8 @@ class Experiment(BaseModel):
     @property
     def hash(self) -> str:
         """16 hexadecimal digits that name this experiment."""
-        content = {"revision": REVISION, **self.model_dump(mode="json")}
+        # Defaults are left out, so that a new field with a default renames no older experiment.
+        content = {"revision": REVISION, **self.model_dump(mode="json", exclude_defaults=True)}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -33,6 +33,9 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "train_accuracy": (("epoch",), "1", "training accuracy on the evaluation plan"),
     "validation_loss": (("epoch",), "nat", "validation loss, batch norm in eval mode"),
     "validation_accuracy": (("epoch",), "1", "validation accuracy, batch norm in eval mode"),
+    "hessian_max": (("epoch",), "nat", "largest eigenvalue of the Hessian"),
+    "hessian_min": (("epoch",), "nat", "smallest eigenvalue of the Hessian"),
+    "hessian_residual": (("epoch",), "1", "larger relative residual of the two eigenvalues"),
     "loss_noise": (("epoch",), "nat", "standard deviation of the loss over re-drawn plans"),
 }
 COORDINATES = {

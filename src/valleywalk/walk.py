@@ -27,6 +27,7 @@ from .evaluation import (
     trainable,
 )
 from .experiment import Experiment
+from .probes.curvature import extremes
 from .trace import assemble
 from .updates import accumulate_gradient, crop_and_flip
 from .watch import watch
@@ -138,9 +139,12 @@ def _walk(
                 optimizer.step()
                 recorder.record(minibatch_loss=loss)
                 advance()
+            epochs[epoch] = {}
             if experiment.evaluate_every and epoch % experiment.evaluate_every == 0:
                 noise = experiment.probes(recorder.iteration - 1, data.steps_in_epoch)
-                epochs[epoch] = data.measure(model, noise)
+                epochs[epoch] |= data.measure(model, noise)
+            if experiment.curvature_every and epoch % experiment.curvature_every == 0:
+                epochs[epoch] |= data.measure_curvature(model)
     return assemble(
         recorder.records,
         recorder.alpha,
@@ -186,6 +190,7 @@ class _Data:
                 lambda: self.plan.redrawn(int(redraw.integers(2**63))).batches,
                 self._prepare(redraw),
             )
+        self.eigenvectors: np.ndarray | None = None
         validation = np.arange(len(dataset.validation_labels))
         pieces = np.split(
             validation, range(VALIDATION_BATCH_SIZE, len(validation), VALIDATION_BATCH_SIZE)
@@ -243,6 +248,22 @@ class _Data:
             ]
             measured["loss_noise"] = float(np.std(losses, ddof=1))
         return measured
+
+    def measure_curvature(self, model: nn.Module) -> dict[str, float]:
+        """Both ends of the Hessian's spectrum, searched from where they were last found."""
+        limit = self.experiment.curvature_images or self.plan.images
+        batches = self.plan.batches
+        ends = np.cumsum([len(batch) for batch in batches])
+        plan = EvaluationPlan(batches[: max(1, int(np.searchsorted(ends, limit, "right")))])
+        evaluator = Evaluator(model, cross_entropy, self.planned(plan), self.experiment.batch_norm)
+        found = extremes(evaluator, start=self.eigenvectors)
+        if found.converged:
+            self.eigenvectors = found.vectors
+        return {
+            "hessian_max": found.largest,
+            "hessian_min": found.smallest,
+            "hessian_residual": max(found.residuals),
+        }
 
 
 def _generator(seed: int, stream: int) -> np.random.Generator:

@@ -1,0 +1,139 @@
+"""Hessian products and extremes against dense matrices whose entries are known another way."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from valleywalk.evaluation import Evaluator, trainable
+from valleywalk.probes.curvature import extremes, hessian_vector_product
+
+cross_entropy = nn.functional.cross_entropy
+
+
+def small(batch_norm):
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 2, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(18, 4)]
+    if batch_norm:
+        layers.insert(1, nn.BatchNorm2d(2))
+    return nn.Sequential(*layers).double()
+
+
+def batches_of(images, size):
+    inputs, targets = images[0].double(), images[1]
+    return list(zip(inputs.split(size), targets.split(size), strict=True))
+
+
+def dense_hessian(model, batches):
+    """The whole matrix by torch.func (reverse over reverse), batch by batch."""
+    names = [name for name, p in model.named_parameters()]
+    sizes = [p.numel() for p in model.parameters()]
+    shapes = [p.shape for p in model.parameters()]
+    buffers = {name: b.clone() for name, b in model.named_buffers()}
+    total, count = 0.0, sum(len(targets) for _, targets in batches)
+    flat = torch.cat([p.detach().flatten() for p in model.parameters()])
+    for inputs, targets in batches:
+
+        def loss(theta, inputs=inputs, targets=targets):
+            pieces = [p.view(s) for p, s in zip(theta.split(sizes), shapes, strict=True)]
+            state = dict(zip(names, pieces, strict=True)) | {
+                k: b.clone() for k, b in buffers.items()
+            }
+            return cross_entropy(functional_call(model, state, (inputs,)), targets)
+
+        matrix = torch.autograd.functional.hessian(loss, flat)
+        total = total + matrix * (len(targets) / count)
+    return total.numpy()
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_products_and_extremes_against_the_dense_hessian(images, batch_norm, mode):
+    model = small(batch_norm)
+    model(images[0].double())  # running statistics that are not the start's
+    batches = batches_of(images, 16)
+    evaluate = Evaluator(model, cross_entropy, batches, mode)
+    buffers = [b.clone() for b in model.buffers()]
+    model.train(mode == "train")
+    matrix = dense_hessian(model, batches)
+    model.train()
+    for old, new in zip(buffers, model.buffers(), strict=True):
+        new.copy_(old)
+    scale = np.abs(matrix).max()
+    assert matrix == pytest.approx(matrix.T, abs=1e-10 * scale)
+    vector = [torch.randn_like(p) for p in trainable(model)]
+    product = torch.cat([p.flatten() for p in hessian_vector_product(evaluate, vector)])
+    expected = matrix @ torch.cat([v.flatten() for v in vector]).numpy()
+    assert np.linalg.norm(product.numpy() - expected) <= 1e-6 * np.linalg.norm(expected)
+    values = np.linalg.eigvalsh(matrix)
+    found = extremes(evaluate, tolerance=1e-8)
+    assert found.converged
+    assert found.largest == pytest.approx(values[-1], rel=1e-6)
+    assert found.smallest == pytest.approx(values[0], rel=1e-6, abs=1e-9 * values[-1])
+    assert max(found.residuals) < 1e-6
+
+
+def test_product_against_finite_differences_of_the_gradient(images):
+    model = small(batch_norm=True)
+    batches = batches_of(images, 10)
+    evaluate = Evaluator(model, cross_entropy, batches)
+    parameters = trainable(model)
+    vector = [torch.randn_like(p) for p in parameters]
+
+    def gradient(step):
+        with torch.no_grad():
+            for p, v in zip(parameters, vector, strict=True):
+                p.add_(v, alpha=step)
+        total = sum(cross_entropy(model(x), y) * len(y) for x, y in batches) / 40
+        result = torch.autograd.grad(total, parameters)
+        with torch.no_grad():
+            for p, v in zip(parameters, vector, strict=True):
+                p.sub_(v, alpha=step)
+        return torch.cat([g.flatten() for g in result])
+
+    step = 1e-5
+    expected = (gradient(step) - gradient(-step)) / (2 * step)
+    product = torch.cat([p.flatten() for p in hessian_vector_product(evaluate, vector)])
+    assert torch.linalg.norm(product - expected) <= 1e-6 * torch.linalg.norm(expected)
+
+
+def test_the_quadratic_s_spectrum():
+    curvature = torch.tensor([3.0, -1.0, 0.5, 2.0], dtype=torch.float64)
+    model = nn.Linear(4, 1, bias=False).double()
+    data = [(torch.eye(4, dtype=torch.float64), torch.zeros(4))]
+
+    def loss(output, target):
+        return 0.5 * (curvature * output[:, 0] ** 2).sum()
+
+    found = extremes(Evaluator(model, loss, data), tolerance=1e-10)
+    assert (found.largest, found.smallest) == pytest.approx((3.0, -1.0))
+    assert np.abs(found.vectors[0]) == pytest.approx([1, 0, 0, 0], abs=1e-6)
+
+
+def test_a_warm_start_needs_fewer_products(images):
+    model = small(batch_norm=True)
+    evaluate = Evaluator(model, cross_entropy, batches_of(images, 20))
+    cold = extremes(evaluate, tolerance=1e-4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.001)
+    warm = extremes(evaluate, tolerance=1e-4, start=cold.vectors)
+    assert warm.products <= cold.products
+    assert warm.largest == pytest.approx(cold.largest, rel=0.05)
+
+
+def test_what_has_not_converged_is_marked_so(images):
+    evaluate = Evaluator(small(batch_norm=False), cross_entropy, batches_of(images, 40))
+    assert not extremes(evaluate, tolerance=1e-14, max_iterations=1).converged
+
+
+def test_the_model_is_left_as_it_was(images, network):
+    network(images[0])
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.get_rng_state()
+    extremes(Evaluator(network, cross_entropy, [images]), tolerance=1e-2)
+    assert all(torch.equal(before[n], v) for n, v in network.state_dict().items())
+    assert all(p.grad is None for p in network.parameters())
+    assert network.training
+    assert torch.equal(torch.get_rng_state(), state)
