@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# Raised whenever the same fields, or another default, would give other numbers, so that older traces
-# are not mistaken for these.
+# Raised whenever the same fields, or another default, would give other numbers, so that older
+# traces are not mistaken for these.
 REVISION = 1
 
 # Training images of each data set after its split (None: known only once the files are read).
