@@ -40,6 +40,27 @@ def test_the_three_panels_show_the_trace():
     assert "iteration" in bottom.get_xlabel()
 
 
+def test_spectral_norm_marks_what_has_not_converged():
+    epochs = {
+        epoch: {
+            "hessian_max": 10.0 + epoch,
+            "hessian_min": -1.0,
+            "hessian_residual": 0.5 if epoch == 4 else 1e-4,
+            "validation_accuracy": 0.1 * epoch,
+        }
+        for epoch in (2, 4, 6)
+    }
+    trace = assemble([{"learning_rate": 0.1}] * 6, ALPHA, epochs, 6)
+    top, bottom = figures.spectral_norm(trace).axes
+    line, converged, hollow, edge = top.lines
+    assert line.get_xydata().tolist() == [[2, 12], [4, 14], [6, 16]]
+    assert converged.get_xdata().tolist() == [2, 6]
+    assert hollow.get_xdata().tolist() == [4]
+    assert hollow.get_markerfacecolor() == "white"
+    assert edge.get_ydata()[0] == pytest.approx(20)
+    assert bottom.lines[0].get_ydata() == pytest.approx([0.2, 0.4, 0.6])
+
+
 def test_window_begins_at_the_epoch_and_ends_where_measuring_ends():
     trace = bouncing(first=8, steps_in_epoch=4)
     assert figures.window(trace, epoch=3)["iteration"].values.tolist() == [8, 9, 10, 11]

@@ -47,6 +47,21 @@ def test_paper_scale_is_the_paper_s_setting(item):
     assert experiment.training_images == (10_000 if item.dataset == "tiny-imagenet" else None)
 
 
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("name", "rate"), [("fig3", 0.1), ("fig7", 0.3)])
+def test_spectral_walks(name, rate, scale):
+    (experiment,) = ITEMS[name].experiments(scale)
+    assert experiment.learning_rate == rate
+    assert experiment.probed_epochs == ()
+    assert experiment.curvature_every >= 1
+    assert experiment.epochs % experiment.curvature_every == 0
+    assert experiment.batch_norm == "train"
+    assert experiment.batch_size == (100 if scale != "smoke" else experiment.batch_size)
+    if scale == "paper":
+        assert (experiment.epochs, experiment.curvature_images) == (100, 25_000)
+        assert experiment.augmentation
+
+
 def test_the_quadratic_needs_no_walk():
     item = ITEMS["fig28"]
     assert item.experiments("quick") == []

@@ -16,14 +16,22 @@ from .folders import checkout
 from .paper import ITEMS, Item, Scale
 from .store import Store, cores
 
-WALK_TEXT = (
+_WALK_TEXT = (
     "Three panels over the iteration: the training loss along each segment with the valley floor "
     "as a dashed line, the cosine of consecutive gradients, the distance from the initialisation."
 )
-QUADRATIC_TEXT = (
-    "The convergence rate over the learning rate: for each eigenvalue a line that falls to zero at "
-    "one over the eigenvalue and rises again, with circles of measured runs on it."
-)
+ALTERNATIVE_TEXTS = {
+    "fig1_gd_walk": _WALK_TEXT,
+    "fig2_sgd_walk": _WALK_TEXT,
+    "fig3_spectral_norm": (
+        "Two panels over the epoch: the largest eigenvalue of the Hessian beside the line of two "
+        "over the learning rate, and the validation accuracy."
+    ),
+    "fig28_quadratic": (
+        "The convergence rate over the learning rate: for each eigenvalue a line that falls to "
+        "zero at one over the eigenvalue and rises again, with circles of measured runs on it."
+    ),
+}
 
 
 class BookError(RuntimeError):
@@ -139,7 +147,7 @@ def bind_page(notebook: NotebookNode, item: Item, scale: Scale, prose: str) -> N
         if "injected-parameters" in tags:
             cell.metadata["tags"] = [*tags, "hide-input"]
         if "figure" in tags:
-            alternative = WALK_TEXT if item.update else QUADRATIC_TEXT
+            alternative = ALTERNATIVE_TEXTS[item.notebook]
             caption = f"{item.label} at the {scale} scale: {item.setting(scale)}."
             cell.metadata["mystnb"] = {
                 "figure": {"name": f"{item.name}-figure", "caption": caption},

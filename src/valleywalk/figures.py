@@ -137,3 +137,41 @@ def quadratic(eigenvalues: Sequence[float], learning_rate: float, steps: int = 2
         axis.legend(frameon=False, loc="lower left")
         sns.despine(figure)
     return figure
+
+
+def spectral_norm(trace: xr.Dataset, tolerance: float = 1e-3) -> Figure:
+    """Figures 3 and 7: the Hessian's largest eigenvalue and the validation accuracy by epoch.
+
+    An eigenvalue whose residual is above `tolerance` is drawn hollow: it has not converged. The
+    dashed line is 2/η, beyond which gradient descent on a quadratic diverges.
+    """
+    epoch = trace["epoch"].values
+    largest, residual = trace["hessian_max"].values, trace["hessian_residual"].values
+    known, converged = ~np.isnan(largest), residual <= tolerance
+    edge = 2 / float(trace["learning_rate"][0])
+    with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.9):
+        figure, (top, bottom) = plt.subplots(
+            2, 1, sharex=True, figsize=(8, 6), height_ratios=(3, 2), layout="constrained"
+        )
+        top.plot(epoch[known], largest[known], color=BLUE, linewidth=1.4)
+        top.plot(epoch[known & converged], largest[known & converged], "o", color=BLUE)
+        top.plot(
+            epoch[known & ~converged],
+            largest[known & ~converged],
+            "o",
+            color=BLUE,
+            markerfacecolor="white",
+            label="not converged" if (known & ~converged).any() else None,
+        )
+        top.axhline(edge, color=ORANGE, linestyle="--", label=rf"$2/\eta = {edge:g}$")
+        top.set_ylim(bottom=0)
+        top.set_ylabel(r"largest eigenvalue $\lambda_{\max}(H)$")
+        top.legend(frameon=False)
+        accuracy = trace["validation_accuracy"].values
+        there = ~np.isnan(accuracy)
+        bottom.plot(epoch[there], accuracy[there], color=BLUE, marker="o", markersize=3)
+        bottom.set_ylabel("validation accuracy")
+        bottom.set_xlabel("epoch")
+        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+        sns.despine(figure)
+    return figure

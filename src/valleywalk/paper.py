@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from . import analysis, figures
 from .experiment import (
     TRAINING_IMAGES,
+    BatchNormMode,
     Convention,
     Experiment,
     ModelName,
@@ -76,12 +77,33 @@ GD_SETTINGS: dict[Scale, dict[str, dict[str, Any]]] = {
     },
 }
 
+# The same for the walks of Figures 3 and 7, which measure curvature each so many epochs.
+SPECTRAL_SETTINGS: dict[Scale, dict[str, dict[str, Any]]] = {
+    "smoke": {
+        "mlp": {"epochs": 2, "curvature_every": 1, "curvature_images": 20},
+        "vgg11": {"epochs": 2, "curvature_every": 1, "curvature_images": 20},
+        "resnet56": {"epochs": 1, "curvature_every": 1, "curvature_images": 10},
+    },
+    "quick": {
+        "mlp": {"epochs": 20, "curvature_every": 2, "curvature_images": 500},
+        "vgg11": {"epochs": 40, "curvature_every": 4, "curvature_images": 200},
+        "resnet56": {"epochs": 40, "curvature_every": 8, "curvature_images": 100},
+    },
+    "paper": {
+        "mlp": {"epochs": 40, "curvature_every": 1, "curvature_images": 25_000},
+        "vgg11": {"epochs": 100, "curvature_every": 1, "curvature_images": 25_000},
+        "resnet56": {"epochs": 100, "curvature_every": 1, "curvature_images": 25_000},
+    },
+}
+# Figure 7 has another learning rate than all other figures of ResNet-56.
+SPECTRAL_LEARNING_RATE = {"mlp": 0.1, "vgg11": 0.1, "resnet56": 0.3}
+
 # Epochs beyond the first that the paper shows: one walk serves them all.
 LATER_EPOCHS = {"mlp": (2,), "vgg11": (2, 25, 100), "resnet56": (2, 25, 100)}
 
 
-class WalkParameters(BaseModel):
-    """Parameters of the notebooks `fig1_gd_walk` and `fig2_sgd_walk`.
+class TraceParameters(BaseModel):
+    """What all notebooks that draw one trace have in common.
 
     None stands for the value of the scale's table. Unknown names and impossible values are refused
     before any work.
@@ -96,13 +118,8 @@ class WalkParameters(BaseModel):
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     batch_size: Annotated[int, Field(ge=1)] | None = None
     training_images: Annotated[int, Field(ge=1)] | None = None
-    evaluation_images: Annotated[int, Field(ge=1)] | None = None
-    epoch: Annotated[int, Field(ge=1)] = 1
-    iterations: Annotated[int, Field(ge=1)] | None = None
-    points: Annotated[int, Field(ge=2)] = 10
     seed: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
-    convention: Convention = "text"
     traces: str | None = None
 
     @model_validator(mode="before")
@@ -118,9 +135,67 @@ class WalkParameters(BaseModel):
         """The store of traces in the folder `traces`, or the default one."""
         return Store(Path(self.traces).expanduser() if self.traces else None)
 
+    @property
+    def chosen_dataset(self) -> str:
+        """The data set named, or the scale's own for the network."""
+        return self.dataset or default_dataset(self.model, self.scale)
+
+    def fields(self, *tables: dict[Scale, dict[str, dict[str, Any]]]) -> dict[str, Any]:
+        """Experiment fields of this scale's tables, overridden by what was given one by one."""
+        fields: dict[str, Any] = {"batch_size": 100, "evaluation_batch_size": 100}
+        for table in (SETTINGS, *tables):
+            of_scale = table[self.scale]
+            fields |= of_scale.get(self.model, {}) | of_scale.get(self.chosen_dataset, {})
+        given = self.model_dump(exclude_none=True, exclude_unset=True)
+        fields |= {name: value for name, value in given.items() if name in Experiment.model_fields}
+        fields |= {"model": self.model, "dataset": self.chosen_dataset}
+        available = self.available(fields)
+        for name in ("batch_size", "evaluation_batch_size", "evaluation_images"):
+            if name in fields:
+                fields[name] = min(fields[name], available)
+        return fields
+
+    def available(self, fields: dict[str, Any]) -> int:
+        """Training images there will be."""
+        # A folder's images are not counted yet here: then the batches are as asked for.
+        known = TRAINING_IMAGES.get(self.chosen_dataset)
+        return fields.get("training_images") or known or 45_000
+
+
+class WalkParameters(TraceParameters):
+    """Parameters of the notebooks `fig1_gd_walk` and `fig2_sgd_walk`."""
+
+    evaluation_images: Annotated[int, Field(ge=1)] | None = None
+    epoch: Annotated[int, Field(ge=1)] = 1
+    iterations: Annotated[int, Field(ge=1)] | None = None
+    points: Annotated[int, Field(ge=2)] = 10
+    convention: Convention = "text"
+
     def trace(self, update: UpdateName) -> xr.Dataset:
         """The trace to draw, walked now if there is none yet."""
         return self.store.get(walk_experiment(update, self), device=self.device)
+
+
+class SpectralParameters(TraceParameters):
+    """Parameters of the notebook `fig3_spectral_norm`."""
+
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    curvature_every: Annotated[int, Field(ge=1)] | None = None
+    curvature_images: Annotated[int, Field(ge=1)] | None = None
+    batch_norm: BatchNormMode = "train"
+
+    @property
+    def experiment(self) -> Experiment:
+        """The walk behind Figures 3 and 7; it measures curvature and no segments."""
+        fields = {"learning_rate": SPECTRAL_LEARNING_RATE[self.model], "probed_epochs": ()}
+        fields |= self.fields(SPECTRAL_SETTINGS)
+        fields.pop("iterations")
+        every = max(1, fields["curvature_every"] // 4)
+        return Experiment(**fields, evaluate_every=every)
+
+    def trace(self) -> xr.Dataset:
+        """The trace to draw, walked now if there is none yet."""
+        return self.store.get(self.experiment, device=self.device)
 
 
 def walk_experiment(update: UpdateName, parameters: WalkParameters) -> Experiment:
@@ -128,39 +203,22 @@ def walk_experiment(update: UpdateName, parameters: WalkParameters) -> Experimen
 
     Epochs 2, 25 and 100 of one network come from one walk.
     """
-    chosen = parameters
-    dataset = chosen.dataset or default_dataset(chosen.model, chosen.scale)
-    fields: dict[str, Any] = {"evaluation_batch_size": 100}
-    tables = [SETTINGS[chosen.scale]] + ([GD_SETTINGS[chosen.scale]] if update == "gd" else [])
-    for table in tables:
-        fields |= table.get(chosen.model, {}) | table.get(dataset, {})
-    for name in ("width", "learning_rate", "batch_size", "training_images", "evaluation_images"):
-        if (value := getattr(chosen, name)) is not None:
-            fields[name] = value
-    iterations = chosen.iterations or fields.pop("iterations")
-    fields.pop("iterations", None)
-    # A folder's images are not counted yet here: then the batches are as asked for.
-    available = fields.get("training_images") or TRAINING_IMAGES.get(dataset) or 45_000
-    fields["evaluation_batch_size"] = min(fields["evaluation_batch_size"], available)
-    if "evaluation_images" in fields:
-        fields["evaluation_images"] = min(fields["evaluation_images"], available)
-    batch_size = min(fields.get("batch_size", 100), available)
-    later = LATER_EPOCHS[chosen.model]
-    probed = later if update == "sgd" and chosen.epoch in later else (chosen.epoch,)
-    steps_in_epoch = 1 if update == "gd" else available // batch_size
+    fields = parameters.fields(*([GD_SETTINGS] if update == "gd" else []))
+    iterations = parameters.iterations or fields["iterations"]
+    del fields["iterations"]
+    later = LATER_EPOCHS[parameters.model]
+    epoch = parameters.epoch
+    probed = later if update == "sgd" and epoch in later else (epoch,)
+    images = parameters.available(fields)
+    steps_in_epoch = 1 if update == "gd" else images // fields["batch_size"]
     epochs = max(probed) - 1 + -(-iterations // steps_in_epoch)
     return Experiment(
-        model=chosen.model,
-        dataset=dataset,
+        **fields,
         update=update,
-        points=chosen.points,
-        seed=chosen.seed,
-        convention=chosen.convention,
         epochs=epochs,
         probed_epochs=probed,
         probed_iterations=iterations,
         evaluate_every=max(1, epochs // 4),
-        **(fields | {"batch_size": batch_size}),
     )
 
 
@@ -208,14 +266,15 @@ class Item:
         """Parameters for the item's notebook at a scale."""
         if self.notebook is None:
             raise ValueError(f"{self.label} has no notebook yet")
-        if self.update is None:
+        if self.model is None:
             return {}
         dataset = self.dataset if scale == "paper" else STAND_IN[str(self.dataset)]
-        return {"scale": scale, "model": self.model, "dataset": dataset, "epoch": self.epoch}
+        chosen = {"scale": scale, "model": self.model, "dataset": dataset}
+        return chosen | ({"epoch": self.epoch} if self.update else {})
 
     def setting(self, scale: Scale) -> str:
         """In a few words, what is walked at a scale, and what stands in for the paper's data."""
-        if self.update is None:
+        if self.model is None:
             return "a quadratic, the same at every scale"
         (experiment,) = self.experiments(scale)
         data = str(self.dataset)
@@ -228,18 +287,24 @@ class Item:
     def draw(self, scale: Scale, device: str = "auto") -> tuple[Figure, str]:
         """The figure, and the line that says what it was made from; walks what has no trace yet."""
         chosen = self.parameters(scale)
-        if self.update is None:
+        if self.model is None:
             quadratic = QuadraticParameters(**chosen)
             return figures.quadratic(**dict(quadratic)), quadratic.provenance
+        if self.update is None:
+            trace = SpectralParameters(**chosen, device=device).trace()
+            return figures.spectral_norm(trace), provenance(trace)
         parameters = WalkParameters(**chosen, device=device)
         trace = parameters.trace(self.update)
         return figures.walk(trace, parameters.epoch, parameters.iterations), provenance(trace)
 
     def experiments(self, scale: Scale) -> list[Experiment]:
         """The walks the item needs at a scale."""
-        if self.update is None:
+        if self.model is None:
             return []
-        return [walk_experiment(self.update, WalkParameters(**self.parameters(scale)))]
+        chosen = self.parameters(scale)
+        if self.update is None:
+            return [SpectralParameters(**chosen).experiment]
+        return [walk_experiment(self.update, WalkParameters(**chosen))]
 
 
 _MODELS = {"mlp": "MLP", "vgg11": "VGG-11", "resnet56": "ResNet-56"}
@@ -256,16 +321,21 @@ def _sgd(number: int, model: ModelName, dataset: str, epoch: int) -> Item:
     return Item(f"fig{number}", title, "fig2_sgd_walk", model, dataset, "sgd", epoch)
 
 
+def _spectral(number: int, model: ModelName, dataset: str) -> Item:
+    title = f"{_MODELS[model]} on {_DATASETS[dataset]}: spectral norm and validation accuracy"
+    return Item(f"fig{number}", title, "fig3_spectral_norm", model, dataset)
+
+
 ITEMS: dict[str, Item] = {
     item.name: item
     for item in (
         _gd(1, "vgg11", "cifar10"),
         _sgd(2, "vgg11", "cifar10", 1),
-        Item("fig3", "VGG-11 on CIFAR-10: spectral norm and validation accuracy"),
+        _spectral(3, "vgg11", "cifar10"),
         Item("fig4", "VGG-11 on CIFAR-10: batch size moves the cosine, learning rate does not"),
         Item("fig5", "VGG-11 on CIFAR-10: gradient descent with isotropic noise"),
         Item("fig6", "VGG-11 on CIFAR-10: learning-rate schedules"),
-        Item("fig7", "ResNet-56 on CIFAR-10: spectral norm and validation accuracy"),
+        _spectral(7, "resnet56", "cifar10"),
         Item("fig8", "VGG-11 on CIFAR-10: barriers in each of 40 epochs"),
         _gd(9, "resnet56", "cifar10"),
         *(_sgd(10 + i, "resnet56", "cifar10", e) for i, e in enumerate((1, 2, 25, 100))),
@@ -352,7 +422,7 @@ def walk_table(trace: xr.Dataset, update: UpdateName, parameters: WalkParameters
     """Markdown table: the paper's printed numbers beside those of this walk."""
     window = figures.window(trace, parameters.epoch, parameters.iterations)
     numbers = walk_numbers(window)
-    dataset = parameters.dataset or default_dataset(parameters.model, parameters.scale)
+    dataset = parameters.chosen_dataset
     original = {stand_in: name for name, stand_in in STAND_IN.items()}.get(dataset, dataset)
     printed = PRINTED.get((parameters.model, original, update, parameters.epoch), {})
     steps = len(window["iteration"])
@@ -372,3 +442,23 @@ def walk_table(trace: xr.Dataset, update: UpdateName, parameters: WalkParameters
             shown = f"{value:.3g}"
         rows.append(f"| {description} | {printed.get(name, 'not printed')} | {shown} |")
     return "\n".join(rows)
+
+
+def spectral_table(trace: xr.Dataset) -> str:
+    """Markdown table of a walk's spectral norm; the paper prints no numbers for Figures 3 and 7."""
+    known = trace["hessian_max"].dropna("epoch")
+    accuracy = trace["validation_accuracy"].dropna("epoch")
+    lowest = int(np.argmin(known.values))
+    rows = [
+        ("largest eigenvalue when first measured", "", f"{known[0]:.3g}"),
+        ("its lowest value", "falls for most of training", f"{known[lowest]:.3g}"),
+        ("epoch of that", "towards the end", f"{known['epoch'].values[lowest]}"),
+        ("largest eigenvalue at the end", "rises slightly at the end", f"{known[-1]:.3g}"),
+        ("smallest eigenvalue at the end", "", f"{trace['hessian_min'].dropna('epoch')[-1]:.3g}"),
+        ("2/η", "", f"{2 / trace['learning_rate'].values[0]:.3g}"),
+        ("largest relative residual", "", f"{trace['hessian_residual'].max():.1e}"),
+        ("validation accuracy at its best", "", f"{accuracy.max():.1%}"),
+        ("validation accuracy at the end", "drops at the end", f"{accuracy[-1]:.1%}"),
+    ]
+    lines = [f"| {name} | {paper or 'not printed'} | {here} |" for name, paper, here in rows]
+    return "\n".join(["| quantity | paper | this walk |", "|---|---|---|", *lines])

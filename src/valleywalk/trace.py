@@ -203,11 +203,16 @@ def provenance(trace: xr.Dataset) -> str:
     versions = json.loads(attributes["versions"])
     batch_norm = f"batch norm in {experiment.batch_norm} mode"
     batches = f"batches of {experiment.evaluation_batch_size}"
+    curvature = ""
+    if experiment.curvature_every:
+        images = experiment.curvature_images or attributes["evaluation_images"]
+        curvature = f"curvature on {images} of them each {experiment.curvature_every} epochs; "
     seconds = float(attributes["wall_seconds"])
     duration = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
     return (
         f"{attributes['dataset_description']}; trained on {attributes['training_images']} images, "
-        f"loss measured on {attributes['evaluation_images']} of them in {batches}, {batch_norm}; "
+        f"loss measured on {attributes['evaluation_images']} of them in {batches}, "
+        f"{batch_norm}; {curvature}"
         f"{experiment.model} at width {experiment.width:g} "
         f"({attributes['parameters']:,} parameters); {experiment.update} with learning rate "
         f"{experiment.learning_rate:g}, batch size {experiment.batch_size}, weight decay "

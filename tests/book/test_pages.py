@@ -62,7 +62,7 @@ def test_each_item_has_its_figure_numbers_and_provenance(item):
     assert item.label in text
     assert re.search(r'<img alt="[^"]{30,}"', text)
     parts = ["What the paper shows", "What our run shows", "Provenance."]
-    for part in parts + (["this walk", "experiment "] if item.update else []):
+    for part in parts + (["this walk", "experiment "] if item.model else []):
         assert part in text
     assert "Traceback" not in text
     assert (HTML / "_sources" / "figures" / f"{item.name}.ipynb").is_file(), "for download"

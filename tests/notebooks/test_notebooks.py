@@ -6,12 +6,15 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 
 from valleywalk.folders import checkout
-from valleywalk.paper import WalkParameters
+from valleywalk.paper import SpectralParameters, WalkParameters
 from valleywalk.quadratic import QuadraticParameters
 
 NOTEBOOKS = sorted((checkout() / "notebooks").glob("*.ipynb"))
 WALKS = [path for path in NOTEBOOKS if path.stem.endswith("_walk")]
-MODELS = {"fig28_quadratic": QuadraticParameters}
+MODELS = {
+    "fig3_spectral_norm": SpectralParameters,
+    "fig28_quadratic": QuadraticParameters,
+}
 ids = [path.stem for path in NOTEBOOKS]
 
 
@@ -27,7 +30,7 @@ def execute(path, tmp_path, **parameters):
 def test_parameters_are_documented_and_are_those_of_the_library(path):
     inferred = papermill.inspect_notebook(path)
     fields = MODELS.get(path.stem, WalkParameters).model_fields
-    assert list(inferred) == list(fields)
+    assert set(inferred) == set(fields)
     for name, parameter in inferred.items():
         assert parameter["help"], f"{name} has no help"
         assert parameter["inferred_type_name"] in ("str", "int", "float", "list")
@@ -44,6 +47,15 @@ def test_a_walk_notebook_draws_its_figure(path, tmp_path):
     assert "Provenance." in shown
     assert "| mean height above the floor | " in shown
     assert len(list(tmp_path.glob("*.nc"))) == 1
+
+
+def test_the_spectral_notebook(tmp_path):
+    path = checkout() / "notebooks" / "fig3_spectral_norm.ipynb"
+    notebook = execute(path, tmp_path, scale="smoke", model="mlp", traces=str(tmp_path))
+    shown = str(notebook.cells)
+    assert "image/png" in shown
+    assert "Provenance." in shown
+    assert "largest relative residual" in shown
 
 
 def test_the_quadratic_s_notebook(tmp_path):

@@ -70,7 +70,7 @@ def extremes(
     *,
     tolerance: float = 1e-3,
     start: np.ndarray | None = None,
-    max_iterations: int = 100,
+    max_iterations: int = 20,
 ) -> Extremes:
     """Both ends of the Hessian's spectrum where the model stands, by implicitly restarted Lanczos.
 
