@@ -72,4 +72,5 @@ def test_each_item_has_its_figure_numbers_and_provenance(item):
     for part in parts + (["this walk", "experiment "] if item.model else []):
         assert part in text
     assert "Traceback" not in text
+    assert "caption-number" not in text, "numbered as in the paper, not by counting"
     assert (HTML / "_sources" / "figures" / f"{item.name}.ipynb").is_file(), "for download"

@@ -1,7 +1,13 @@
-"""Keep pages free of other hosts: drop the Thebe script, which the theme adds even when off."""
+"""What the theme and other extensions set and cannot be told otherwise by the configuration."""
+
+
+def _number_no_figures(app, config):
+    # Captions number figures as the paper does; counted numbers would contradict them.
+    config["numfig"] = False
 
 
 def _drop_thebe(app, pagename, templatename, context, doctree):
+    # The theme adds this script, from another host, even when it is switched off.
     scripts = context.get("script_files", [])
     context["script_files"] = [
         script
@@ -12,5 +18,6 @@ def _drop_thebe(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
+    app.connect("config-inited", _number_no_figures, priority=999)
     app.connect("html-page-context", _drop_thebe, priority=999)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
