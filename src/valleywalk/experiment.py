@@ -44,7 +44,22 @@ def unknown_names(given: set[str], allowed: set[str], kind: str) -> str | None:
     return f"unknown {kind} {', '.join(hints)}; allowed are {', '.join(sorted(allowed))}"
 
 
-class Experiment(BaseModel):
+class Strict(BaseModel):
+    """Frozen fields; an unknown name is refused with its nearest match and all allowed names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_names(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            problem = unknown_names(set(values), set(cls.model_fields), "parameter")
+            if problem:
+                raise ValueError(problem)
+        return values
+
+
+class Experiment(Strict):
     """One walk: model, data, update rule, and what is measured on the way.
 
     Instances are immutable. Two experiments are the same if and only if their `hash` is the same,
@@ -55,8 +70,6 @@ class Experiment(BaseModel):
     pydantic.ValidationError
         (a `ValueError`) naming the field, what was given and what is allowed.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: ModelName
     """Network: mlp, vgg11 or resnet56."""
@@ -104,15 +117,6 @@ class Experiment(BaseModel):
     """Images of the evaluation plan, whole batches, on which that is measured; None: all."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of initialisation, order of images, augmentation and evaluation plan."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_fields(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            problem = unknown_names(set(values), set(cls.model_fields), "parameter")
-            if problem:
-                raise ValueError(problem)
-        return values
 
     @model_validator(mode="after")
     def _possible(self) -> "Experiment":

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
 from . import analysis, figures
 from .experiment import (
@@ -16,8 +16,8 @@ from .experiment import (
     Convention,
     Experiment,
     ModelName,
+    Strict,
     UpdateName,
-    unknown_names,
 )
 from .quadratic import QuadraticParameters
 from .store import Store
@@ -102,14 +102,12 @@ SPECTRAL_LEARNING_RATE = {"mlp": 0.1, "vgg11": 0.1, "resnet56": 0.3}
 LATER_EPOCHS = {"mlp": (2,), "vgg11": (2, 25, 100), "resnet56": (2, 25, 100)}
 
 
-class TraceParameters(BaseModel):
+class TraceParameters(Strict):
     """What all notebooks that draw one trace have in common.
 
     None stands for the value of the scale's table. Unknown names and impossible values are refused
     before any work.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scale: Scale = "quick"
     model: ModelName = "vgg11"
@@ -121,14 +119,6 @@ class TraceParameters(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
     traces: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_parameters(cls, values: Any) -> Any:
-        problem = unknown_names(set(values), set(cls.model_fields), "parameter")
-        if problem:
-            raise ValueError(problem)
-        return values
 
     @property
     def store(self) -> Store:

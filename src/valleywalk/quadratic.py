@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-from .experiment import unknown_names
+from .experiment import Strict
 
 Damping = Literal["over-damped", "under-damped", "divergent", "critical", "marginal"]
 
@@ -55,22 +55,12 @@ def measured_contraction(path: ArrayLike) -> np.ndarray:
     return (values[-1] / values[0]) ** (1 / (len(values) - 1))
 
 
-class QuadraticParameters(BaseModel):
+class QuadraticParameters(Strict):
     """Parameters of the notebook `fig28_quadratic`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     eigenvalues: list[Annotated[float, Field(gt=0)]] = Field([0.2, 0.5, 1.0], min_length=2)
     learning_rate: Annotated[float, Field(gt=0)] = 1.6
     steps: Annotated[int, Field(ge=1, le=500)] = 20
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_parameters(cls, values: dict) -> dict:
-        problem = unknown_names(set(values), set(cls.model_fields), "parameter")
-        if problem:
-            raise ValueError(problem)
-        return values
 
     @property
     def provenance(self) -> str:
