@@ -34,9 +34,7 @@ def list_items() -> None:
             costs += f"{_duration(sum(map(cost.core_hours, experiments))):>10}"
             if all(store.find(experiment) for experiment in experiments):
                 there.append(scale)
-        kept = " ".join(there) or "none"
-        if not item.experiments(SCALES[0]):
-            kept = "not needed"
+        kept = (" ".join(there) or "none") if experiments else "not needed"
         print(f"{item.label:11} {item.notebook:16}{costs}  {kept:12}  {item.title}")
     print(
         "\nCosts are estimates for one core of the CPU that the rates were measured on (AMD EPYC, "

@@ -261,7 +261,7 @@ def _open_torchvision(name: str, folder: Path, download: bool, instead: str) -> 
     reader = {"mnist": torchvision.datasets.MNIST, "cifar10": torchvision.datasets.CIFAR10}[name]
     try:
         return tuple(reader(folder, train=train, download=download) for train in (True, False))
-    except (RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
+    except (RuntimeError, OSError, ValueError, EOFError, LookupError, TypeError) as error:
         where = folder / PLACES[name]
         cause = error if download or where.exists() else None
         raise _unusable(name, where, instead, cause) from error
