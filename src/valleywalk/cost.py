@@ -11,6 +11,7 @@ from .experiment import TRAINING_IMAGES, Experiment
 # channels, image size, classes
 SHAPES = {
     "photos": (3, 32, 10),
+    "photos16": (3, 16, 10),
     "photos64": (3, 64, 10),
     "mnist5k": (1, 28, 10),
     "mnist": (1, 28, 10),

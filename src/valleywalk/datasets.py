@@ -109,7 +109,7 @@ def load(
     Parameters
     ----------
     name : str
-        photos, photos64, mnist5k (shipped with installed packages); mnist, cifar10,
+        photos, photos16, photos64, mnist5k (shipped with installed packages); mnist, cifar10,
         tiny-imagenet (files in `folder`, or fetched with `download`); folder:PATH.
     image_size : int, optional
         Side to which the images of a folder are resized and cut; default: their own size.
@@ -133,10 +133,8 @@ def load(
     problem = unknown_names({name}, set(TRAINING_IMAGES), "data set")
     if problem:
         raise DatasetError(f"{problem}, or folder:PATH for your own images")
-    if name == "photos":
-        return _photos(32)
-    if name == "photos64":
-        return _photos(64)
+    if name.startswith("photos"):
+        return _photos(int(name.removeprefix("photos") or 32))
     if name == "mnist5k":
         return _mnist5k()
     if name == "tiny-imagenet":

@@ -52,6 +52,13 @@ class EvaluationPlan:
         borders = np.cumsum([len(batch) for batch in self.batches])[:-1]
         return EvaluationPlan(tuple(np.split(order, borders)))
 
+    def first(self, images: int | None) -> "EvaluationPlan":
+        """The first whole batches of at most `images` images, at least one; None: all."""
+        if images is None:
+            return self
+        ends = np.cumsum([len(batch) for batch in self.batches])
+        return EvaluationPlan(self.batches[: max(1, int(np.searchsorted(ends, images, "right")))])
+
     @property
     def images(self) -> int:
         """Number of images the loss is measured on."""

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,6 +15,7 @@ REVISION = 1
 # Training images of each data set after its split (None: known only once the files are read).
 TRAINING_IMAGES: dict[str, int | None] = {
     "photos": 5_000,
+    "photos16": 5_000,
     "photos64": 5_000,
     "mnist5k": 4_000,
     "mnist": 45_000,
@@ -21,12 +23,16 @@ TRAINING_IMAGES: dict[str, int | None] = {
     "tiny-imagenet": None,
 }
 FOLDER_PREFIX = "folder:"
+# Fields that cannot be larger than the number of training images.
+SIZES = ("batch_size", "switch_batch_size", "evaluation_batch_size", "evaluation_images")
 
 PositiveInt = Annotated[int, Field(ge=1)]
 ModelName = Literal["mlp", "vgg11", "resnet56"]
 UpdateName = Literal["sgd", "gd"]
 Convention = Literal["text", "code"]
 BatchNormMode = Literal["train", "eval"]
+Schedule = Literal["constant", "stepwise", "clr", "trapezoid"]
+NoiseMeasure = Literal["variance", "deviation"]
 
 
 def unknown_names(given: set[str], allowed: set[str], kind: str) -> str | None:
@@ -59,6 +65,20 @@ class Strict(BaseModel):
         return values
 
 
+@dataclass(frozen=True)
+class Phase:
+    """How an epoch is walked."""
+
+    update: UpdateName
+    learning_rate: float
+    batch_size: int
+    noise_factor: float
+
+    def steps(self, images: int) -> int:
+        """One for gd; for sgd the number of full batches (an incomplete last one is left out)."""
+        return 1 if self.update == "gd" else images // self.batch_size
+
+
 class Experiment(Strict):
     """One walk: model, data, update rule, and what is measured on the way.
 
@@ -74,13 +94,29 @@ class Experiment(Strict):
     model: ModelName
     """Network: mlp, vgg11 or resnet56."""
     dataset: str
-    """photos, photos64, mnist5k, mnist, cifar10, tiny-imagenet, or folder:PATH."""
+    """photos, photos16, photos64, mnist5k, mnist, cifar10, tiny-imagenet, or folder:PATH."""
     update: UpdateName = "sgd"
     """sgd: one mini-batch a step. gd: the mean gradient of all training images a step."""
     learning_rate: float = Field(0.1, gt=0)
     """Step size η of θ_{t+1} = θ_t − η g_t (paper, Eq. 1)."""
     batch_size: PositiveInt = 100
     """Images batch norm sees at a time: the mini-batch of sgd, the chunk of gd."""
+    schedule: Schedule = "constant"
+    """How the step size changes over the walk, `learning_rate` being its largest value."""
+    noise_factor: float = Field(0.0, ge=0)
+    """Isotropic Gaussian noise added to each full gradient (paper, Section 4), as a factor of the
+    largest per-parameter variance of the gradient at initialisation; gd only."""
+    noise_measure: NoiseMeasure = "variance"
+    """What noise_factor times that variance is: the noise's variance (the paper's text) or its
+    standard deviation (the authors' code)."""
+    switch_epoch: PositiveInt | None = None
+    """Epoch after which the walk goes on in another way (paper, footnote 7); None: never."""
+    switch_update: UpdateName | None = None
+    """Update from then on, without isotropic noise; None: as before, noise included."""
+    switch_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Step size from then on; None: as before."""
+    switch_batch_size: PositiveInt | None = None
+    """Batch size from then on; None: as before."""
     weight_decay: float = Field(1e-4, ge=0)
     """Coefficient of ½‖θ‖² in the trained objective; part of the gradient whose cosine is taken."""
     augmentation: bool = False
@@ -115,6 +151,8 @@ class Experiment(Strict):
     """Measure both ends of the Hessian's spectrum each so many epochs; 0: never."""
     curvature_images: PositiveInt | None = None
     """Images of the evaluation plan, whole batches, on which that is measured; None: all."""
+    noise_structure: bool = False
+    """With each curvature, measure how the noise of the plan's mini-batches lies along it."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of initialisation, order of images, augmentation and evaluation plan."""
 
@@ -146,7 +184,7 @@ class Experiment(Strict):
                 )
             available = available or known
         if available is not None:
-            for name in ("batch_size", "evaluation_batch_size", "evaluation_images"):
+            for name in SIZES:
                 value = getattr(self, name)
                 if value is not None and value > available:
                     raise ValueError(
@@ -166,7 +204,47 @@ class Experiment(Strict):
                 f"probed_epochs names epoch {late[0]}, but the walk has {self.epochs}; "
                 f"raise epochs to {max(late)}"
             )
+        if self.noise_factor and self.update != "gd":
+            raise ValueError(
+                f"noise_factor is {self.noise_factor:g} with update 'sgd'; isotropic noise is "
+                "added to the full gradient only: set update='gd'"
+            )
+        if self.noise_structure and not self.curvature_every:
+            raise ValueError("noise_structure is measured with curvature: set curvature_every")
+        self._check_switch()
         return self
+
+    def _check_switch(self) -> None:
+        changed = (self.switch_update, self.switch_learning_rate, self.switch_batch_size)
+        if self.switch_epoch is None:
+            if any(value is not None for value in changed):
+                raise ValueError("a change in mid-walk needs switch_epoch, after which it holds")
+            return
+        if all(value is None for value in changed):
+            raise ValueError(
+                "switch_epoch is given, but no change: set switch_update, switch_learning_rate or "
+                "switch_batch_size"
+            )
+        if self.switch_epoch >= self.epochs:
+            raise ValueError(
+                f"switch_epoch is {self.switch_epoch}, but the walk has {self.epochs} epochs; "
+                f"choose at most {self.epochs - 1}"
+            )
+        if self.schedule != "constant":
+            raise ValueError(f"schedule {self.schedule!r} cannot be switched; use 'constant'")
+        if self.probed_epochs != ():
+            raise ValueError("a walk that switches measures no segments: set probed_epochs=()")
+
+    def phase(self, epoch: int) -> "Phase":
+        """How an epoch, counted from 1, is walked."""
+        if self.switch_epoch is None or epoch <= self.switch_epoch:
+            return Phase(self.update, self.learning_rate, self.batch_size, self.noise_factor)
+        return Phase(
+            self.switch_update or self.update,
+            self.switch_learning_rate or self.learning_rate,
+            self.switch_batch_size or self.batch_size,
+            0.0 if self.switch_update else self.noise_factor,
+        )
 
     @property
     def hash(self) -> str:

@@ -1,12 +1,23 @@
-"""The gradient of one step: a mini-batch's, or all images' in chunks; and random augmentation."""
+"""One step: a mini-batch's gradient, or all images' in chunks, and noise; schedules; crops."""
 
 from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer, lr_scheduler
 
 from .evaluation import Loss, trainable
+from .experiment import Schedule
+
+# The paper says that its schedules are apparent from Figure 6 and prints no numbers. These are
+# ours: CLR goes three times up and down between a tenth of the rate and the rate; the trapezoid
+# rises as CLR's first half-cycle does and spends the last third of the walk coming down to zero;
+# the steps, to a tenth, come at half and three quarters of the walk.
+CLR_CYCLES = 3
+LOWEST_SHARE = 0.1
+STEPS_AT = (1 / 2, 3 / 4)
+ANNEALED_SHARE = 1 / 3
 
 
 def accumulate_gradient(
@@ -57,6 +68,54 @@ def accumulate_gradient(
             if parameter.grad is not None:
                 parameter.grad.add_(parameter.detach(), alpha=weight_decay)
     return total
+
+
+def add_isotropic_noise(
+    parameters: Iterable[nn.Parameter], deviation: float, generator: torch.Generator
+) -> None:
+    """Add Gaussian noise of the same standard deviation to each entry of the gradient.
+
+    Drawn on the CPU, so that a walk sees the same noise on any device (paper, Section 4).
+    """
+    for parameter in parameters:
+        if parameter.grad is not None:
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.grad.add_(noise.to(parameter.grad), alpha=deviation)
+
+
+def scheduler(optimizer: Optimizer, schedule: Schedule, steps: int) -> lr_scheduler.LRScheduler:
+    """Torch's scheduler for a walk of `steps` steps (paper, Section 5 and Figure 6).
+
+    The optimizer's learning rate is the largest that the schedule reaches. To be stepped after
+    each optimizer step.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    schedule : {"constant", "stepwise", "clr", "trapezoid"}
+        clr: cyclical (Smith 2017), linear up and down. trapezoid: the first half of clr's first
+        cycle, then flat, then linear to zero.
+    steps : int
+    """
+    (rate,) = {group["lr"] for group in optimizer.param_groups}
+    half_cycle = max(1, steps // (2 * CLR_CYCLES))
+    if schedule == "constant":
+        return lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=0)
+    if schedule == "stepwise":
+        milestones = [max(1, round(share * steps)) for share in STEPS_AT]
+        return lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
+    if schedule == "clr":
+        return lr_scheduler.CyclicLR(
+            optimizer, LOWEST_SHARE * rate, rate, half_cycle, cycle_momentum=False
+        )
+    annealed = max(1, round(ANNEALED_SHARE * steps))
+    flat_until = max(half_cycle + 1, steps - annealed)
+    parts = [
+        lr_scheduler.LinearLR(optimizer, LOWEST_SHARE, 1.0, half_cycle),
+        lr_scheduler.ConstantLR(optimizer, 1.0, 0),
+        lr_scheduler.LinearLR(optimizer, 1.0, 0.0, annealed),
+    ]
+    return lr_scheduler.SequentialLR(optimizer, parts, [half_cycle, flat_until])
 
 
 def crop_and_flip(images: Tensor, random: np.random.Generator, padding: int = 4) -> Tensor:

@@ -26,10 +26,11 @@ from .evaluation import (
     exact_float32,
     trainable,
 )
-from .experiment import Experiment
-from .probes.curvature import extremes
+from .experiment import SIZES, Experiment, Phase
+from .probes.curvature import extremes, power_iteration
+from .probes.noise_structure import alignment, largest_gradient_variance
 from .trace import assemble
-from .updates import accumulate_gradient, crop_and_flip
+from .updates import accumulate_gradient, add_isotropic_noise, crop_and_flip, scheduler
 from .watch import watch
 
 REDRAWN_PLANS = 5
@@ -92,7 +93,7 @@ def _walk(
     place: torch.device,
     progress: bool | Callable[[], None],
 ) -> xr.Dataset:
-    seeds = [int(seed) for seed in np.random.SeedSequence(experiment.seed).generate_state(4)]
+    seeds = [int(seed) for seed in np.random.SeedSequence(experiment.seed).generate_state(5)]
     model = models.build(
         experiment.model,
         dataset.channels,
@@ -101,8 +102,19 @@ def _walk(
         experiment.width,
         seeds[0],
     ).to(place, memory_format=torch.channels_last)
-    data = _Data(experiment, dataset, place, seeds[1:])
+    data = _Data(experiment, dataset, place, seeds[1:4])
     optimizer = torch.optim.SGD(trainable(model), lr=experiment.learning_rate)
+    images = len(data.images)
+    steps = sum(experiment.phase(epoch + 1).steps(images) for epoch in range(experiment.epochs))
+    schedule = scheduler(optimizer, experiment.schedule, steps)
+    noise = torch.Generator().manual_seed(seeds[4])
+    variance = deviation = 0.0
+    if experiment.noise_factor:
+        planned = data.planned(data.plan)
+        variance = largest_gradient_variance(Evaluator(model, cross_entropy, planned))
+        deviation = experiment.noise_factor * variance
+        if experiment.noise_measure == "variance":
+            deviation **= 0.5
     epochs: dict[int, dict[str, float]] = {}
     recorder = watch(
         model,
@@ -114,7 +126,7 @@ def _walk(
         batch_norm=experiment.batch_norm,
     )
     bar = tqdm(
-        total=experiment.epochs * data.steps_in_epoch,
+        total=steps,
         desc=f"{experiment.model} {experiment.dataset} {experiment.update} {experiment.hash[:6]}",
         unit="step",
         disable=progress is not True,
@@ -122,7 +134,11 @@ def _walk(
     advance = progress if callable(progress) else bar.update
     with recorder, bar:
         for epoch in range(1, experiment.epochs + 1):
-            for indices in data.epoch():
+            phase = experiment.phase(epoch)
+            if epoch - 1 == experiment.switch_epoch:
+                for group in optimizer.param_groups:
+                    group["lr"] = phase.learning_rate
+            for indices in data.epoch(phase):
                 loss = accumulate_gradient(
                     model,
                     cross_entropy,
@@ -134,15 +150,19 @@ def _walk(
                 if not math.isfinite(loss):
                     raise WalkError(
                         f"the loss became {loss} at iteration {recorder.iteration} with learning "
-                        f"rate {experiment.learning_rate:g}; lower the learning rate"
+                        f"rate {phase.learning_rate:g}; lower the learning rate"
                     )
+                if phase.noise_factor:
+                    add_isotropic_noise(trainable(model), deviation, noise)
                 optimizer.step()
                 recorder.record(minibatch_loss=loss)
+                if experiment.switch_epoch is None:
+                    schedule.step()
                 advance()
             epochs[epoch] = {}
             if experiment.evaluate_every and epoch % experiment.evaluate_every == 0:
-                noise = experiment.probes(recorder.iteration - 1, data.steps_in_epoch)
-                epochs[epoch] |= data.measure(model, noise)
+                probed = experiment.probes(recorder.iteration - 1, data.steps_in_epoch)
+                epochs[epoch] |= data.measure(model, noise=probed)
             if experiment.curvature_every and epoch % experiment.curvature_every == 0:
                 epochs[epoch] |= data.measure_curvature(model)
     return assemble(
@@ -160,6 +180,7 @@ def _walk(
             "training_images": len(dataset.train_images),
             "evaluation_images": data.plan.images,
             "steps_in_epoch": data.steps_in_epoch,
+            **({"gradient_variance": variance, "noise_deviation": deviation} if variance else {}),
             "parameters": sum(parameter.numel() for parameter in trainable(model)),
             "device": device_name(place),
             "threads": torch.get_num_threads(),
@@ -176,20 +197,11 @@ class _Data:
     ):
         self.experiment, self.dataset = experiment, dataset
         self.images, self.labels = dataset.train_images.to(place), dataset.train_labels.to(place)
-        self.order, self.augmentation, redraw = (_generator(seeds[i], i) for i in range(3))
+        self.order, self.augmentation, self.redraw = (_generator(seeds[i], i) for i in range(3))
         count, size = len(self.images), experiment.evaluation_batch_size
-        self.plan = EvaluationPlan.draw(count, size, seeds[2], experiment.evaluation_images)
-        # The chunks of gd are drawn as the evaluation plan is: with equal batch size and all
-        # images, the loss that is descended is the very function that is measured.
-        self.chunks = EvaluationPlan.draw(count, experiment.batch_size, seeds[2]).batches
-        self.evaluation = self.planned(self.plan)
-        if experiment.convention == "code":
-            self.evaluation = Batches(
-                self.images,
-                self.labels,
-                lambda: self.plan.redrawn(int(redraw.integers(2**63))).batches,
-                self._prepare(redraw),
-            )
+        self.plan_seed = seeds[2]
+        self.plan = EvaluationPlan.draw(count, size, self.plan_seed, experiment.evaluation_images)
+        self.evaluation = self.measured(self.plan)
         self.eigenvectors: np.ndarray | None = None
         validation = np.arange(len(dataset.validation_labels))
         pieces = np.split(
@@ -204,19 +216,19 @@ class _Data:
 
     @property
     def steps_in_epoch(self) -> int:
-        """One for gd; for sgd the number of full batches (an incomplete last one is left out)."""
-        if self.experiment.update == "gd":
-            return 1
-        return len(self.images) // self.experiment.batch_size
+        """Steps of an epoch before any switch."""
+        return self.experiment.phase(1).steps(len(self.images))
 
-    def epoch(self) -> Iterator[Sequence[np.ndarray]]:
+    def epoch(self, phase: Phase) -> Iterator[Sequence[np.ndarray]]:
         """Indices of the batches of each step of one epoch; sgd's in a fresh random order."""
-        if self.experiment.update == "gd":
-            yield self.chunks
+        count, size = len(self.images), phase.batch_size
+        if phase.update == "gd":
+            # The chunks of gd are drawn as the evaluation plan is: with equal batch size and all
+            # images, the loss that is descended is the very function that is measured.
+            yield EvaluationPlan.draw(count, size, self.plan_seed).batches
             return
-        order = self.order.permutation(len(self.images))
-        size = self.experiment.batch_size
-        for step in range(self.steps_in_epoch):
+        order = self.order.permutation(count)
+        for step in range(phase.steps(count)):
             yield [order[step * size : (step + 1) * size]]
 
     def training(self, indices: Sequence[np.ndarray]) -> Batches:
@@ -226,6 +238,17 @@ class _Data:
     def planned(self, plan: EvaluationPlan) -> Batches:
         """Batches of a plan, never augmented."""
         return Batches(self.images, self.labels, lambda: plan.batches, self.dataset.normalise)
+
+    def measured(self, plan: EvaluationPlan) -> Batches:
+        """Batches for a measurement: the plan's; by the code's convention drawn at each pass."""
+        if self.experiment.convention == "text":
+            return self.planned(plan)
+        return Batches(
+            self.images,
+            self.labels,
+            lambda: plan.redrawn(int(self.redraw.integers(2**63))).batches,
+            self._prepare(self.redraw),
+        )
 
     def _prepare(self, random: np.random.Generator):
         if not self.experiment.augmentation:
@@ -251,19 +274,21 @@ class _Data:
 
     def measure_curvature(self, model: nn.Module) -> dict[str, float]:
         """Both ends of the Hessian's spectrum, searched from where they were last found."""
-        limit = self.experiment.curvature_images or self.plan.images
-        batches = self.plan.batches
-        ends = np.cumsum([len(batch) for batch in batches])
-        plan = EvaluationPlan(batches[: max(1, int(np.searchsorted(ends, limit, "right")))])
-        evaluator = Evaluator(model, cross_entropy, self.planned(plan), self.experiment.batch_norm)
+        experiment = self.experiment
+        plan = self.plan.first(experiment.curvature_images)
+        evaluator = Evaluator(model, cross_entropy, self.measured(plan), experiment.batch_norm)
+        if experiment.convention == "code":
+            value, residual = power_iteration(evaluator)
+            return {"hessian_max": value, "hessian_residual": residual}
         found = extremes(evaluator, start=self.eigenvectors)
         if found.converged:
             self.eigenvectors = found.vectors
-        return {
+        measured = {
             "hessian_max": found.largest,
             "hessian_min": found.smallest,
             "hessian_residual": max(found.residuals),
         }
+        return measured | (alignment(evaluator) if experiment.noise_structure else {})
 
 
 def _generator(seed: int, stream: int) -> np.random.Generator:
@@ -273,7 +298,7 @@ def _generator(seed: int, stream: int) -> np.random.Generator:
 def _check_sizes(experiment: Experiment, dataset: Dataset) -> None:
     """What the experiment could not know before the data were read."""
     available = len(dataset.train_images)
-    for name in ("batch_size", "evaluation_batch_size", "evaluation_images"):
+    for name in SIZES:
         value = getattr(experiment, name)
         if value is not None and value > available:
             raise DatasetError(

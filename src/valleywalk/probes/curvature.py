@@ -1,6 +1,6 @@
 """Ends of the Hessian's spectrum on the evaluation plan (paper, Section 3.1 and Figure 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,49 @@ def hessian_vector_product(evaluate: Evaluator, vector: Sequence[Tensor]) -> lis
     return total
 
 
+def multiplier(
+    evaluate: Evaluator, product: Callable[[Sequence[Tensor]], Sequence[Tensor]]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A product with vectors shaped as the parameters → one with flat float64 vectors."""
+    parameters = trainable(evaluate.model)
+    sizes = [parameter.numel() for parameter in parameters]
+
+    def multiply(flat: np.ndarray) -> np.ndarray:
+        pieces = torch.from_numpy(np.asarray(flat, dtype=np.float64).ravel()).split(sizes)
+        vector = [
+            piece.to(parameter).view_as(parameter)
+            for piece, parameter in zip(pieces, parameters, strict=True)
+        ]
+        return np.concatenate([p.double().cpu().numpy().ravel() for p in product(vector)])
+
+    return multiply
+
+
+def power_iteration(evaluate: Evaluator, iterations: int = 15) -> tuple[float, float]:
+    """The authors' estimate of the eigenvalue of largest size: 15 steps, no test of convergence.
+
+    The vector is rescaled by its entry of largest size, sign included, and that entry is the
+    estimate: an eigenvalue only if the steps have converged, and possibly a negative one.
+
+    Returns
+    -------
+    value : float
+    residual : float
+        ‖Hv − λv‖ / |λ| for the unit vector v after the last step.
+    """
+    multiply = multiplier(evaluate, lambda v: hessian_vector_product(evaluate, v))
+    length = sum(parameter.numel() for parameter in trainable(evaluate.model))
+    vector = np.random.Generator(np.random.PCG64(0)).standard_normal(length)
+    value = 1.0
+    for _ in range(iterations):
+        vector = multiply(vector)
+        value = vector[np.argmax(np.abs(vector))]
+        vector = vector / value
+    vector = vector / np.linalg.norm(vector)
+    residual = np.linalg.norm(multiply(vector) - value * vector) / abs(value)
+    return float(value), float(residual)
+
+
 def extremes(
     evaluate: Evaluator,
     *,
@@ -84,22 +127,15 @@ def extremes(
     max_iterations : int
         Restarts after which the search ends. What was found by then is returned as not converged.
     """
-    parameters = trainable(evaluate.model)
-    sizes = [parameter.numel() for parameter in parameters]
     count = 0
+    product = multiplier(evaluate, lambda v: hessian_vector_product(evaluate, v))
 
     def multiply(flat: np.ndarray) -> np.ndarray:
         nonlocal count
         count += 1
-        pieces = torch.from_numpy(np.asarray(flat, dtype=np.float64).ravel()).split(sizes)
-        vector = [
-            piece.to(parameter).view_as(parameter)
-            for piece, parameter in zip(pieces, parameters, strict=True)
-        ]
-        product = hessian_vector_product(evaluate, vector)
-        return np.concatenate([p.double().cpu().numpy().ravel() for p in product])
+        return product(flat)
 
-    length = sum(sizes)
+    length = sum(parameter.numel() for parameter in trainable(evaluate.model))
     if start is None:
         first = np.random.Generator(np.random.PCG64(0)).standard_normal(length)
     else:

@@ -1,0 +1,207 @@
+"""How the noise of mini-batch gradients lies in the landscape (paper, Section 4, Appendix D).
+
+The paper writes H for the Hessian, C for the covariance of single images' gradients and ḡ for
+their mean, and finds H = C + ḡḡᵀ + residual for the negative log likelihood (Equations 3 to 7).
+Batch norm in train mode has no gradient of a single image, so there the covariance is that of the
+plan's mini-batches, times their size.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator, eigsh
+from torch import Tensor, nn
+from torch.func import functional_call, hessian, jacrev
+
+from ..evaluation import Evaluator, evaluation_mode, trainable
+from . import inner
+from .curvature import hessian_vector_product, multiplier
+
+DIRECTIONS = 3
+
+
+def batch_gradients(evaluate: Evaluator) -> Iterator[tuple[Sequence[Tensor], int]]:
+    """Gradient of the mean loss of each batch, and its number of images; one in memory at a time.
+
+    The model is left as it was once all have been taken.
+    """
+    parameters = trainable(evaluate.model)
+    with evaluation_mode(evaluate.model, evaluate.batch_norm), torch.enable_grad():
+        for inputs, targets in evaluate.batches:
+            loss = evaluate.loss(evaluate.model(inputs), targets)
+            yield torch.autograd.grad(loss, parameters, materialize_grads=True), len(targets)
+
+
+def largest_gradient_variance(evaluate: Evaluator) -> float:
+    """Largest over the parameters of the variance of single images' gradients.
+
+    Estimated from mini-batches: their size times the variance of their gradients, which is
+    unbiased where a batch's gradient is the mean of its images'. Batches smaller than the first
+    are left out.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two batches.
+    """
+    sums: list[Tensor] = []
+    squares: list[Tensor] = []
+    size = count = 0
+    for gradient, images in batch_gradients(evaluate):
+        size = size or images
+        if images != size:
+            continue
+        count += 1
+        gradient = [part.double() for part in gradient]
+        if not sums:
+            # Sums of differences from the first batch: no two large numbers are subtracted.
+            first = gradient
+            sums = [torch.zeros_like(part) for part in gradient]
+            squares = [torch.zeros_like(part) for part in gradient]
+        for total, square, part, origin in zip(sums, squares, gradient, first, strict=True):
+            total += part - origin
+            square += (part - origin) ** 2
+    if count < 2:
+        raise ValueError(
+            "the variance of the gradient needs at least 2 batches of equal size; "
+            "lower evaluation_batch_size or raise evaluation_images"
+        )
+    largest = max(
+        float((square - total**2 / count).max())
+        for total, square in zip(sums, squares, strict=True)
+    )
+    return size * largest / (count - 1)
+
+
+def alignment(evaluate: Evaluator, directions: int = DIRECTIONS) -> dict[str, float]:
+    """How the noise of mini-batches lies along the sharp directions, by products alone.
+
+    The paper leaves it unconfirmed that they go together (Section 4).
+
+    Returns
+    -------
+    dict
+        noise_overlap: mean squared cosine between the subspaces of the top `directions`
+        eigenvectors of C and of H, 0 … 1; random ones give about directions / parameters.
+        noise_sharpness: mean curvature along C's top eigenvectors, as a share of that along H's.
+        noise_share: share of C's trace that lies along H's top eigenvectors.
+
+    Raises
+    ------
+    ValueError
+        Too few batches: C's rank is below `directions`.
+    """
+    gradients = [images for _, images in batch_gradients(evaluate)]
+    if len(gradients) <= directions + 1:
+        raise ValueError(
+            f"the noise's top {directions} directions need more than {directions + 1} batches, "
+            f"there are {len(gradients)}; lower evaluation_batch_size or raise curvature_images"
+        )
+    total = sum(gradients)
+    mean = [torch.zeros_like(parameter) for parameter in trainable(evaluate.model)]
+    second_moment = 0.0
+    for gradient, images in batch_gradients(evaluate):
+        torch._foreach_add_(mean, list(gradient), alpha=images / total)
+        second_moment += inner(gradient, gradient) * images / total
+    trace = second_moment - inner(mean, mean)
+
+    def covariance_product(vector: Sequence[Tensor]) -> list[Tensor]:
+        product = [part * -inner(mean, vector) for part in mean]
+        for gradient, images in batch_gradients(evaluate):
+            along = inner(gradient, vector) * images / total
+            torch._foreach_add_(product, list(gradient), alpha=along)
+        return product
+
+    def hessian_product(vector: Sequence[Tensor]) -> list[Tensor]:
+        return hessian_vector_product(evaluate, vector)
+
+    length = sum(parameter.numel() for parameter in mean)
+    first = np.random.Generator(np.random.PCG64(0)).standard_normal(length)
+
+    def top(product) -> tuple[np.ndarray, np.ndarray]:
+        multiply = multiplier(evaluate, product)
+        operator = LinearOperator((length, length), matvec=multiply, dtype=np.float64)
+        return eigsh(operator, k=directions, which="LA", v0=first, tol=1e-2)
+
+    _, noisy = top(covariance_product)
+    sharpness, sharp = top(hessian_product)
+    multiply_h = multiplier(evaluate, hessian_product)
+    multiply_c = multiplier(evaluate, covariance_product)
+    along_noise = sum(float(v @ multiply_h(v)) for v in noisy.T)
+    noise_along = sum(float(v @ multiply_c(v)) for v in sharp.T)
+    return {
+        "noise_overlap": float(((noisy.T @ sharp) ** 2).sum() / directions),
+        "noise_sharpness": along_noise / float(sharpness.sum()),
+        "noise_share": noise_along / trace,
+    }
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """The terms of Equation 7 as dense matrices, shape (parameters, parameters).
+
+    Attributes
+    ----------
+    hessian, covariance, mean_outer, residual : ndarray
+        H, C, ḡḡᵀ and the mean of ∂L_i/∂p_i · ∂²p_i/∂θ², each computed on its own.
+    """
+
+    hessian: np.ndarray
+    covariance: np.ndarray
+    mean_outer: np.ndarray
+    residual: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """Norm of H − (C + ḡḡᵀ + residual), relative to H's."""
+        rest = self.hessian - self.covariance - self.mean_outer - self.residual
+        return float(np.linalg.norm(rest) / np.linalg.norm(self.hessian))
+
+    def share(self, term: str) -> float:
+        """Norm of a term relative to H's."""
+        return float(np.linalg.norm(getattr(self, term)) / np.linalg.norm(self.hessian))
+
+
+def decompose(model: nn.Module, inputs: Tensor, targets: Tensor) -> Decomposition:
+    """H, C, ḡḡᵀ and the residual of a small network without batch norm (paper, Equations 3 to 7).
+
+    Parameters
+    ----------
+    model : nn.Module
+        In float64 for the identity to hold to rounding; a few thousand parameters at most.
+    inputs : Tensor
+    targets : Tensor of int64, shape (images,)
+    """
+    named = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    sizes = [value.numel() for value in named.values()]
+    theta = torch.cat([value.flatten() for value in named.values()])
+
+    def probabilities(flat: Tensor) -> Tensor:
+        """Of each image's own class."""
+        pieces = flat.split(sizes)
+        state = {
+            name: piece.view_as(value)
+            for (name, value), piece in zip(named.items(), pieces, strict=True)
+        }
+        outputs = functional_call(model, state, (inputs,))
+        return outputs.softmax(dim=1).gather(1, targets[:, None])[:, 0]
+
+    def loss(flat: Tensor) -> Tensor:
+        return -probabilities(flat).log().mean()
+
+    weights = -1 / probabilities(theta)  # ∂L_i/∂p_i
+
+    def weighted(flat: Tensor) -> Tensor:
+        return (weights * probabilities(flat)).mean()
+
+    each = weights[:, None] * jacrev(probabilities)(theta)
+    mean = each.mean(dim=0)
+    centred = each - mean
+    return Decomposition(
+        hessian=hessian(loss)(theta).numpy(),
+        covariance=(centred.T @ centred / len(targets)).numpy(),
+        mean_outer=torch.outer(mean, mean).numpy(),
+        residual=hessian(weighted)(theta).numpy(),
+    )
