@@ -4,7 +4,7 @@ import pytest
 
 from valleywalk import open_trace
 from valleywalk.cli import main
-from valleywalk.paper import ITEMS, WalkParameters, walk_experiment
+from valleywalk.paper import ITEMS
 from valleywalk.store import Store
 
 WALK = ["walk", "--model", "mlp", "--dataset", "mnist5k", "--width", "0.05"]
@@ -51,8 +51,8 @@ def test_figure_writes_a_picture_and_its_provenance(capsys, tmp_path):
     main(["figure", "fig18", "--scale", "smoke", "--output", str(tmp_path / "own.png")])
     assert (tmp_path / "own.png").read_bytes().startswith(b"\x89PNG")
     assert "Provenance" not in capsys.readouterr().err
-    parameters = WalkParameters(**ITEMS["fig18"].parameters("smoke"))
-    assert Store().find(walk_experiment("sgd", parameters)) is not None
+    (experiment,) = ITEMS["fig18"].experiments("smoke")
+    assert Store().find(experiment) is not None
     main(["list"])
     row = next(line for line in capsys.readouterr().out.splitlines() if "Figure 18 " in line)
     assert "  smoke " in row

@@ -7,7 +7,7 @@ from torch import nn
 from torch.func import functional_call
 
 from valleywalk.evaluation import Evaluator, trainable
-from valleywalk.probes.curvature import extremes, hessian_vector_product
+from valleywalk.probes.curvature import extremes, hessian_vector_product, power_iteration
 
 cross_entropy = nn.functional.cross_entropy
 
@@ -137,3 +137,40 @@ def test_the_model_is_left_as_it_was(images, network):
     assert all(p.grad is None for p in network.parameters())
     assert network.training
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_products_against_curvlinops(images):
+    """Where that is valid: without batch norm in train mode."""
+    from curvlinops import HessianLinearOperator
+
+    model = small(batch_norm=True).eval()
+    model[1].running_mean += 0.1
+    batches = batches_of(images, 16)
+    parameters = list(model.parameters())
+    operator = HessianLinearOperator(model, nn.CrossEntropyLoss(), parameters, batches)
+    vector = [torch.randn_like(p) for p in model.parameters()]
+    expected = operator @ torch.cat([v.flatten() for v in vector])
+    evaluate = Evaluator(model, cross_entropy, batches, "eval")
+    product = torch.cat([p.flatten() for p in hessian_vector_product(evaluate, vector)])
+    # It weighs batches by its own reduction: all but a common factor must agree.
+    factor = float(product @ expected / (expected @ expected))
+    assert torch.linalg.norm(product - factor * expected) <= 1e-6 * torch.linalg.norm(product)
+    assert factor == pytest.approx(1, rel=1e-6)
+
+
+def test_the_authors_power_iteration_converges_only_where_the_spectrum_lets_it():
+    data = [(torch.eye(3, dtype=torch.float64), torch.zeros(3))]
+
+    def estimate(curvature, iterations=15):
+        model = nn.Linear(3, 1, bias=False).double()
+        curvature = torch.tensor(curvature, dtype=torch.float64)
+        loss = lambda output, target: 0.5 * (curvature * output[:, 0] ** 2).sum()  # noqa: E731
+        return power_iteration(Evaluator(model, loss, data), iterations)
+
+    value, residual = estimate([-4.0, 1.0, 0.5])
+    assert value == pytest.approx(-4, rel=1e-6), "of largest size, whatever its sign"
+    assert residual < 1e-6
+    value, residual = estimate([3.0, 2.95, -2.9])
+    assert residual > 0.01, "close eigenvalues: 15 steps are not enough, and the residual says so"
+    value, residual = estimate([3.0, 2.95, -2.9], iterations=2000)
+    assert value == pytest.approx(3, rel=1e-3)

@@ -2,9 +2,24 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from valleywalk import cost, paper
+from valleywalk import Experiment, cost
 from valleywalk.folders import checkout
-from valleywalk.paper import ITEMS, SCALES, WalkParameters, walk_experiment
+from valleywalk.paper import (
+    ITEMS,
+    NOTEBOOKS,
+    PAGES,
+    SCALES,
+    BarriersByEpoch,
+    BarrierTable,
+    Factors,
+    GradientDescentWalk,
+    HeightTable,
+    IsotropicNoise,
+    Schedules,
+    SpectralNorm,
+    StochasticWalk,
+)
+from valleywalk.walk import walk
 
 WALKS = [item for item in ITEMS.values() if item.notebook in ("fig1_gd_walk", "fig2_sgd_walk")]
 
@@ -22,9 +37,9 @@ def test_the_walk_figures_are_those_of_the_issue():
 @pytest.mark.parametrize("item", WALKS, ids=lambda item: item.name)
 def test_each_walk_measures_its_window(item, scale):
     (experiment,) = item.experiments(scale)
-    assert experiment.update == item.update
-    assert experiment.model == item.model
-    assert item.epoch in experiment.probed_epochs
+    assert experiment.update == ("gd" if item.notebook == "fig1_gd_walk" else "sgd")
+    assert experiment.model == item.chosen["model"]
+    assert item.chosen.get("epoch", 1) in experiment.probed_epochs
     assert cost.work(experiment) > 0
 
 
@@ -32,26 +47,26 @@ def test_each_walk_measures_its_window(item, scale):
 def test_paper_scale_is_the_paper_s_setting(item):
     (experiment,) = item.experiments("paper")
     assert experiment.width == 1
-    assert experiment.dataset == item.dataset
+    assert experiment.dataset == item.chosen["dataset"]
     assert experiment.learning_rate == 0.1
     assert experiment.points == 10
     assert experiment.probed_iterations == 40
     assert experiment.batch_norm == "train"
     assert experiment.evaluation_images is None
-    if item.update == "sgd":
+    if experiment.update == "sgd":
         assert experiment.batch_size == 100
-        assert experiment.augmentation == (item.dataset == "cifar10")
+        assert experiment.augmentation == (experiment.dataset == "cifar10")
     else:
         assert experiment.batch_size == 5000
         assert not experiment.augmentation
-    assert experiment.training_images == (10_000 if item.dataset == "tiny-imagenet" else None)
+    assert experiment.training_images == (10_000 if experiment.dataset == "tiny-imagenet" else None)
 
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(("name", "rate"), [("fig3", 0.1), ("fig7", 0.3)])
 def test_spectral_walks(name, rate, scale):
     (experiment,) = ITEMS[name].experiments(scale)
-    assert experiment.learning_rate == rate
+    assert experiment.learning_rate == (rate if scale != "smoke" else 0.1)
     assert experiment.probed_epochs == ()
     assert experiment.curvature_every >= 1
     assert experiment.epochs % experiment.curvature_every == 0
@@ -65,19 +80,19 @@ def test_spectral_walks(name, rate, scale):
 def test_the_quadratic_needs_no_walk():
     item = ITEMS["fig28"]
     assert item.experiments("quick") == []
-    figure, made_from = item.draw("quick")
-    assert len(figure.axes) == 1
-    assert "float64" in made_from
+    page = item.page("quick")
+    assert len(page.draw(page.get_traces()).axes) == 1
+    assert "float64" in page.provenance([])
 
 
 def test_later_epochs_of_a_network_come_from_one_walk():
-    for scale in SCALES:
+    for scale in ("quick", "paper"):
         for group in (("fig11", "fig12", "fig13"), ("fig14", "fig15", "fig16")):
             assert len({ITEMS[name].experiments(scale)[0].hash for name in group}) == 1
 
 
 def test_a_single_parameter_can_be_overridden():
-    base = walk_experiment("sgd", WalkParameters(scale="quick"))
+    (base,) = StochasticWalk().experiments
     for name, value in {
         "dataset": "cifar10",
         "width": 0.5,
@@ -89,7 +104,7 @@ def test_a_single_parameter_can_be_overridden():
         "seed": 3,
         "convention": "code",
     }.items():
-        changed = walk_experiment("sgd", WalkParameters(scale="quick", **{name: value}))
+        (changed,) = StochasticWalk(**{name: value}).experiments
         different = {k for k, v in changed if v != getattr(base, k)}
         assert name in different
         assert different <= {name, "epochs", "evaluate_every"}
@@ -97,10 +112,10 @@ def test_a_single_parameter_can_be_overridden():
 
 
 def test_an_epoch_of_one_s_own():
-    experiment = walk_experiment("sgd", WalkParameters(scale="quick", epoch=7, iterations=15))
-    assert experiment.probed_epochs == (7,)
+    (experiment,) = StochasticWalk(epoch=50, iterations=15).experiments
+    assert experiment.probed_epochs == (50,)
     assert experiment.probed_iterations == 15
-    assert experiment.epochs == 8  # ten steps an epoch
+    assert experiment.epochs == 51  # ten steps an epoch
 
 
 @pytest.mark.parametrize(
@@ -115,7 +130,7 @@ def test_an_epoch_of_one_s_own():
 )
 def test_bad_parameters(change, message):
     with pytest.raises(ValidationError, match=message):
-        WalkParameters(**change)
+        StochasticWalk(**change)
 
 
 def test_multiply_adds_of_the_networks():
@@ -129,19 +144,164 @@ def test_multiply_adds_of_the_networks():
 
 
 def test_cost_counts_steps_and_segments():
-    experiment = paper.walk_experiment("gd", WalkParameters(model="mlp"))
+    (experiment,) = GradientDescentWalk(model="mlp").experiments
     assert cost.forward_passes(experiment) == 40 * 4000 * 3 + 40 * 10 * 4000
 
 
-def test_every_item_with_a_notebook_has_its_page_and_prose():
+def test_every_item_has_its_page_and_prose():
     root = checkout()
     toc = yaml.safe_load((root / "book" / "_toc.yml").read_text())
     pages = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    items = [item for item in ITEMS.values() if item.notebook]
-    assert [p for p in pages if p.startswith("figures/")] == [f"figures/{i.name}" for i in items]
-    for item in items:
+    assert [p for p in pages if p.startswith("figures/")] == [f"figures/{name}" for name in PAGES]
+    for item in PAGES.values():
         prose = (root / "book" / "figures" / f"{item.name}.md").read_text()
         assert "## What the paper shows" in prose
         assert "## What to look for" in prose
         assert "## What our run shows" in prose
         assert (root / "notebooks" / f"{item.notebook}.ipynb").is_file()
+
+
+def test_every_notebook_serves_an_item():
+    assert {item.notebook for item in PAGES.values()} == set(NOTEBOOKS)
+    files = {path.stem for path in (checkout() / "notebooks").glob("*.ipynb")}
+    assert files == set(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("item", PAGES.values(), ids=lambda item: item.name)
+def test_every_item_has_experiments_at_every_scale(item, scale):
+    experiments = item.experiments(scale)
+    assert len({experiment.hash for experiment in experiments}) == len(experiments)
+    assert (experiments == []) == (item.name == "fig28")
+    assert all(cost.core_hours(experiment) > 0 for experiment in experiments)
+    if scale == "paper":
+        assert all(experiment.width == 1 for experiment in experiments)
+        assert all(e.dataset in ("mnist", "cifar10", "tiny-imagenet") for e in experiments)
+
+
+def test_experiments_that_several_items_need_are_the_same():
+    def hashes(*names):
+        return [{e.hash for e in ITEMS[name].experiments("quick")} for name in names]
+
+    figure14, figure8, table1, table2 = hashes("fig14", "fig8", "tab1", "tab2")
+    assert figure14 == figure8
+    assert figure8 < table1
+    assert figure8 < table2
+    shared = {e.hash for e in PAGES["text_against_code"].experiments("quick")}
+    for name in ("fig1", "fig2", "fig3"):
+        (one,) = hashes(name)
+        assert one < shared
+
+
+def test_the_grid_of_factors():
+    page = Factors(learning_rates=[0.05, 0.1], batch_sizes=[50, 100], iterations=30, seeds=2)
+    walks = {(e.learning_rate, e.batch_size, e.seed) for e in page.experiments}
+    assert walks == {(*pair, s) for pair in ((0.1, 50), (0.1, 100), (0.05, 100)) for s in (0, 1)}
+    for experiment in page.experiments:
+        assert experiment.epochs * (1000 // experiment.batch_size) >= 30
+
+
+def test_the_walks_of_isotropic_noise():
+    walks = IsotropicNoise(noise_factors=[0.2, 0.3], epochs=10, switch_learning_rate=0.02).walks
+    assert [w.noise_factor for w in walks.values()] == [0, 0, 0.3, 0.2, 0.3, 0.3, 0.3]
+    assert [w.update for w in walks.values()] == ["gd", "sgd", *["gd"] * 5]
+    left = list(walks.values())[-3:]
+    assert [w.switch_epoch for w in left] == [5, 5, 5]
+    assert [w.phase(6).noise_factor for w in left] == [0.3, 0, 0]
+    assert [w.phase(6).learning_rate for w in left] == [0.02, 0.1, 0.1]
+    assert [w.phase(6).update for w in left] == ["gd", "gd", "sgd"]
+    paper = IsotropicNoise(scale="paper", model="vgg11").walks
+    assert {w.batch_size for w in paper.values()} == {5000, 100}
+    assert paper["then SGD"].phase(2000).batch_size == 100
+
+
+def test_each_schedule_has_the_same_grid_and_budget():
+    experiments = Schedules(learning_rates=[0.1, 0.2], seeds=2).experiments
+    assert len(experiments) == 4 * 2 * 2
+    by_schedule = {}
+    for experiment in experiments:
+        rest = experiment.model_dump(exclude={"schedule"})
+        by_schedule.setdefault(experiment.schedule, []).append(rest)
+    assert len(by_schedule) == 4
+    assert all(rest == by_schedule["constant"] for rest in by_schedule.values())
+
+
+def test_tables_at_the_paper_s_scale_count_whole_epochs():
+    for experiment in BarrierTable(scale="paper").experiments:
+        assert experiment.probed_iterations is None
+        assert {1, 10, 25} <= set(experiment.probed_epochs)
+        assert (100 in experiment.probed_epochs) == (experiment.model != "mlp")
+    (figure8,) = BarriersByEpoch(scale="paper").experiments
+    assert set(range(1, 41)) <= set(figure8.probed_epochs)
+    rates = [(e.model, e.learning_rate) for e in HeightTable(scale="paper").experiments]
+    assert rates == [("vgg11", 0.1), ("vgg11", 0.05), ("resnet56", 0.3), ("resnet56", 0.15)]
+
+
+@pytest.mark.parametrize("page", [StochasticWalk, GradientDescentWalk])
+@pytest.mark.parametrize("name", ["batch_size", "evaluation_images"])
+def test_a_size_that_was_given_is_refused_and_not_cut_down(page, name):
+    with pytest.raises(ValidationError, match=f"{name} is 2000, but there are only 500"):
+        _ = page(training_images=500, **{name: 2000}).experiments
+    # The table's own values are.
+    (experiment,) = page(training_images=50).experiments
+    assert experiment.batch_size == 50
+
+
+def test_a_page_s_own_parameters_are_checked():
+    for page, change, message in (
+        (Factors, {"batch_sizes": [0]}, "greater than or equal to 1"),
+        (IsotropicNoise, {"noise_measure": "varience"}, "'variance' or 'deviation'"),
+        (IsotropicNoise, {"noise_factors": []}, "at least 1 item"),
+        (Schedules, {"learning_rates": [-1]}, "greater than 0"),
+        (BarrierTable, {"models": ["vgg"]}, "'mlp', 'vgg11' or 'resnet56'"),
+        (SpectralNorm, {"curvature": 3}, "did you mean 'curvature_every'"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            page(**change)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["mlp", "vgg11", "resnet56"])
+def test_paper_scale_walks_run(model):
+    """Each kind of the paper's walks, shortened to a few images and steps, at full width."""
+    kinds = {}
+    for item in PAGES.values():
+        for experiment in item.experiments("paper"):
+            if experiment.model == model:
+                kinds.setdefault(
+                    (item.notebook, experiment.update, experiment.schedule), experiment
+                )
+    assert len(kinds) >= 6
+    walked = set()
+    for experiment in kinds.values():
+        short = _shortened(experiment)
+        if short.hash in walked:
+            continue
+        walked.add(short.hash)
+        trace = walk(short, progress=False)
+        assert trace.attrs["parameters"] in (573_060, 9_756_426, 855_578)
+        assert trace["distance"].values[-1] > 0
+
+
+def _shortened(experiment: Experiment) -> Experiment:
+    """The same kind of walk on 40 embedded images, two epochs long."""
+    small = {
+        "dataset": "mnist5k" if experiment.model == "mlp" else "photos",
+        "classes": None,
+        "training_images": 40,
+        "evaluation_images": 40,
+        "batch_size": 20,
+        "evaluation_batch_size": 8 if experiment.noise_structure else 20,
+        "epochs": 2,
+        "evaluate_every": 2,
+        "probed_epochs": () if experiment.probed_epochs == () else (1,),
+        "probed_iterations": 1,
+        "points": 2,
+    }
+    if experiment.curvature_every:
+        small |= {"curvature_every": 2, "curvature_images": 40}
+    if experiment.switch_epoch:
+        small |= {"switch_epoch": 1}
+        if experiment.switch_batch_size:
+            small |= {"switch_batch_size": 10}
+    return Experiment(**experiment.model_dump() | small)

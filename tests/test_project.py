@@ -9,7 +9,7 @@ import yaml
 from valleywalk.folders import checkout
 
 ROOT = checkout()
-CONDA_NAMES = {"pytorch": "torch"}
+CONDA_NAMES = {"pytorch": "torch", "arch-py": "arch"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONSTRAINTS = dict(
     line.split("==")

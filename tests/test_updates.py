@@ -3,7 +3,12 @@ import pytest
 import torch
 from torch import nn
 
-from valleywalk.updates import accumulate_gradient, crop_and_flip
+from valleywalk.updates import (
+    accumulate_gradient,
+    add_isotropic_noise,
+    crop_and_flip,
+    scheduler,
+)
 
 
 def smooth_network():
@@ -59,3 +64,48 @@ def test_crop_and_flip_against_a_loop_over_images():
         assert (shifted[n].numpy() == (crop[:, :, ::-1] if flips[n] else crop)).all()
     assert flips.any()
     assert not flips.all()
+
+
+def rates(schedule, steps, rate=0.4):
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=rate)
+    stepper = scheduler(optimizer, schedule, steps)
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        stepper.step()
+    return np.array(seen)
+
+
+def test_schedules_against_their_formulas():
+    steps, rate = 120, 0.4
+    t = np.arange(steps)
+    assert rates("constant", steps) == pytest.approx(np.full(steps, rate))
+    expected = np.where(t < 60, rate, np.where(t < 90, rate / 10, rate / 100))
+    assert rates("stepwise", steps) == pytest.approx(expected)
+    # Three cycles of 40 steps, each a triangle from 0.04 to 0.4.
+    triangle = 1 - np.abs(t % 40 / 20 - 1)
+    assert rates("clr", steps) == pytest.approx(0.04 + 0.36 * triangle)
+    # Up in 20 steps as CLR's first half-cycle, flat to 80, then down to zero at 120.
+    expected = np.interp(t, [0, 20, 80, 120], [0.04, 0.4, 0.4, 0.0])
+    assert rates("trapezoid", steps) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "stepwise", "clr", "trapezoid"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+def test_schedules_of_very_short_walks(schedule, steps):
+    assert (rates(schedule, steps) >= 0).all()
+    assert rates(schedule, steps).max() <= 0.4 * (1 + 1e-9)
+
+
+def test_isotropic_noise_has_its_deviation_in_every_direction():
+    parameters = [torch.nn.Parameter(torch.zeros(300, 100)), torch.nn.Parameter(torch.zeros(20000))]
+    for parameter in parameters:
+        parameter.grad = torch.full_like(parameter, 2.0)
+    add_isotropic_noise(parameters, 0.3, torch.Generator().manual_seed(0))
+    for parameter in parameters:
+        assert float(parameter.grad.mean()) == pytest.approx(2, abs=0.01)
+        assert float(parameter.grad.std()) == pytest.approx(0.3, rel=0.02)
+    first, second = (p.grad.flatten()[:1000] - 2 for p in parameters)
+    assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 0.15

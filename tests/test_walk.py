@@ -166,3 +166,97 @@ def test_validation_is_measured_in_eval_mode_and_training_in_train_mode():
             for x, i in zip(batches, data.plan.batches, strict=True)
         ]
     assert measured["train_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+GD = MLP | SMALL | {"update": "gd", "probed_epochs": ()}
+
+
+def test_schedules_are_in_the_trace():
+    fields = MLP | SMALL | {"epochs": 3, "probed_epochs": (), "learning_rate": 0.3}
+    steps = 3 * 8
+    seen = quietly(**fields, schedule="trapezoid")["learning_rate"].values
+    expected = np.interp(np.arange(steps), [0, 4, 16, 24], [0.03, 0.3, 0.3, 0.0])
+    assert seen == pytest.approx(expected)
+    seen = quietly(**fields)["learning_rate"].values
+    assert seen == pytest.approx(np.full(steps, 0.3))
+
+
+def test_isotropic_noise_moves_the_walk_by_its_deviation():
+    """One step of GD with noise differs from one without by η times the noise, all else equal."""
+    plain = quietly(**GD | {"epochs": 1})
+    noisy = quietly(**GD | {"epochs": 1, "noise_factor": 0.1})
+    deviation = noisy.attrs["noise_deviation"]
+    assert deviation == pytest.approx((0.1 * noisy.attrs["gradient_variance"]) ** 0.5)
+    expected = 0.1 * deviation * noisy.attrs["parameters"] ** 0.5
+    squared = float(noisy["distance"][0]) ** 2 - float(plain["distance"][0]) ** 2
+    assert squared == pytest.approx(expected**2, rel=0.05)
+    code = quietly(**GD | {"epochs": 1, "noise_factor": 0.1, "noise_measure": "deviation"})
+    assert code.attrs["noise_deviation"] == pytest.approx(0.1 * code.attrs["gradient_variance"])
+    assert "noise_deviation" not in plain.attrs
+
+
+def test_noise_repeats_and_depends_on_the_seed():
+    def hashed(**more):
+        return quietly(**GD | {"noise_factor": 0.1} | more).attrs["final_state_hash"]
+
+    assert hashed() == hashed()
+    assert hashed() != hashed(seed=1)
+
+
+def test_a_switch_changes_what_it_names_and_nothing_before():
+    base = GD | {"noise_factor": 0.1, "epochs": 4}
+    straight = quietly(**base)
+    for change, steps in (
+        ({"switch_learning_rate": 0.01}, 4),
+        ({"switch_update": "gd"}, 4),
+        ({"switch_update": "sgd", "switch_batch_size": 40}, 2 + 2 * 4),
+    ):
+        trace = quietly(**base, switch_epoch=2, **change)
+        assert len(trace["iteration"]) == steps
+        before = trace["distance"].values[:2]
+        assert (before == straight["distance"].values[:2]).all()
+        rates = [0.1, 0.1] + [change.get("switch_learning_rate", 0.1)] * (steps - 2)
+        assert trace["learning_rate"].values == pytest.approx(rates)
+        moved = np.diff(trace["distance"].values)[1:]
+        assert trace["distance"].values[2] != straight["distance"].values[2], change
+        assert np.isfinite(moved).all()
+    # Without noise the distance hardly grows in a step; with it, it grows by η σ √P.
+    quiet = quietly(**base, switch_epoch=2, switch_update="gd")["distance"].values
+    assert quiet[2] - quiet[1] < 0.2 * (straight["distance"].values[2] - quiet[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"noise_factor": 0.1}, "full gradient only"),
+        ({"switch_update": "gd"}, "needs switch_epoch"),
+        ({"switch_epoch": 1}, "but no change"),
+        ({"switch_epoch": 2, "switch_update": "gd"}, "choose at most 1"),
+        ({"switch_epoch": 1, "switch_update": "gd", "schedule": "clr"}, "cannot be switched"),
+        ({"switch_epoch": 1, "switch_update": "gd", "probed_epochs": None}, "probed_epochs="),
+        ({"noise_structure": True}, "set curvature_every"),
+        ({"switch_epoch": 1, "switch_batch_size": 500}, "only 160 training images"),
+    ],
+)
+def test_impossible_updates(change, message):
+    with pytest.raises(ValueError, match=message):
+        Experiment(**MLP | SMALL | {"probed_epochs": ()} | change)
+
+
+def test_the_code_s_curvature_is_its_power_iteration():
+    fields = MLP | SMALL | {"probed_epochs": (), "curvature_every": 1, "curvature_images": 80}
+    text, code = quietly(**fields), quietly(**fields, convention="code")
+    assert text.attrs["final_state_hash"] == code.attrs["final_state_hash"], "the same walk"
+    assert "hessian_min" not in code
+    assert (text["hessian_residual"] <= 1e-3).all()
+    assert (code["hessian_residual"] > 1e-3).all()
+    assert code["hessian_max"].values == pytest.approx(text["hessian_max"].values, rel=0.5)
+
+
+def test_the_structure_of_the_noise_is_recorded():
+    fields = MLP | SMALL | {"probed_epochs": (), "curvature_every": 2, "evaluation_batch_size": 10}
+    trace = quietly(**fields, noise_structure=True)
+    assert np.isnan(trace["noise_overlap"].values[0])
+    for name in ("noise_overlap", "noise_share"):
+        assert 0 < trace[name].values[1] <= 1
+    assert -1 <= trace["noise_sharpness"].values[1] <= 1

@@ -13,25 +13,8 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from .folders import checkout
-from .paper import ITEMS, Item, Scale
+from .paper import NOTEBOOKS, PAGES, Item, Scale
 from .store import Store, cores
-
-_WALK_TEXT = (
-    "Three panels over the iteration: the training loss along each segment with the valley floor "
-    "as a dashed line, the cosine of consecutive gradients, the distance from the initialisation."
-)
-ALTERNATIVE_TEXTS = {
-    "fig1_gd_walk": _WALK_TEXT,
-    "fig2_sgd_walk": _WALK_TEXT,
-    "fig3_spectral_norm": (
-        "Two panels over the epoch: the largest eigenvalue of the Hessian beside the line of two "
-        "over the learning rate, and the validation accuracy."
-    ),
-    "fig28_quadratic": (
-        "The convergence rate over the learning rate: for each eigenvalue a line that falls to "
-        "zero at one over the eigenvalue and rises again, with circles of measured runs on it."
-    ),
-}
 
 
 class BookError(RuntimeError):
@@ -74,7 +57,7 @@ def build(
     if root is None:
         raise BookError("the book is built from a checkout of the project, not from a package")
     folder = folder or root / "build" / "book"
-    items = [item for item in ITEMS.values() if item.notebook]
+    items = list(PAGES.values())
     store = Store()
     experiments = [experiment for item in items for experiment in item.experiments(scale)]
     store.compute(experiments, device=device, processes=processes)
@@ -147,7 +130,7 @@ def bind_page(notebook: NotebookNode, item: Item, scale: Scale, prose: str) -> N
         if "injected-parameters" in tags:
             cell.metadata["tags"] = [*tags, "hide-input"]
         if "figure" in tags:
-            alternative = ALTERNATIVE_TEXTS[item.notebook]
+            alternative = NOTEBOOKS[item.notebook].alternative_text
             caption = f"{item.label} at the {scale} scale: {item.setting(scale)}."
             cell.metadata["mystnb"] = {
                 "figure": {"name": f"{item.name}-figure", "caption": caption},

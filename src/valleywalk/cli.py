@@ -10,9 +10,9 @@ from tyro.conf import Positional, arg
 
 from . import analysis, book, cost, datasets
 from .datasets import DatasetError
-from .experiment import TRAINING_IMAGES, Experiment
+from .experiment import TRAINING_IMAGES, Experiment, unknown_names
 from .folders import datasets_folder
-from .paper import ITEMS, SCALES, Scale
+from .paper import ITEMS, PAGES, SCALES, Scale
 from .store import Store
 from .trace import TraceError, provenance, save
 from .walk import WalkError
@@ -22,12 +22,9 @@ from .walk import walk as walk_now
 def list_items() -> None:
     """List every figure and table: notebook, cost at each scale, recorded traces."""
     store = Store()
-    header = f"{'item':11} {'notebook':16}" + "".join(f"{scale:>10}" for scale in SCALES)
+    header = f"{'item':11} {'notebook':20}" + "".join(f"{scale:>10}" for scale in SCALES)
     print(f"{header}  traces        title")
     for item in ITEMS.values():
-        if item.notebook is None:
-            print(f"{item.label:11} {'not yet':16}{'':{10 * len(SCALES)}}  {'':12}  {item.title}")
-            continue
         costs, there = "", []
         for scale in SCALES:
             experiments = item.experiments(scale)
@@ -35,7 +32,7 @@ def list_items() -> None:
             if all(store.find(experiment) for experiment in experiments):
                 there.append(scale)
         kept = (" ".join(there) or "none") if experiments else "not needed"
-        print(f"{item.label:11} {item.notebook:16}{costs}  {kept:12}  {item.title}")
+        print(f"{item.label:11} {item.notebook:20}{costs}  {kept:12}  {item.title}")
     print(
         "\nCosts are estimates for one core of the CPU that the rates were measured on (AMD EPYC, "
         "Zen 3);\nfigures of one walk share its cost."
@@ -62,17 +59,17 @@ def figure(
         output: File to write, its suffix says the kind; default NAME.png.
         device: auto, cpu, cuda, cuda:1.
     """
-    item = ITEMS.get(name)
-    drawable = [known.name for known in ITEMS.values() if known.notebook]
-    if item is None or item.notebook is None:
-        problem = "is not there yet" if item else "is unknown"
-        raise ValueError(f"figure {name!r} {problem}; allowed are {', '.join(drawable)}")
+    problem = unknown_names({name}, set(PAGES), "figure")
+    if problem:
+        raise ValueError(problem)
+    item = PAGES[name]
     output = output or Path(f"{name}.png")
     if not output.parent.is_dir():
         raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
-    drawn, made_from = item.draw(scale, device)
-    drawn.savefig(output, dpi=200)
-    print(f"{item.label}. {item.title}\n{made_from}\n{output}")
+    page = item.page(scale, **({"device": device} if item.experiments(scale) else {}))
+    traces = page.get_traces()
+    page.draw(traces).savefig(output, dpi=200)
+    print(f"{item.label}. {item.title}\n{page.provenance(traces)}\n{output}")
 
 
 def walk(

@@ -100,6 +100,16 @@ def resnet56(channels: int, image_size: int, classes: int, width: float = 1.0) -
     return _initialise_convolutions(model)
 
 
+def memory_format(name: str, width: float) -> torch.memory_format:
+    """The layout in which a network is fastest.
+
+    Channels-last halves VGG-11's time. In the narrowest networks it leaves vector registers half
+    empty: ResNet-56 with 4 channels goes forward a third faster in the plain layout.
+    """
+    narrowest = _scaled(16 if name == "resnet56" else VGG11[0], width)
+    return torch.channels_last if narrowest >= 8 else torch.contiguous_format
+
+
 def _initialise_convolutions(model: nn.Module) -> nn.Module:
     """Draw convolution weights from N(0, 2 / (k² · out_channels)), set their biases to zero."""
     for module in model.modules():

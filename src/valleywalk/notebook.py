@@ -8,8 +8,6 @@ import xarray as xr
 from IPython.display import Markdown
 from pydantic import BaseModel, ValidationError
 
-from .trace import provenance
-
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
 _IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
@@ -53,10 +51,9 @@ def check(namespace: Mapping[str, Any], parameters: type[Parameters]) -> Paramet
         raise ParameterError("; ".join(lines)) from None
 
 
-def provenance_line(made_from: xr.Dataset | str) -> Markdown:
+def provenance_line(page: Any, traces: list[xr.Dataset]) -> Markdown:
     """The line under each figure that says what it was made from."""
-    line = made_from if isinstance(made_from, str) else provenance(made_from)
-    return Markdown(f"*Provenance.* {line}.")
+    return Markdown(f"*Provenance.* {page.provenance(traces)}.")
 
 
 __all__ = ["Markdown", "ParameterError", "check", "provenance_line"]

@@ -1,14 +1,11 @@
 """Gradient descent on a quadratic, where everything is known (paper, Section 6 and Figure 28)."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from pydantic import Field
-
-from .experiment import Strict
 
 Damping = Literal["over-damped", "under-damped", "divergent", "critical", "marginal"]
 
@@ -53,31 +50,3 @@ def measured_contraction(path: ArrayLike) -> np.ndarray:
     """Mean factor a step along each eigenvector of a walk, shape (eigenvalues,)."""
     values = np.abs(np.asarray(path, dtype=float))
     return (values[-1] / values[0]) ** (1 / (len(values) - 1))
-
-
-class QuadraticParameters(Strict):
-    """Parameters of the notebook `fig28_quadratic`."""
-
-    eigenvalues: list[Annotated[float, Field(gt=0)]] = Field([0.2, 0.5, 1.0], min_length=2)
-    learning_rate: Annotated[float, Field(gt=0)] = 1.6
-    steps: Annotated[int, Field(ge=1, le=500)] = 20
-
-    @property
-    def provenance(self) -> str:
-        """What the figure is made from."""
-        return (
-            f"Gradient descent by torch.optim.SGD in float64, {self.steps} steps from (1, …, 1) on "
-            f"½ Σ λᵢ θᵢ², λ = {', '.join(f'{value:g}' for value in self.eigenvalues)}; no data, no "
-            f"randomness; torch {torch.__version__}"
-        )
-
-
-def table(eigenvalues: Sequence[float], learning_rate: float, steps: int) -> str:
-    """Markdown table: damping and contraction of each direction, by formula and as measured."""
-    measured = measured_contraction(descend(eigenvalues, learning_rate, steps))
-    rows = [f"| λ | at η = {learning_rate:g} | formula | {steps} steps |", "|---|---|---|---|"]
-    for value, found in zip(eigenvalues, measured, strict=True):
-        expected = float(contraction(value, learning_rate))
-        kind = damping(value, learning_rate)
-        rows.append(f"| {value:g} | {kind} | {expected:.6g} | {found:.6g} |")
-    return "\n".join(rows)

@@ -199,8 +199,14 @@ def experiment_of(trace: xr.Dataset) -> Experiment:
     return Experiment.model_validate_json(trace.attrs["experiment"])
 
 
-def provenance(trace: xr.Dataset) -> str:
-    """One line that says what a trace is and how it was made, for under a figure."""
+def provenance(*traces: xr.Dataset) -> str:
+    """One line that says what traces are and how they were made, for under a figure.
+
+    Several traces: what they have in common, and the values of what differs.
+    """
+    if len(traces) > 1:
+        return _common_provenance(traces)
+    (trace,) = traces
     attributes = trace.attrs
     experiment = experiment_of(trace)
     versions = json.loads(attributes["versions"])
@@ -225,4 +231,29 @@ def provenance(trace: xr.Dataset) -> str:
         f"torch {versions['torch']}, valleywalk {versions['valleywalk']} "
         f"({attributes['git_commit']}); experiment {attributes['experiment_hash']}, "
         f"plan {attributes['plan_hash']}, data {attributes['dataset_hash']}"
+    )
+
+
+def _common_provenance(traces: Sequence[xr.Dataset]) -> str:
+    experiments = [experiment_of(trace) for trace in traces]
+    values: dict[str, dict[str, None]] = {}
+    for name in Experiment.model_fields:
+        shown = {str(getattr(experiment, name)): None for experiment in experiments}
+        if set(shown) != {"None"}:
+            values[name] = shown
+    same = [f"{name} {next(iter(v))}" for name, v in values.items() if len(v) == 1]
+    differ = [f"{name} ({', '.join(v)})" for name, v in values.items() if len(v) > 1]
+
+    def all_of(name: str) -> str:
+        return ", ".join(dict.fromkeys(str(trace.attrs[name]) for trace in traces))
+
+    versions = json.loads(traces[0].attrs["versions"])
+    seconds = sum(float(trace.attrs["wall_seconds"]) for trace in traces)
+    days = sorted({trace.attrs["started"][:10] for trace in traces})
+    return (
+        f"{all_of('dataset_description')}; {len(traces)} walks that differ in {', '.join(differ)} "
+        f"and have in common {', '.join(same)}; {all_of('device')}, {seconds:.0f} s in all, "
+        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}; torch {versions['torch']}, valleywalk "
+        f"{versions['valleywalk']} ({all_of('git_commit')}); experiments "
+        f"{all_of('experiment_hash')}"
     )

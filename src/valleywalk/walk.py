@@ -101,7 +101,7 @@ def _walk(
         len(dataset.classes),
         experiment.width,
         seeds[0],
-    ).to(place, memory_format=torch.channels_last)
+    ).to(place, memory_format=models.memory_format(experiment.model, experiment.width))
     data = _Data(experiment, dataset, place, seeds[1:4])
     optimizer = torch.optim.SGD(trainable(model), lr=experiment.learning_rate)
     images = len(data.images)

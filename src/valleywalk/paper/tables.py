@@ -1,0 +1,294 @@
+"""Figure 8 and Tables 1 and 2: barriers that are crossed, and height above the valley floor."""
+
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from .. import analysis, figures, statistics
+from ..experiment import Experiment, ModelName
+from ..statistics import Interval
+from .scales import ModelPage, Page, PositiveFloat, PositiveInt, markdown_table
+from .walks import window_experiment
+
+TITLES: dict[str, str] = {"mlp": "MLP", "vgg11": "VGG-11", "resnet56": "ResNet-56"}
+# The epochs of both tables.
+EPOCHS = (1, 10, 25, 100)
+LAST_EPOCH_OF_FIGURE_8 = 40
+BARRIERS: dict[str, dict[int, int]] = {
+    "vgg11": {1: 0, 10: 0, 25: 5, 100: 13},
+    "resnet56": {1: 0, 10: 0, 25: 2, 100: 23},
+    "mlp": {1: 0, 10: 3, 25: 5},
+}
+HEIGHTS: dict[tuple[str, float], dict[int, float]] = {
+    ("vgg11", 0.1): {1: 0.0625, 10: 0.0199, 25: 0.0104, 100: 0.0025},
+    ("vgg11", 0.05): {1: 0.0102, 10: 0.0050, 25: 0.0035, 100: 0.0011},
+    ("resnet56", 0.3): {1: 0.0380, 10: 0.0131, 25: 0.0094, 100: 0.0017},
+    ("resnet56", 0.15): {1: 0.0084, 10: 0.0034, 25: 0.0020, 100: 0.0013},
+}
+RATES = {"vgg11": (0.1, 0.05), "resnet56": (0.3, 0.15), "mlp": (0.1, 0.05)}
+
+
+def table_walk(
+    page: Page, model: ModelName, dataset: str | None = None, learning_rate: float = 0.1
+) -> Experiment:
+    """The walk of a network whose windows are counted.
+
+    At learning rate 0.1 it shows all epochs of the scale's table, so that the walk figures and
+    Figure 8 need no other; at another one only those of Tables 1 and 2.
+    """
+    fields = page.fields_of(model, dataset, "tables")
+    shown = tuple(fields["epochs_shown"])
+    if learning_rate != 0.1:
+        fields["learning_rate"] = learning_rate
+        shown = table_epochs(page, shown)
+    images = page.available(fields["dataset"], fields)
+    return window_experiment(fields, images, shown)
+
+
+def table_epochs(page: Page, shown: tuple[int, ...]) -> tuple[int, ...]:
+    """Those epochs of Tables 1 and 2 that a walk shows, or all that were asked for."""
+    if getattr(page, "epochs_shown", None):
+        return shown
+    return tuple(epoch for epoch in shown if epoch in EPOCHS) or shown
+
+
+def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[str, Any]:
+    """Barriers and height in the window that opens at the start of an epoch.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+    epoch : int
+    iterations : int or None
+        Length of the window; None: the epoch.
+
+    Returns
+    -------
+    dict
+        steps; barriers by each definition and above the noise floor; the largest barrier's height
+        and its share of the loss there; heights (one a step); loss, the window's mean; noise.
+    """
+    steps = figures.window(trace, epoch, iterations or int(trace.attrs["steps_in_epoch"]))
+    loss = steps["loss"].values
+    noise = nearest_noise(trace, epoch)
+    barrier = analysis.barrier_height(loss)
+    largest = int(np.argmax(barrier))
+    return {
+        "epoch": epoch,
+        "steps": len(loss),
+        "both": int(analysis.barriers(loss).sum()),
+        "above noise": int(analysis.barriers(loss, threshold=noise).sum()),
+        "either": int(analysis.barriers(loss, "either").sum()),
+        "largest": max(0.0, float(barrier[largest])),
+        "largest share": max(0.0, float(barrier[largest] / loss[largest].max())),
+        "heights": analysis.height(loss),
+        "loss": float(loss.mean()),
+        "noise": noise,
+    }
+
+
+def nearest_noise(trace: xr.Dataset, epoch: int) -> float:
+    """How much re-drawing the plan moves the loss, measured nearest to an epoch; NaN if never."""
+    if "loss_noise" not in trace:
+        return np.nan
+    known = trace["loss_noise"].dropna("epoch")
+    if not known.size:
+        return np.nan
+    return float(known[np.argmin(np.abs(known["epoch"].values - epoch))])
+
+
+class BarriersByEpoch(ModelPage):
+    """Parameters of the notebook `fig8_barriers`."""
+
+    epochs_shown: list[PositiveInt] | None = None
+
+    alternative_text: ClassVar[str] = (
+        "Two panels over the epoch: bars with the share of steps that cross a barrier, by both "
+        "definitions, and the largest barrier's height beside the loss and the noise floor."
+    )
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        return [table_walk(self, self.model, self.dataset)]
+
+    def by_epoch(self, traces: list[xr.Dataset]) -> pd.DataFrame:
+        """One row an epoch."""
+        shown = self.fields("tables")["epochs_shown"]
+        if self.epochs_shown is None:
+            shown = [epoch for epoch in shown if epoch <= LAST_EPOCH_OF_FIGURE_8]
+        return pd.DataFrame([count_steps(traces[0], epoch, None) for epoch in shown])
+
+    def draw(self, traces: list[xr.Dataset]) -> Figure:
+        return figures.barriers_by_epoch(self.by_epoch(traces))
+
+    def table(self, traces: list[xr.Dataset]) -> str:
+        """All epochs together; the paper's figure has no numbers printed."""
+        counted = self.by_epoch(traces)
+        steps = int(counted["steps"].sum())
+        rows = []
+        for name, paper in (
+            ("both", "none in most epochs"),
+            ("above noise", "not measured"),
+            ("either", "the captions' definition"),
+        ):
+            count = int(counted[name].sum())
+            share = statistics.proportion(count, steps)
+            epochs = int((counted[name] > 0).sum())
+            rows.append(
+                [f"barriers, {name}", paper, f"{count} of {steps}", str(share), f"{epochs}"]
+            )
+        largest = counted.loc[counted["largest"].idxmax()]
+        note = (
+            f"Largest barrier: {largest['largest']:.2g} in epoch {largest['epoch']}, "
+            f"{largest['largest share']:.2%} of the loss there; noise floor "
+            f"{largest['noise']:.2g}. The paper calls its barriers substantially smaller than the "
+            "loss."
+        )
+        header = ["", "paper", "this walk", "share of steps", "epochs with any"]
+        return markdown_table(header, rows) + "\n\n" + note
+
+
+class BarrierTable(Page):
+    """Parameters of the notebook `tab1_barriers`."""
+
+    models: list[ModelName] = Field(["vgg11", "resnet56", "mlp"], min_length=1)
+    width: PositiveFloat | None = None
+    training_images: PositiveInt | None = None
+    epochs_shown: list[PositiveInt] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    alternative_text: ClassVar[str] = (
+        "For each network and epoch the share of steps that cross a barrier, with its interval, "
+        "beside the paper's."
+    )
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        return [table_walk(self, model) for model in self.models]
+
+    def counts(self, traces: list[xr.Dataset]) -> pd.DataFrame:
+        """One row a network and epoch."""
+        rows = []
+        for model, trace in zip(self.models, traces, strict=True):
+            fields = self.fields_of(model, None, "tables")
+            for epoch in table_epochs(self, tuple(fields["epochs_shown"])):
+                rows.append(
+                    count_steps(trace, epoch, fields["iterations"])
+                    | {"model": model, "paper": BARRIERS[model].get(epoch)}
+                )
+        return pd.DataFrame(rows)
+
+    def draw(self, traces: list[xr.Dataset]) -> Figure:
+        return figures.barrier_shares(self.counts(traces), TITLES)
+
+    def table(self, traces: list[xr.Dataset]) -> str:
+        rows = []
+        for row in self.counts(traces).to_dict("records"):
+            paper = row["paper"]
+            printed = "not printed" if paper is None or np.isnan(paper) else f"{paper:.0f} of 450"
+            above = "not measured" if np.isnan(row["noise"]) else f"{row['above noise']}"
+            rows.append(
+                [
+                    TITLES[row["model"]],
+                    row["epoch"],
+                    printed,
+                    f"{row['both']} of {row['steps']}",
+                    str(statistics.proportion(row["both"], row["steps"])),
+                    above,
+                    row["either"],
+                    f"{row['largest']:.2g}",
+                    f"{row['loss']:.2g}",
+                ]
+            )
+        header = ["network", "epoch", "paper", "higher than both ends", "share", "above noise"]
+        header += ["higher than either", "largest barrier", "loss"]
+        return markdown_table(header, rows)
+
+
+class HeightTable(Page):
+    """Parameters of the notebook `tab2_height`."""
+
+    models: list[ModelName] = Field(["vgg11", "resnet56"], min_length=1)
+    learning_rates: Annotated[list[PositiveFloat], Field(min_length=2)] | None = None
+    width: PositiveFloat | None = None
+    training_images: PositiveInt | None = None
+    epochs_shown: list[PositiveInt] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    alternative_text: ClassVar[str] = (
+        "One panel a network: the mean height above the valley floor over the epoch on a "
+        "logarithmic scale, for two learning rates, with intervals, beside the paper's."
+    )
+
+    def rates(self, model: ModelName) -> tuple[float, ...]:
+        """Learning rates that are compared, the first with each of the others."""
+        return tuple(self.learning_rates or RATES[model])
+
+    @property
+    def walks(self) -> dict[tuple[ModelName, float], Experiment]:
+        """One walk a network and learning rate."""
+        return {
+            (model, rate): table_walk(self, model, learning_rate=rate)
+            for model in self.models
+            for rate in self.rates(model)
+        }
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        return list(self.walks.values())
+
+    def heights(self, traces: list[xr.Dataset]) -> pd.DataFrame:
+        """One row a network, learning rate and epoch."""
+        rows = []
+        for (model, rate), trace in zip(self.walks, traces, strict=True):
+            fields = self.fields_of(model, None, "tables")
+            for epoch in table_epochs(self, tuple(fields["epochs_shown"])):
+                row = count_steps(trace, epoch, fields["iterations"])
+                paper = HEIGHTS.get((model, rate), {}).get(epoch, np.nan)
+                height = statistics.mean_of_steps(row["heights"])
+                rows.append(row | {"model": model, "rate": rate, "height": height, "paper": paper})
+        return pd.DataFrame(rows)
+
+    def ratio(self, heights: pd.DataFrame, model: ModelName, rate: float, epoch: int) -> Interval:
+        """Mean height at the first learning rate over that at another one."""
+        here = heights[(heights["model"] == model) & (heights["epoch"] == epoch)]
+        series = here.set_index("rate")["heights"]
+        return statistics.ratio_of_means(series[self.rates(model)[0]], series[rate])
+
+    def draw(self, traces: list[xr.Dataset]) -> Figure:
+        return figures.heights(self.heights(traces), TITLES)
+
+    def table(self, traces: list[xr.Dataset]) -> str:
+        heights = self.heights(traces)
+        rows = []
+        for row in heights.to_dict("records"):
+            first = self.rates(row["model"])[0]
+            ratio, printed = "", ""
+            if row["rate"] != first:
+                ratio = str(self.ratio(heights, row["model"], row["rate"], row["epoch"]))
+                above = HEIGHTS.get((row["model"], first), {}).get(row["epoch"], np.nan)
+                printed = _shown(above / row["paper"], ".2g")
+            rows.append(
+                [
+                    TITLES[row["model"]],
+                    f"{row['rate']:g}",
+                    row["epoch"],
+                    _shown(row["paper"], ".4f"),
+                    str(row["height"]),
+                    f"{row['loss']:.2g}",
+                    _shown(row["noise"], ".1g"),
+                    printed,
+                    ratio,
+                ]
+            )
+        header = ["network", "learning rate", "epoch", "paper's height", "height", "loss", "noise"]
+        header += ["paper's ratio", "ratio to the rate above"]
+        return markdown_table(header, rows)
+
+
+def _shown(value: float, form: str) -> str:
+    return "not printed" if np.isnan(value) else f"{value:{form}}"

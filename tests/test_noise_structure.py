@@ -1,0 +1,127 @@
+"""Gradient noise: against exact gradients of single images, dense matrices, and Equation 7."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, grad, vmap
+
+from valleywalk.evaluation import EvaluationPlan, Evaluator
+from valleywalk.probes.noise_structure import alignment, decompose, largest_gradient_variance
+
+cross_entropy = nn.functional.cross_entropy
+
+
+def small():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 3), nn.Tanh(), nn.Linear(3, 4)).double()
+
+
+def data(images, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(images, 3, 8, 8, generator=generator, dtype=torch.float64)
+    return inputs, torch.randint(0, 4, (images,), generator=generator)
+
+
+def single_gradients(model, inputs, targets):
+    """Gradient of each image's loss, shape (images, parameters)."""
+    state = {name: p.detach() for name, p in model.named_parameters()}
+
+    def loss(state, x, y):
+        return cross_entropy(functional_call(model, state, (x[None],)), y[None])
+
+    each = vmap(grad(loss), in_dims=(None, 0, 0))(state, inputs, targets)
+    return torch.cat([part.flatten(1) for part in each.values()], dim=1).numpy()
+
+
+def batches_of(inputs, targets, size, seed=0):
+    plan = EvaluationPlan.draw(len(targets), size, seed)
+    return [(inputs[batch], targets[batch]) for batch in plan.batches]
+
+
+def test_batches_of_one_image_give_the_exact_variance():
+    model, (inputs, targets) = small(), data(30)
+    exact = single_gradients(model, inputs, targets).var(axis=0, ddof=1).max()
+    evaluate = Evaluator(model, cross_entropy, batches_of(inputs, targets, 1)[:-1], "eval")
+    first = largest_gradient_variance(evaluate)
+    # The plan puts its last single image to the batch before: that batch is left out.
+    single = [single_gradients(model, x, y)[0] for x, y in evaluate.batches if len(y) == 1]
+    assert first == pytest.approx(np.var(single, axis=0, ddof=1).max(), rel=1e-9)
+    assert first == pytest.approx(exact, rel=0.2)
+
+
+def test_the_estimate_from_mini_batches_is_unbiased():
+    model, (inputs, targets) = small(), data(60)
+    exact = single_gradients(model, inputs, targets).var(axis=0, ddof=1)
+    top = int(exact.argmax())
+    estimates = []
+    for seed in range(150):
+        gradients = []
+        for x, y in batches_of(inputs, targets, 6, seed):
+            gradients.append(single_gradients(model, x, y).mean(axis=0)[top])
+        estimates.append(6 * np.var(gradients, ddof=1))
+    error = np.std(estimates) / np.sqrt(len(estimates))
+    assert np.mean(estimates) == pytest.approx(exact[top], abs=4 * error)
+    # The library's number is this estimate for the parameter where it is largest.
+    evaluate = Evaluator(model, cross_entropy, batches_of(inputs, targets, 6, 0), "eval")
+    gradients = np.array([single_gradients(model, x, y).mean(axis=0) for x, y in evaluate.batches])
+    assert largest_gradient_variance(evaluate) == pytest.approx(
+        6 * gradients.var(axis=0, ddof=1).max(), rel=1e-9
+    )
+
+
+def test_one_batch_has_no_variance():
+    evaluate = Evaluator(small(), cross_entropy, [data(10)], "eval")
+    with pytest.raises(ValueError, match="at least 2 batches"):
+        largest_gradient_variance(evaluate)
+
+
+@pytest.mark.parametrize("trained", [0, 200])
+def test_equation_7_holds_to_rounding_at_any_point(trained):
+    model, (inputs, targets) = small(), data(25)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(trained):
+        optimizer.zero_grad()
+        cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+    found = decompose(model, inputs, targets)
+    assert found.error < 1e-13
+    each = single_gradients(model, inputs, targets)
+    assert found.covariance == pytest.approx(np.cov(each.T, ddof=0), abs=1e-12)
+    mean = each.mean(axis=0)
+    assert found.mean_outer == pytest.approx(np.outer(mean, mean), abs=1e-12)
+    assert 0 < found.share("residual") < 2
+
+
+def test_alignment_against_dense_matrices():
+    model, (inputs, targets) = small(), data(60)
+    batches = batches_of(inputs, targets, 5)
+    gradients = np.array([single_gradients(model, x, y).mean(axis=0) for x, y in batches])
+    covariance = np.cov(gradients.T, ddof=0)
+    hessian = decompose(model, inputs, targets).hessian
+    _, noisy = np.linalg.eigh(covariance)
+    values, sharp = np.linalg.eigh(hessian)
+    noisy, sharp = noisy[:, -3:], sharp[:, -3:]
+    found = alignment(Evaluator(model, cross_entropy, batches, "eval"), directions=3)
+    assert found["noise_overlap"] == pytest.approx(((noisy.T @ sharp) ** 2).sum() / 3, rel=0.02)
+    curvature = np.trace(noisy.T @ hessian @ noisy) / values[-3:].sum()
+    assert found["noise_sharpness"] == pytest.approx(curvature, rel=0.02)
+    share = np.trace(sharp.T @ covariance @ sharp) / np.trace(covariance)
+    assert found["noise_share"] == pytest.approx(share, rel=0.02)
+
+
+def test_alignment_needs_more_batches_than_directions():
+    inputs, targets = data(20)
+    evaluate = Evaluator(small(), cross_entropy, batches_of(inputs, targets, 5), "eval")
+    with pytest.raises(ValueError, match="more than 4 batches, there are 4"):
+        alignment(evaluate, directions=3)
+
+
+def test_the_model_is_left_as_it_was(network, images):
+    batches = batches_of(*images, 8)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    largest_gradient_variance(Evaluator(network, cross_entropy, batches))
+    alignment(Evaluator(network, cross_entropy, batches), directions=1)
+    assert all(torch.equal(before[n], v) for n, v in network.state_dict().items())
+    assert all(p.grad is None for p in network.parameters())
+    assert network.training

@@ -1,0 +1,120 @@
+"""Counting steps for Figure 8 and Tables 1 and 2, on traces whose answer is known."""
+
+import numpy as np
+import pytest
+
+from valleywalk.paper import BarriersByEpoch, Factors, HeightTable, Schedules
+from valleywalk.paper.tables import count_steps, nearest_noise
+from valleywalk.trace import assemble
+
+ALPHA = np.linspace(0, 1, 11)
+
+
+def segment(end=0.0, bump=0.0, sag=0.0):
+    """From 1 to 1 + end, with a bump of that height or a sag of that depth in the middle."""
+    return 1 + end * ALPHA + 4 * ALPHA * (1 - ALPHA) * (bump - sag)
+
+
+def trace_of(segments, steps_in_epoch, noise=None, experiment=None):
+    records = [
+        {"loss": loss, "cosine": 0.0, "distance": float(i)} for i, loss in enumerate(segments)
+    ]
+    epochs = {epoch: {"loss_noise": value} for epoch, value in (noise or {}).items()}
+    attributes = {"steps_in_epoch": steps_in_epoch, "training_images": 100, "parameters": 10}
+    if experiment is not None:
+        attributes |= {"experiment": experiment.model_dump_json()}
+    return assemble(records, ALPHA, epochs, len(segments) // steps_in_epoch, attributes)
+
+
+def test_barriers_of_an_epoch_are_those_of_its_own_steps():
+    falling, barrier, small, valley = (
+        segment(end=-0.5),
+        segment(bump=0.3),
+        segment(bump=0.01),
+        segment(sag=0.2),
+    )
+    trace = trace_of([falling, valley, barrier, small, valley, barrier], 2, {1: 0.02, 3: 0.4})
+    second = count_steps(trace, 2, None)
+    assert (second["steps"], second["both"], second["above noise"]) == (2, 2, 1)
+    assert second["largest"] == pytest.approx(0.3)
+    assert second["largest share"] == pytest.approx(0.3 / 1.3)
+    third = count_steps(trace, 3, None)
+    assert (third["both"], third["above noise"]) == (1, 0), "below that epoch's noise floor"
+    window = count_steps(trace, 1, 6)
+    assert (window["steps"], window["both"], window["either"]) == (6, 3, 4)
+    assert window["heights"] == pytest.approx([0.25, 0.2, 0, 0, 0.2, 0], abs=1e-12)
+
+
+def test_noise_is_that_of_the_nearest_epoch():
+    trace = trace_of([segment()] * 8, 1, {2: 0.1, 7: 0.2})
+    assert [nearest_noise(trace, epoch) for epoch in (1, 4, 5, 8)] == [0.1, 0.1, 0.2, 0.2]
+    assert np.isnan(nearest_noise(trace_of([segment()], 1), 1))
+
+
+def test_the_height_s_ratio():
+    page = HeightTable(models=["vgg11"], epochs_shown=[1], training_images=100)
+    random = np.random.default_rng(0)
+    traces = []
+    for experiment, depth in zip(page.experiments, (0.3, 0.1), strict=True):
+        sags = depth * (1 + 0.1 * random.standard_normal(40))
+        traces.append(trace_of([segment(sag=sag) for sag in sags], 1, experiment=experiment))
+    heights = page.heights(traces)
+    assert [row.estimate for row in heights["height"]] == pytest.approx([0.3, 0.1], rel=0.1)
+    ratio = page.ratio(heights, "vgg11", 0.05, 1)
+    assert ratio.low < 3 < ratio.high
+    assert ratio.high - ratio.low < 1
+    table = page.table(traces)
+    assert "| 0.0625 | " in table
+    assert "| 6.1 | " in table
+    assert len(page.draw(traces).axes) == 1
+
+
+def test_figure_8_counts_each_epoch():
+    page = BarriersByEpoch(epochs_shown=[1, 2, 3], training_images=100)
+    segments = [segment(end=-0.1), segment(bump=0.1), segment(sag=0.1)]
+    (experiment,) = page.experiments
+    trace = trace_of(segments, 1, {1: 0.01}, experiment)
+    assert list(page.by_epoch([trace])["both"]) == [0, 1, 0]
+    table = page.table([trace])
+    assert "| barriers, both | none in most epochs | 1 of 3 |" in table
+    assert "| barriers, either | the captions' definition | 2 of 3 |" in table
+    assert len(page.draw([trace]).axes) == 2
+
+
+def test_effects_of_factors_are_found():
+    """A cosine that falls by 0.1 a doubling of the batch size and ignores the rate."""
+    page = Factors(batch_sizes=[50, 100, 200], learning_rates=[0.05, 0.1], iterations=40, seeds=3)
+    traces = []
+    for experiment in page.experiments:
+        random = np.random.default_rng([experiment.seed, experiment.batch_size])
+        cosine = -0.1 * np.log2(experiment.batch_size / 50) + 0.01 * random.standard_normal(40)
+        records = [{"cosine": c, "distance": float(i)} for i, c in enumerate(cosine)]
+        attributes = {"experiment": experiment.model_dump_json()}
+        traces.append(assemble(records, ALPHA, attributes=attributes))
+    steps = page.steps(traces)
+    assert set(page.varied(steps, "batch_size")["learning_rate"]) == {0.1}
+    assert set(page.varied(steps, "learning_rate")["batch_size"]) == {100}
+    effect = page.effect(steps, "batch_size", "cosine")
+    assert effect.estimate == pytest.approx(-0.1, abs=0.005)
+    assert effect.high < -0.05
+    assert abs(page.effect(steps, "learning_rate", "cosine").estimate) < 0.01
+    assert len(page.draw(traces).axes) == 2
+
+
+def test_the_tuned_rate_and_the_paired_difference():
+    page = Schedules(learning_rates=[0.1, 0.2], seeds=3, epochs=2)
+    traces = []
+    for experiment in page.experiments:
+        best = 0.1 if experiment.schedule == "clr" else 0.2
+        accuracy = 0.9 - 0.1 * (experiment.learning_rate != best) + 0.01 * experiment.seed
+        accuracy -= 0.05 * (experiment.schedule == "stepwise")
+        epochs = {2: {"train_loss": 1 - accuracy, "validation_accuracy": accuracy}}
+        records = [{"learning_rate": experiment.learning_rate}] * 6
+        attributes = {"experiment": experiment.model_dump_json()}
+        traces.append(assemble(records, ALPHA, epochs, 2, attributes))
+    epochs = page.by_epoch(traces)
+    assert page.tuned(epochs) == {"constant": 0.2, "stepwise": 0.2, "clr": 0.1, "trapezoid": 0.2}
+    found = page.difference(epochs, "trapezoid", "stepwise", "validation_accuracy")
+    assert found == pytest.approx((0.05, 0.05, 0.05))
+    assert page.difference(epochs, "trapezoid", "clr", "train_loss").estimate == pytest.approx(0)
+    assert len(page.draw(traces).axes) == 3
