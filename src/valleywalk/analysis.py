@@ -59,6 +59,15 @@ def has_interior_minimum(loss: ArrayLike) -> np.ndarray:
     return measured(values) & (interior < ends)
 
 
+def is_convex(loss: ArrayLike, tolerance: float = 0.0) -> np.ndarray:
+    """Whether all second differences of a segment are at least −tolerance, (iterations,) of bool.
+
+    `tolerance` is a loss, for instance the measured noise of the evaluation.
+    """
+    values = _segments(loss)
+    return measured(values) & (np.diff(values, n=2, axis=1) >= -tolerance).all(axis=1)
+
+
 def barrier_height(loss: ArrayLike, definition: Definition = "both") -> np.ndarray:
     """Largest interior loss minus an end point's, shape (iterations,); a barrier where positive.
 

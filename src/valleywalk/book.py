@@ -4,16 +4,20 @@ import multiprocessing
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import get_args
 
 import nbformat
 import papermill
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from .claims import Verdict, findings, ledger_table
+from .experiment import TRAINING_IMAGES
 from .folders import checkout
-from .paper import NOTEBOOKS, PAGES, Item, Scale
+from .paper import NOTEBOOKS, PAGES, SCALES, Item, Scale
 from .store import Store, cores
 
 
@@ -64,6 +68,7 @@ def build(
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(root / "book", folder)
     (folder / "figures").mkdir(exist_ok=True)
+    (folder / "ledger.md").write_text(ledger(), encoding="utf-8")
     _execute_all(root, folder / "figures", items, scale, processes)
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(folder), "-n"]
     if strict:
@@ -71,6 +76,19 @@ def build(
     if subprocess.run(command, check=False).returncode:
         raise BookError(f"jupyter-book failed; its messages are above. Its sources are in {folder}")
     return folder / "_build" / "html" / "index.html"
+
+
+def ledger() -> str:
+    """The claims ledger in Markdown, a table a scale, from the traces that are there."""
+    parts = []
+    for scale in SCALES:
+        found = findings(scale)
+        # What needs no walk is the same at each scale: it alone makes no ledger.
+        if any(finding.dataset in TRAINING_IMAGES for finding in found):
+            counts = Counter(finding.verdict for finding in found)
+            summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict))
+            parts.append(f"### At the {scale} scale: {summary}\n\n{ledger_table(found)}")
+    return "\n\n".join(parts) or "No walk is there yet.\n"
 
 
 def _execute_all(

@@ -1,6 +1,7 @@
 """The `valleywalk` command."""
 
 import sys
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import tyro
 from pydantic import ValidationError
 from tyro.conf import Positional, arg
 
-from . import analysis, book, cost, datasets
+from . import analysis, book, claims, cost, datasets
 from .datasets import DatasetError
 from .experiment import TRAINING_IMAGES, Experiment, unknown_names
 from .folders import datasets_folder
@@ -155,8 +156,42 @@ def bind(
     )
 
 
+def ledger(
+    scale: Scale | None = None,
+    json: bool = False,
+    compute: bool = False,
+    device: str = "auto",
+) -> None:
+    """Print the claims of the paper, each with our number, its interval and a verdict.
+
+    Args:
+        scale: smoke, quick or paper; default all for which traces are there.
+        json: For programs: a list of objects.
+        compute: Walk first what the scale's ledger needs and is not there (quick: an hour or more).
+        device: auto, cpu, cuda, cuda:1.
+    """
+    if compute:
+        if scale is None:
+            raise ValueError("name the scale to compute, as in: valleywalk claims --scale quick")
+        Store().compute(claims.all_experiments(scale), device=device)
+    found = [f for each in (SCALES if scale is None else (scale,)) for f in claims.findings(each)]
+    if json:
+        print(dumps(claims.as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    for f in found:
+        ends = "" if f.interval is None else f" [{f.interval[0]:.3g}, {f.interval[1]:.3g}]"
+        print(f"{f.verdict:14} {f.claim}")
+        print(f"{'':14} {f.statistic}: {f.estimate:.3g}{ends}; paper: {f.paper}")
+        print(f"{'':14} {f.model}, {f.dataset}, {f.scale}, seeds: {f.seeds}; {f.id}, {f.page}\n")
+    print(
+        f"{len(found)} findings. Intervals hold together at {claims.LEDGER_CONFIDENCE:.0%} "
+        f"(Bonferroni over {claims.CLAIM_COUNT})."
+    )
+
+
 COMMANDS: dict[str, Any] = {
     "list": list_items,
+    "claims": ledger,
     "figure": figure,
     "walk": walk,
     "data": data,

@@ -19,9 +19,10 @@ SHAPES = {
     "tiny-imagenet": (3, 64, 200),
 }
 TINY_IMAGENET_CLASS = 500
-# Forward passes to which a search for both ends of the spectrum amounts: some 20 products of about
-# six passes each.
-CURVATURE_PASSES = 120
+# Forward passes to which a search for both ends of the spectrum amounts, as measured: some 50
+# products of about eight passes each; and the search for the noise's and the sharpest directions.
+CURVATURE_PASSES = 400
+NOISE_STRUCTURE_PASSES = 1200
 # Multiply-adds a second that walks reached, one core of an AMD EPYC (Zen 3) at 2.4 GHz. Narrow
 # networks spend their time moving memory, so that they reach less.
 RATE = {"mlp": 15e9, "vgg11": 25e9, "resnet56": 8e9}
@@ -45,13 +46,14 @@ def forward_passes(experiment: Experiment) -> float:
     images = experiment.training_images or TRAINING_IMAGES.get(experiment.dataset)
     images = images or TINY_IMAGENET_CLASS * (experiment.classes or 200)
     evaluated = experiment.evaluation_images or images
-    per_epoch = 1 if experiment.update == "gd" else images // experiment.batch_size
+    per_epoch = experiment.phase(1).steps(images)
     iterations = experiment.epochs * per_epoch
     segments = sum(experiment.probes(iteration, per_epoch) for iteration in range(iterations))
     curvature = 0.0
     if experiment.curvature_every:
         times = experiment.epochs // experiment.curvature_every
-        curvature = times * (experiment.curvature_images or evaluated) * CURVATURE_PASSES
+        passes = CURVATURE_PASSES + experiment.noise_structure * NOISE_STRUCTURE_PASSES
+        curvature = times * (experiment.curvature_images or evaluated) * passes
     return curvature + experiment.epochs * images * 3 + segments * experiment.points * evaluated
 
 

@@ -62,7 +62,7 @@ SETTINGS: dict[Scale, Table] = {
         "vgg11": {
             "width": 0.125,
             "training_images": 1000,
-            "evaluation_images": 300,
+            "evaluation_images": 200,
             "iterations": 40,
             "epochs_shown": (*range(1, 41), 100),
         },
@@ -70,10 +70,10 @@ SETTINGS: dict[Scale, Table] = {
             "width": 0.25,
             "training_images": 400,
             "evaluation_images": 200,
-            "iterations": 40,
+            "iterations": 24,
             "epochs_shown": (1, 2, 10, 25, 100),
         },
-        "photos64": {"training_images": 500, "evaluation_images": 200},
+        "photos64": {"training_images": 300, "evaluation_images": 200},
     },
     "paper": {
         "mlp": {"iterations": 40, "epochs_shown": (1, 2)},
@@ -115,7 +115,7 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
         },
         "quick": {
             "mlp": {"epochs": 20, "curvature_every": 2, "curvature_images": 500},
-            "vgg11": {"epochs": 40, "curvature_every": 5, "curvature_images": 200},
+            "vgg11": {"epochs": 40, "curvature_every": 8, "curvature_images": 200},
             "resnet56": {
                 "learning_rate": 0.3,
                 "epochs": 40,
@@ -180,13 +180,13 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
         },
         "quick": {
             "mlp": {
-                "epochs": 120,
+                "epochs": 80,
                 "training_images": 1000,
                 "batch_size": 100,
                 "evaluation_batch_size": 100,
             },
-            "vgg11": {"epochs": 120, "training_images": 500},
-            "resnet56": {"epochs": 60, "training_images": 300},
+            "vgg11": {"epochs": 80, "training_images": 300},
+            "resnet56": {"epochs": 40, "training_images": 200},
         },
         "paper": {
             "mlp": {"epochs": 2000},
@@ -201,8 +201,9 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
             for name in get_args(ModelName)
         },
         "quick": {
-            name: {"epochs": epochs, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3}
-            for name, epochs in (("mlp", 10), ("vgg11", 20), ("resnet56", 12))
+            "mlp": {"epochs": 10, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3},
+            "vgg11": {"epochs": 12, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3},
+            "resnet56": {"epochs": 12, "learning_rates": (0.1, 0.3), "seeds": 3},
         },
         "paper": {
             name: {"epochs": 100, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3}
@@ -238,10 +239,10 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
             name: {
                 "epochs": epochs,
                 "evaluation_batch_size": 20,
-                "curvature_every": epochs // 3,
-                "curvature_images": 200,
+                "curvature_every": every,
+                "curvature_images": 120,
             }
-            for name, epochs in (("mlp", 6), ("vgg11", 24), ("resnet56", 24))
+            for name, epochs, every in (("mlp", 6, 2), ("vgg11", 24, 8), ("resnet56", 24, 24))
         },
         "paper": {
             name: {

@@ -1,5 +1,6 @@
 """Figures 6 and 27: learning-rate schedules."""
 
+import math
 from typing import ClassVar, get_args
 
 import pandas as pd
@@ -32,7 +33,9 @@ class Schedules(ModelPage):
     def experiments(self) -> list[Experiment]:
         """Each schedule with each rate of one grid and each seed, all of the same length."""
         fields = self.fields("schedules")
-        base = experiment_fields(fields) | {"probed_epochs": ()}
+        # Every second epoch, or each where the last would be left out.
+        every = math.gcd(fields["epochs"], 2)
+        base = experiment_fields(fields) | {"probed_epochs": (), "evaluate_every": every}
         return [
             Experiment(
                 **base | {"schedule": schedule, "learning_rate": rate, "seed": self.seed + seed}

@@ -1,6 +1,6 @@
 """Appendix D: the Hessian, the covariance of the gradients, and how the two lie."""
 
-from functools import cached_property
+from functools import cache
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from .tables import TITLES
 TERMS = {"covariance": "C", "mean_outer": "ḡḡᵀ", "residual": "residual"}
 
 
+@cache
 def decomposition_along_training(images: int, hidden: int, steps: int, seed: int) -> pd.DataFrame:
     """Train a small network on 8×8 digits in float64 and take Equation 7 apart on the way.
 
@@ -89,7 +90,7 @@ class NoiseStructure(Page):
             for model in self.models
         ]
 
-    @cached_property
+    @property
     def decomposition(self) -> pd.DataFrame:
         """Equation 7 along the training of a small network."""
         return decomposition_along_training(self.digits, self.hidden, self.steps, self.seed)

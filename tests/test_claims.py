@@ -1,0 +1,178 @@
+"""The ledger: each verdict on traces whose answer is known, and how often it is wrong."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from valleywalk import Store, claims
+from valleywalk.claims import CLAIMS, Claim, findings, judge, verdict_of
+from valleywalk.cli import main
+from valleywalk.paper import PAGES, GradientDescentWalk
+from valleywalk.statistics import Interval
+from valleywalk.trace import assemble, save
+
+ALPHA = np.linspace(0, 1, 11)
+BY_ID = {claim.id: claim for claim in CLAIMS}
+
+
+def test_claims_are_complete():
+    assert len(BY_ID) == len(CLAIMS)
+    assert {claim.number for claim in CLAIMS} == set(range(1, 17))
+    for claim in CLAIMS:
+        assert claim.page in PAGES
+        assert claim.low < claim.high
+        assert "ection" in claim.source or "ootnote" in claim.source
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        ((1.5, 1.2, 1.8), "supported"),
+        ((0.5, 0.2, 0.8), "not supported"),
+        ((2.5, 2.2, 2.8), "not supported"),
+        ((1.1, 0.9, 1.3), "inconclusive"),
+        ((1.5, 0.0, 3.0), "inconclusive"),
+        ((1.5, math.nan, math.nan), "inconclusive"),
+    ],
+)
+def test_verdicts_from_intervals(interval, verdict):
+    assert verdict_of(Interval(*interval), 1.0, 2.0, seeds=5) == verdict
+    assert verdict_of(Interval(*interval), 1.0, 2.0, seeds=2) == "inconclusive"
+
+
+def test_a_whole_ledger_is_wrong_as_seldom_as_it_says():
+    """54 claims whose statistic lies exactly on its border: any verdict is a wrong one."""
+    random = np.random.default_rng(0)
+    claim = Claim("", 1, "", "", "", "", 0.0, math.inf, "fig1", (), lambda p, t: 0.0)
+    wrong = 0
+    for _ in range(300):
+        drawn = random.standard_normal((claims.CLAIM_COUNT, 5))
+        verdicts = {judge(claim, values, claims.CLAIM_COUNT)[1] for values in drawn}
+        wrong += verdicts != {"inconclusive"}
+    # 5 % of 300 ledgers are 15; a binomial count above 28 has a chance below one in a thousand.
+    assert 3 <= wrong <= 28
+
+
+def test_a_clear_effect_is_found_with_five_seeds():
+    values = 1 + 0.05 * np.random.default_rng(1).standard_normal(5)
+    assert judge(BY_ID["sgd-cosine"], values, claims.CLAIM_COUNT)[1] == "supported"
+    assert judge(BY_ID["few-barriers"], values, claims.CLAIM_COUNT)[1] == "not supported"
+
+
+def walk_trace(experiment, cosine, floor, scale=1.0):
+    """A walk with the given cosine, a valley floor, and a distance that grows by `scale`."""
+    records = []
+    for step, (angle, bottom) in enumerate(zip(cosine, floor, strict=True)):
+        loss = bottom + 4 * (ALPHA - 0.5) ** 2
+        records.append({"loss": loss, "cosine": angle, "distance": scale * (step + 1)})
+    attributes = {
+        "experiment": experiment.model_dump_json(),
+        "experiment_hash": experiment.hash,
+        "steps_in_epoch": 1,
+    }
+    return assemble(records, ALPHA, attributes=attributes)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """GD that bounces on a falling floor, SGD that wanders on a rough one, for five seeds."""
+    store = Store(tmp_path / "cache")
+    random = np.random.default_rng(0)
+    for seed in range(5):
+        for kind, cosine, rough, scale in (
+            (claims.GradientDescentWalk, -0.95, 0.0, 1.0),
+            (claims.StochasticWalk, -0.1, 1.0, 1.5),
+        ):
+            page = claims.page_of(kind, "quick", "vgg11", seed, {})
+            (experiment,) = page.experiments
+            jitter = 0.01 * random.standard_normal(40)
+            floor = np.linspace(2, 1, 40) + rough * random.standard_normal(40)
+            trace = walk_trace(experiment, cosine + jitter, floor, scale + jitter[0])
+            save(trace, store.folder / f"{experiment.hash}.nc")
+    return store
+
+
+def by_id(found):
+    return {finding.id: finding for finding in found if finding.model == "vgg11"}
+
+
+def test_the_paper_s_picture_is_supported(store):
+    found = by_id(findings("quick", store=store))
+    for name in ("gd-floor", "sgd-floor", "gd-cosine", "sgd-cosine", "distance"):
+        assert found[name].verdict == "supported", name
+        assert found[name].seeds == 5
+        assert (found[name].scale, found[name].dataset) == ("quick", "photos")
+    assert found["distance"].estimate == pytest.approx(1.5, abs=0.05)
+    assert found["gd-cosine"].estimate == pytest.approx(-0.95, abs=0.01)
+    assert found["gd-floor"].estimate == 0
+
+
+def test_the_opposite_picture_is_not(store):
+    swapped = [
+        Claim(**vars(BY_ID[name]) | {"pages": BY_ID[name].pages[::-1]})
+        for name in ("sgd-floor", "sgd-cosine", "distance")
+    ]
+    found = by_id(findings("quick", store=store, claims=swapped))
+    assert {finding.verdict for finding in found.values()} == {"not supported"}
+
+
+def test_fewer_seeds_decide_nothing(store):
+    found = by_id(findings("quick", store=store, seeds=2))
+    assert found["distance"].verdict == "inconclusive"
+    found = by_id(findings("quick", store=store, seeds=1))
+    assert found["distance"].interval is None
+
+
+def test_what_needs_no_walk_is_always_there():
+    found = {finding.id: finding for finding in findings("smoke")}
+    assert set(found) == {"hessian-is-covariance", "quadratic-contraction"}
+    assert found["quadratic-contraction"].verdict == "supported"
+    assert found["quadratic-contraction"].estimate < 1e-12
+    assert found["hessian-is-covariance"].verdict == "not supported"
+
+
+def test_a_page_shows_its_own_claims(store):
+    shown = claims.page_claims(GradientDescentWalk(scale="quick", traces=str(store.folder)))
+    assert "The valley floor of gradient descent falls monotonically." in shown
+    assert "**supported**" in shown
+    other = GradientDescentWalk(scale="quick", traces=str(store.folder), learning_rate=0.2)
+    assert "not there yet" in claims.page_claims(other)
+
+
+def test_the_command_prints_the_ledger_and_json(capsys):
+    main(["claims", "--scale", "smoke"])
+    text = capsys.readouterr().out
+    assert "Gradient descent on a quadratic contracts" in text
+    assert "2 findings." in text
+    main(["claims", "--scale", "smoke", "--json"])
+    objects = json.loads(capsys.readouterr().out)
+    needed = [
+        "id",
+        "claim",
+        "statistic",
+        "interval",
+        "paper",
+        "verdict",
+        "model",
+        "dataset",
+        "scale",
+    ]
+    assert all(name in each for each in objects for name in needed)
+    assert objects[0]["verdict"] in ("supported", "not supported", "inconclusive")
+
+
+def test_a_smoke_ledger_from_real_walks():
+    """Every claim can be computed from the walks it asks for."""
+    store = Store()
+    own = [claim for claim in CLAIMS if "mlp" in claim.models]
+    needed = {
+        experiment.hash: experiment
+        for claim in own
+        for experiment in claims.experiments_of(claim, "smoke", "mlp", 0)
+    }
+    for experiment in needed.values():
+        store.get(experiment, progress=False)
+    found = {f.id for f in findings("smoke", claims=own, models=["mlp"], seeds=1)}
+    assert found == {claim.id for claim in own}
