@@ -99,7 +99,7 @@ def test_a_single_parameter_can_be_overridden():
         "learning_rate": 0.3,
         "batch_size": 50,
         "training_images": 500,
-        "evaluation_images": 200,
+        "evaluation_images": 150,
         "points": 4,
         "seed": 3,
         "convention": "code",

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from valleywalk import figures, quadratic
-from valleywalk.quadratic import QuadraticParameters, contraction, damping, descend
+from valleywalk.paper import Quadratic
+from valleywalk.quadratic import contraction, damping, descend
 
 
 @given(st.floats(0.01, 10), st.floats(0.01, 3), st.integers(1, 20))
@@ -56,7 +57,7 @@ def test_the_figure_shows_formula_and_runs():
 
 
 def test_table():
-    rows = quadratic.table([0.2, 1.0], 1.6, 10).splitlines()
+    rows = Quadratic(eigenvalues=[0.2, 1.0], learning_rate=1.6, steps=10).table([]).splitlines()
     assert rows[2] == "| 0.2 | over-damped | 0.68 | 0.68 |"
     assert rows[3] == "| 1 | under-damped | 0.6 | 0.6 |"
 
@@ -72,4 +73,4 @@ def test_table():
 )
 def test_bad_parameters(change, message):
     with pytest.raises(ValidationError, match=message):
-        QuadraticParameters(**change)
+        Quadratic(**change)

@@ -266,8 +266,13 @@ def isotropic_noise(epochs: pd.DataFrame, leaving: Sequence[str], switch_epoch: 
             axis.set_ylabel(label)
             if column in ("distance", "parameter_norm"):
                 axis.set_yscale("log")
-            if axis.get_legend():
-                axis.legend(frameon=False, fontsize="small")
+        for axis, place in (
+            (axes[0, 0], "outside upper left"),
+            (axes[0, 2], "outside upper right"),
+        ):
+            handles, names = axis.get_legend_handles_labels()
+            axis.get_legend().remove()
+            figure.legend(handles, names, loc=place, ncols=len(names), frameon=False)
         sns.despine(figure)
     return figure
 

@@ -79,8 +79,9 @@ def test_the_quadratic_s_notebook(tmp_path):
     [({"learning_rte": 0.2}, "did you mean 'learning_rate'"), ({"epoch": "first"}, "epoch: ")],
 )
 def test_wrong_parameters_fail_in_the_first_cell(tmp_path, parameters, message):
+    path = checkout() / "notebooks" / "fig1_gd_walk.ipynb"
     with pytest.raises(PapermillExecutionError, match="ParameterError") as caught:
-        execute(NOTEBOOKS[0], tmp_path, **parameters, traces=str(tmp_path / "traces"))
+        execute(path, tmp_path, **parameters, traces=str(tmp_path / "traces"))
     assert message in caught.value.evalue
     assert not (tmp_path / "traces").exists()
 
