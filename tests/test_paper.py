@@ -298,8 +298,11 @@ def _shortened(experiment: Experiment) -> Experiment:
         "probed_iterations": 1,
         "points": 2,
     }
-    if experiment.curvature_every:
+    if experiment.curvature_every and experiment.model == "mlp":
         small |= {"curvature_every": 2, "curvature_images": 40}
+    else:
+        # A search of the spectrum at full width takes minutes; it is the same code for all networks.
+        small |= {"curvature_every": 0, "noise_structure": False}
     if experiment.switch_epoch:
         small |= {"switch_epoch": 1}
         if experiment.switch_batch_size:
