@@ -301,7 +301,7 @@ def _shortened(experiment: Experiment) -> Experiment:
     if experiment.curvature_every and experiment.model == "mlp":
         small |= {"curvature_every": 2, "curvature_images": 40}
     else:
-        # A search of the spectrum at full width takes minutes; it is the same code for all networks.
+        # A search of the spectrum at full width takes minutes, by the same code as that of the MLP.
         small |= {"curvature_every": 0, "noise_structure": False}
     if experiment.switch_epoch:
         small |= {"switch_epoch": 1}

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import xarray as xr
 
@@ -169,3 +170,36 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path):
             return
         time.sleep(0.2)
     pytest.fail("a process of the group is still there")
+
+
+KILLED = """
+import os, sys
+os.environ["VALLEYWALK_DATA"] = sys.argv[1]
+from valleywalk import Experiment, Store
+if __name__ == "__main__":
+    fields = {"model": "mlp", "dataset": "mnist5k", "width": 0.1, "evaluate_every": 0}
+    walks = [Experiment(**fields, epochs=2000, seed=seed) for seed in range(2)]
+    Store().compute(walks, processes=2, progress=False)
+"""
+
+
+def test_a_killed_process_leaves_no_workers(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    parent = psutil.Popen([sys.executable, str(script), str(tmp_path)])
+    try:
+        deadline = time.monotonic() + 120
+        workers = []
+        # Two walkers and the tracker of shared resources.
+        while len(workers) < 3 and time.monotonic() < deadline:
+            workers = parent.children(recursive=True)
+            time.sleep(0.2)
+        assert len(workers) >= 2
+        time.sleep(5)
+    finally:
+        parent.kill()
+        parent.wait()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    for worker in alive:
+        worker.kill()
+    assert not alive

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -142,8 +143,17 @@ def cores() -> int:
 
 
 def _report_to(queue: Any) -> None:
-    """In a worker: remember where to report each step."""
+    """In a worker: remember where to report each step, and end when the parent does."""
     _steps.append(queue)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A worker whose parent was killed would walk on for nobody.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 _steps: list[Any] = []
