@@ -5,8 +5,10 @@ How it is decided, once for the whole ledger:
 - A claim gives one number for each seed, from that seed's own walks, paired where two walks are
   compared. Seeds are independent, so that nothing has to be assumed about how the steps of a walk
   depend on each other.
-- The interval is Student's t over the seeds. All intervals of a ledger hold together with 95 %
-  confidence (Bonferroni): each has the confidence 1 − 0.05 / (number of claims).
+- The interval is Student's t over the seeds; for a ratio, over its logarithms. A share of steps
+  that comes out the same in all seeds is not therefore certain: the spread over the seeds is taken
+  to be at least the claim's `resolution`. All intervals of a ledger hold together with 95 %
+  confidence (Bonferroni): each has the confidence 1 − 0.05 / (number of claims and networks).
 - The range in which the number must lie for the claim to hold is written down here, before any
   walk. *Supported*: the whole interval lies inside. *Not supported*: the whole interval lies
   outside. *Inconclusive*: anything else, and always where there are fewer than three seeds.
@@ -75,6 +77,10 @@ class Claim:
     value : callable (pages, traces of each page) → float
     models : tuple of str
         Networks for which the paper claims it and that are tested.
+    logarithmic : bool
+        Whether the statistic is a ratio, whose logarithm is averaged.
+    resolution : float
+        Smallest difference that the statistic can show, such as one step's share of all steps.
     tested_on : (str, str), optional
         Model and data set of a claim that needs no walk of one of the networks.
     """
@@ -91,6 +97,8 @@ class Claim:
     pages: tuple[type, ...]
     value: Value
     models: tuple[ModelName, ...] = ("vgg11", "mlp")
+    logarithmic: bool = False
+    resolution: float = 0.0
     tested_on: tuple[str, str] | None = None
 
 
@@ -128,7 +136,10 @@ def verdict_of(interval: Interval, low: float, high: float, seeds: int) -> Verdi
 def judge(claim: Claim, values: Sequence[float], claims: int) -> tuple[Interval, Verdict]:
     """Interval and verdict from one number a seed, in a ledger of so many claims."""
     confidence = 1 - (1 - LEDGER_CONFIDENCE) / claims
-    interval = statistics.mean_of_seeds(values, confidence)
+    numbers = np.log(values) if claim.logarithmic else np.asarray(values, dtype=float)
+    interval = statistics.mean_of_seeds(numbers, confidence, claim.resolution)
+    if claim.logarithmic:
+        interval = Interval(*(float(end) for end in np.exp(interval)))
     return interval, verdict_of(interval, claim.low, claim.high, len(values))
 
 
@@ -295,6 +306,7 @@ CLAIMS: tuple[Claim, ...] = (
         "fig8",
         (BarriersByEpoch,),
         _interior_minimum,
+        resolution=0.01,
     ),
     Claim(
         "convex-segments",
@@ -308,6 +320,7 @@ CLAIMS: tuple[Claim, ...] = (
         "fig8",
         (BarriersByEpoch,),
         _convex,
+        resolution=0.01,
     ),
     Claim(
         "few-barriers",
@@ -321,6 +334,7 @@ CLAIMS: tuple[Claim, ...] = (
         "tab1",
         (BarriersByEpoch,),
         _barrier_share,
+        resolution=0.01,
     ),
     Claim(
         "small-barriers",
@@ -334,6 +348,7 @@ CLAIMS: tuple[Claim, ...] = (
         "fig8",
         (BarriersByEpoch,),
         _largest_barrier,
+        resolution=0.01,
     ),
     Claim(
         "gd-floor",
@@ -347,6 +362,7 @@ CLAIMS: tuple[Claim, ...] = (
         "fig1",
         (GradientDescentWalk,),
         _gd_floor,
+        resolution=0.025,
     ),
     Claim(
         "sgd-floor",
@@ -360,6 +376,7 @@ CLAIMS: tuple[Claim, ...] = (
         "fig2",
         (GradientDescentWalk, StochasticWalk),
         _floor_difference,
+        resolution=0.025,
     ),
     Claim(
         "gd-cosine",
@@ -399,6 +416,7 @@ CLAIMS: tuple[Claim, ...] = (
         "fig2",
         (GradientDescentWalk, StochasticWalk),
         _distance_ratio,
+        logarithmic=True,
     ),
     Claim(
         "batch-size-moves-cosine",
@@ -438,6 +456,7 @@ CLAIMS: tuple[Claim, ...] = (
         "tab2",
         (HeightTable,),
         _height_ratio,
+        logarithmic=True,
     ),
     Claim(
         "large-batches-stay-near",
@@ -465,6 +484,7 @@ CLAIMS: tuple[Claim, ...] = (
         (SpectralNorm,),
         _sharpness_falls,
         ("vgg11",),
+        logarithmic=True,
     ),
     Claim(
         "sharpness-rises",
@@ -479,6 +499,7 @@ CLAIMS: tuple[Claim, ...] = (
         (SpectralNorm,),
         _sharpness_rises,
         ("vgg11",),
+        logarithmic=True,
     ),
     Claim(
         "sharpness-and-accuracy",
@@ -532,6 +553,7 @@ CLAIMS: tuple[Claim, ...] = (
         "fig5",
         (IsotropicNoise,),
         _noise_against_gd("distance", ratio=True),
+        logarithmic=True,
     ),
     Claim(
         "noise-ends-with-large-norm",
@@ -545,6 +567,7 @@ CLAIMS: tuple[Claim, ...] = (
         "fig5",
         (IsotropicNoise,),
         _noise_against_gd("parameter_norm", ratio=True),
+        logarithmic=True,
     ),
     Claim(
         "stuck-under-smaller-rate",
@@ -639,6 +662,7 @@ CLAIMS: tuple[Claim, ...] = (
         "tab1",
         (SmallRate,),
         _barrier_share,
+        resolution=0.01,
     ),
     Claim(
         "ratio-is-not-all",
@@ -666,7 +690,7 @@ CLAIMS: tuple[Claim, ...] = (
         (NoiseStructure,),
         _residual_share,
         ("mlp",),
-        ("64-8-10 with tanh", "8×8 digits"),
+        tested_on=("64-8-10 with tanh", "8×8 digits"),
     ),
     Claim(
         "noise-along-sharp-directions",
@@ -680,6 +704,7 @@ CLAIMS: tuple[Claim, ...] = (
         "appd",
         (NoiseStructure,),
         _overlap,
+        logarithmic=True,
     ),
     Claim(
         "quadratic-contraction",
@@ -694,7 +719,7 @@ CLAIMS: tuple[Claim, ...] = (
         (Quadratic,),
         _contraction_error,
         ("mlp",),
-        ("quadratic", "none"),
+        tested_on=("quadratic", "none"),
     ),
 )
 # How many intervals hold together: one a claim and network.
@@ -713,6 +738,9 @@ def page_of(kind: type, scale: Scale, model: ModelName, seed: int, given: Mappin
     known = kind.model_fields
     chosen = {name: value for name, value in given.items() if name in known}
     chosen |= {"model": model} if "model" in known else {"models": [model]}
+    if "seeds" in known:
+        # One seed a page, so that the ledger's seeds share no walk.
+        chosen["seeds"] = 1
     return kind(**chosen | {"scale": scale, "seed": seed})
 
 

@@ -64,13 +64,23 @@ def ratio_of_means(
     return _percentiles(estimate, above / below, confidence)
 
 
-def mean_of_seeds(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
-    """Mean of one number a seed, by Student's t; without an interval for a single seed."""
+def mean_of_seeds(
+    values: ArrayLike, confidence: float = CONFIDENCE, least_deviation: float = 0.0
+) -> Interval:
+    """Mean of one number a seed, by Student's t; without an interval for a single seed.
+
+    Parameters
+    ----------
+    values : array_like, shape (seeds,)
+    confidence : float
+    least_deviation : float
+        The standard deviation over seeds is taken to be at least this.
+    """
     numbers = _numbers(values)
     mean = float(numbers.mean())
     if len(numbers) < 2:
         return Interval(mean, np.nan, np.nan)
-    error = float(stats.sem(numbers))
+    error = max(float(numbers.std(ddof=1)), least_deviation) / len(numbers) ** 0.5
     if error == 0:
         return Interval(mean, mean, mean)
     low, high = stats.t.interval(confidence, len(numbers) - 1, mean, error)
