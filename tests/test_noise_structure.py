@@ -91,6 +91,18 @@ def test_equation_7_holds_to_rounding_at_any_point(trained):
     mean = each.mean(axis=0)
     assert found.mean_outer == pytest.approx(np.outer(mean, mean), abs=1e-12)
     assert 0 < found.share("residual") < 2
+    # The Fisher information is the Gauss-Newton matrix of the cross-entropy: J' (diag p - pp') J.
+    outputs = torch.autograd.functional.jacobian(
+        lambda *values: functional_call(
+            model, dict(zip(dict(model.named_parameters()), values, strict=True)), (inputs,)
+        ),
+        tuple(p.detach() for p in model.parameters()),
+    )
+    jacobian = torch.cat([part.flatten(2) for part in outputs], dim=2)
+    p = model(inputs).detach().softmax(dim=1)
+    middle = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    gauss_newton = torch.einsum("nap,nab,nbq->pq", jacobian, middle, jacobian) / len(targets)
+    assert found.fisher == pytest.approx(gauss_newton.numpy(), abs=1e-12)
 
 
 def test_alignment_against_dense_matrices():

@@ -447,6 +447,7 @@ def noise_structure(
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
         for column, name in terms.items():
             left.plot(small["step"] + 1, small[column], marker="o", label=f"{name}")
+        left.plot(small["step"] + 1, small["fisher"], "--", color="0.4", label="H − Fisher")
         left.set_xscale("log")
         left.set_yscale("log")
         left.set_xlabel("step + 1 of the small network")

@@ -31,8 +31,9 @@ def decomposition_along_training(images: int, hidden: int, steps: int, seed: int
     Returns
     -------
     DataFrame
-        step, loss, gradient_norm, the norm of each term as a share of the Hessian's, and error,
-        that of what the identity leaves over.
+        step, loss, gradient_norm; the norm of each term as a share of the Hessian's; error, that of
+        what the identity leaves over; fisher, that of the Hessian's difference from the Fisher
+        information.
     """
     digits = load_digits()
     inputs = torch.from_numpy(digits.data[:images] / 16)
@@ -52,7 +53,8 @@ def decomposition_along_training(images: int, hidden: int, steps: int, seed: int
             gradient = float(np.sqrt(np.trace(found.mean_outer)))
             shares = {term: found.share(term) for term in TERMS}
             row = {"step": step, "loss": float(loss.detach()), "gradient_norm": gradient}
-            rows.append(row | shares | {"error": found.error})
+            rest = {"error": found.error, "fisher": found.distance_from_fisher}
+            rows.append(row | shares | rest)
         optimizer.step()
     return pd.DataFrame(rows)
 
@@ -117,11 +119,12 @@ class NoiseStructure(Page):
                 f"{row['gradient_norm']:.2g}",
                 *(f"{row[term]:.3g}" for term in TERMS),
                 f"{row['error']:.1e}",
+                f"{row['fisher']:.3g}",
             ]
             for row in small.to_dict("records")
         ]
         header = ["step", "loss", "‖ḡ‖", *(f"‖{name}‖ / ‖H‖" for name in TERMS.values())]
-        first = markdown_table([*header, "what is left over"], rows)
+        first = markdown_table([*header, "what is left over", "‖H − Fisher‖ / ‖H‖"], rows)
         rows = [
             [
                 row["model"],

@@ -146,18 +146,28 @@ class Decomposition:
     ----------
     hessian, covariance, mean_outer, residual : ndarray
         H, C, ḡḡᵀ and the mean of ∂L_i/∂p_i · ∂²p_i/∂θ², each computed on its own.
+    fisher : ndarray
+        The Fisher information: the second moment of the gradients for labels drawn from the
+        network's own predictions, where C + ḡḡᵀ takes those of the data. Not a term of the
+        equation; near a perfect fit H goes to it.
     """
 
     hessian: np.ndarray
     covariance: np.ndarray
     mean_outer: np.ndarray
     residual: np.ndarray
+    fisher: np.ndarray
 
     @property
     def error(self) -> float:
         """Norm of H − (C + ḡḡᵀ + residual), relative to H's."""
         rest = self.hessian - self.covariance - self.mean_outer - self.residual
         return float(np.linalg.norm(rest) / np.linalg.norm(self.hessian))
+
+    @property
+    def distance_from_fisher(self) -> float:
+        """Norm of H − F, relative to H's."""
+        return float(np.linalg.norm(self.hessian - self.fisher) / np.linalg.norm(self.hessian))
 
     def share(self, term: str) -> float:
         """Norm of a term relative to H's."""
@@ -178,15 +188,18 @@ def decompose(model: nn.Module, inputs: Tensor, targets: Tensor) -> Decompositio
     sizes = [value.numel() for value in named.values()]
     theta = torch.cat([value.flatten() for value in named.values()])
 
-    def probabilities(flat: Tensor) -> Tensor:
-        """Of each image's own class."""
+    def log_probabilities(flat: Tensor) -> Tensor:
+        """Of each image and class."""
         pieces = flat.split(sizes)
         state = {
             name: piece.view_as(value)
             for (name, value), piece in zip(named.items(), pieces, strict=True)
         }
-        outputs = functional_call(model, state, (inputs,))
-        return outputs.softmax(dim=1).gather(1, targets[:, None])[:, 0]
+        return functional_call(model, state, (inputs,)).log_softmax(dim=1)
+
+    def probabilities(flat: Tensor) -> Tensor:
+        """Of each image's own class."""
+        return log_probabilities(flat).gather(1, targets[:, None])[:, 0].exp()
 
     def loss(flat: Tensor) -> Tensor:
         return -probabilities(flat).log().mean()
@@ -198,10 +211,14 @@ def decompose(model: nn.Module, inputs: Tensor, targets: Tensor) -> Decompositio
 
     each = weights[:, None] * jacrev(probabilities)(theta)
     mean = each.mean(dim=0)
+    # Each class's score, weighed by the root of its probability.
+    scores = jacrev(log_probabilities)(theta) * (log_probabilities(theta) / 2).exp()[..., None]
+    scores = scores.flatten(0, 1)
     centred = each - mean
     return Decomposition(
         hessian=hessian(loss)(theta).numpy(),
         covariance=(centred.T @ centred / len(targets)).numpy(),
         mean_outer=torch.outer(mean, mean).numpy(),
         residual=hessian(weighted)(theta).numpy(),
+        fisher=(scores.T @ scores / len(targets)).numpy(),
     )
