@@ -63,6 +63,7 @@ def test_a_clear_effect_is_found_with_five_seeds():
 
 def test_a_share_that_never_changes_is_not_certain():
     interval, verdict = judge(BY_ID["few-barriers"], [0.0] * 5, claims.CLAIM_COUNT)
+    assert interval.low == 0, "a share cannot leave 0 … 1"
     assert 0 < interval.high < 0.06
     assert verdict == "supported"
     assert judge(BY_ID["few-barriers"], [0.0] * 3, claims.CLAIM_COUNT)[1] == "inconclusive"
