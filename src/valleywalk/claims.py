@@ -892,26 +892,33 @@ def as_objects(found: Iterable[Finding]) -> list[dict[str, Any]]:
 
 
 def ledger_table(found: Sequence[Finding], link: str = "[{0}](figures/{0}.ipynb)") -> str:
-    """Markdown table of findings; `link` says how a page is referred to."""
-    rows = []
+    """Markdown table of findings, a row a claim; `link` says how a page is referred to."""
+    by_claim: dict[str, list[Finding]] = {}
     for finding in found:
-        ends = zip(("above", "below"), finding.needed, strict=True)
+        by_claim.setdefault(finding.id, []).append(finding)
+    rows = []
+    for of_claim in by_claim.values():
+        first = of_claim[0]
+        ends = zip(("above", "below"), first.needed, strict=True)
         needed = " and ".join(f"{side} {end:g}" for side, end in ends if end is not None)
-        ours = Interval(finding.estimate, *(finding.interval or (math.nan, math.nan)))
+        reasons = dict.fromkeys(finding.reason for finding in of_claim if finding.reason)
         rows.append(
             [
-                f"{finding.claim} *({finding.source})*" + f" {finding.reason}".rstrip(),
-                f"{finding.statistic}; holds if {needed}",
-                finding.paper,
-                str(ours),
-                f"**{finding.verdict}**",
-                f"{TITLES.get(finding.model, finding.model)}, {finding.dataset}, {finding.scale}, "
-                f"{finding.seeds} {'seed' if finding.seeds == 1 else 'seeds'}",
-                link.format(finding.page),
+                " ".join([f"{first.claim} *({first.source})*", *reasons]),
+                f"{first.statistic}; holds if {needed}",
+                first.paper,
+                "<br>".join(_in_short(finding) for finding in of_claim),
+                link.format(first.page),
             ]
         )
-    header = ["claim", "statistic", "paper", "ours", "verdict", "where", "page"]
-    return markdown_table(header, rows)
+    return markdown_table(["claim", "statistic", "paper", "ours", "page"], rows)
+
+
+def _in_short(finding: Finding) -> str:
+    ours = Interval(finding.estimate, *(finding.interval or (math.nan, math.nan)))
+    seeds = "1 seed" if finding.seeds == 1 else f"{finding.seeds} seeds"
+    where = f"{TITLES.get(finding.model, finding.model)}, {finding.dataset}, {finding.scale}"
+    return f"**{finding.verdict}**: {ours} ({where}, {seeds})"
 
 
 def page_claims(page: Any) -> str:

@@ -97,6 +97,7 @@ class Store:
         missing.sort(key=work, reverse=True)
         workers = min(len(missing), processes or cores())
         failed: list[str] = []
+        others = set(multiprocessing.active_children())
         # Spawned, because a forked child of a process that has run torch threads can hang.
         context = multiprocessing.get_context("spawn")
         steps = context.SimpleQueue()
@@ -104,19 +105,26 @@ class Store:
             ProcessPoolExecutor(workers, context, _report_to, (steps,)) as pool,
             tqdm(total=len(missing), unit="walk", disable=not progress) as bar,
         ):
-            tasks = {pool.submit(_walk_and_save, e, self.folder, device): e for e in missing}
-            waiting, walked = set(tasks), 0
-            while waiting:
-                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                while not steps.empty():
-                    steps.get()
-                    walked += 1
-                bar.set_postfix_str(f"{walked} steps")
-                bar.update(len(done))
-                for task in done:
-                    if (error := task.exception()) is not None:
-                        e = tasks[task]
-                        failed.append(f"{e.hash} ({e.model_dump_json()}): {error}")
+            try:
+                tasks = {pool.submit(_walk_and_save, e, self.folder, device): e for e in missing}
+                waiting, walked = set(tasks), 0
+                while waiting:
+                    done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                    while not steps.empty():
+                        steps.get()
+                        walked += 1
+                    bar.set_postfix_str(f"{walked} steps")
+                    bar.update(len(done))
+                    for task in done:
+                        if (error := task.exception()) is not None:
+                            e = tasks[task]
+                            failed.append(f"{e.hash} ({e.model_dump_json()}): {error}")
+            except KeyboardInterrupt:
+                # A worker that was still starting may not have heard it, and the pool would wait.
+                pool.shutdown(wait=False, cancel_futures=True)
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.terminate()
+                raise
         if failed:
             raise RuntimeError(
                 f"{len(failed)} of {len(missing)} walks failed:\n" + "\n".join(failed)

@@ -70,6 +70,9 @@ def test_each_item_has_its_figure_numbers_and_provenance(item):
     for part in parts + (["experiment"] if item.name != "fig28" else []):
         assert part in text
     assert "Traceback" not in text
+    assert "<table" in text, "numbers as a table"
+    assert "| ---" not in text
+    assert "| —" not in text
     assert "caption-number" not in text, "numbered as in the paper, not by counting"
     assert (HTML / "_sources" / "figures" / f"{item.name}.ipynb").is_file(), "for download"
 
