@@ -157,7 +157,11 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(code)
     process = subprocess.Popen(
-        [sys.executable, script], start_new_session=True, stderr=subprocess.DEVNULL
+        [sys.executable, script],
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+        # A job in the background ignores SIGINT and hands that on to its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(15)
     assert process.poll() is None, "still walking"
