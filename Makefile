@@ -6,20 +6,26 @@ BIN := .venv/bin
 # Compiled bytecode makes each start several times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: book test lint clean
+.PHONY: book test lint benchmarks clean
 
 book: .venv/ready
 	$(BIN)/valleywalk book --scale $(SCALE)
 
 test: .venv/ready
-	$(BIN)/ruff check src tests notebooks book
-	$(BIN)/ruff format --check src tests notebooks book
+	$(BIN)/ruff check src tests notebooks book benchmarks
+	$(BIN)/ruff format --check src tests notebooks book benchmarks
+	$(BIN)/mypy
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 	$(BIN)/pytest -n auto
 
 lint: .venv/ready
-	$(BIN)/ruff check --fix src tests notebooks book
-	$(BIN)/ruff format src tests notebooks book
+	$(BIN)/ruff check --fix src tests notebooks book benchmarks
+	$(BIN)/ruff format src tests notebooks book benchmarks
+
+# Compare with other packages and with the machine; writes book/speed/.
+benchmarks: .venv/ready
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt -e '.[benchmarks]'
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py
 
 # uv is many times as fast as pip. It looks for local wheels where pip was told to.
 .venv/ready: pyproject.toml constraints.txt

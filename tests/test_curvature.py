@@ -7,7 +7,12 @@ from torch import nn
 from torch.func import functional_call
 
 from valleywalk.evaluation import Evaluator, trainable
-from valleywalk.probes.curvature import extremes, hessian_vector_product, power_iteration
+from valleywalk.probes.curvature import (
+    extremes,
+    hessian_vector_product,
+    lanczos,
+    power_iteration,
+)
 
 cross_entropy = nn.functional.cross_entropy
 
@@ -111,6 +116,50 @@ def test_the_quadratic_s_spectrum():
     assert np.abs(found.vectors[0]) == pytest.approx([1, 0, 0, 0], abs=1e-6)
 
 
+def symmetric(values, seed=0):
+    """A dense matrix with the given eigenvalues, and its eigenvectors."""
+    random = np.random.default_rng(seed)
+    vectors, _ = np.linalg.qr(random.standard_normal((len(values), len(values))))
+    return vectors * values @ vectors.T, vectors
+
+
+@pytest.mark.parametrize("max_vectors", [12, 30, 300])
+def test_lanczos_finds_the_ends_with_and_without_restarts(max_vectors):
+    values = np.concatenate([[-3.0, -2.5], np.linspace(-0.5, 0.5, 190), [4.0, 4.2, 9.0]])
+    matrix, vectors = symmetric(values)
+    first = np.random.default_rng(1).standard_normal(len(values))
+    found, basis, residuals, products = lanczos(
+        lambda v: matrix @ v, first, (-1, -2, 0), 1e-9, max_vectors=max_vectors
+    )
+    assert found == pytest.approx([9.0, 4.2, -3.0])
+    assert np.abs(basis @ vectors[:, [-1, -2, 0]]) == pytest.approx(np.eye(3), abs=1e-6)
+    true = np.linalg.norm(matrix @ basis.T - basis.T * found, axis=0) / 9
+    assert residuals == pytest.approx(true, abs=1e-12)
+    assert products < 100
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2, 3])
+def test_lanczos_on_matrices_with_fewer_directions_than_wanted(rank):
+    values = [5.0, 4.0, 3.0][:rank]
+    matrix, _ = symmetric(values + [0.0] * (10 - rank))
+    first = np.random.default_rng(1).standard_normal(10)
+    found, basis, _, _ = lanczos(lambda v: matrix @ v, first, (-3, -2, -1), 1e-6)
+    assert found == pytest.approx([0.0] * (3 - rank) + values[::-1], abs=1e-6)
+    assert basis @ basis.T == pytest.approx(np.eye(3), abs=1e-6)
+
+
+def test_a_warm_start_does_not_miss_a_new_sharpest_direction():
+    """It grew where the start has nothing: only the random share can find it."""
+    curvature = torch.ones(200, dtype=torch.float64)
+    curvature[0], curvature[1], curvature[2] = 3.0, -1.0, 7.0
+    model = nn.Linear(200, 1, bias=False).double()
+    data = [(torch.eye(200, dtype=torch.float64), torch.zeros(200))]
+    loss = lambda output, target: 0.5 * (curvature * output[:, 0] ** 2).sum()  # noqa: E731
+    start = np.eye(200)[[0, 1]]
+    found = extremes(Evaluator(model, loss, data), tolerance=1e-6, start=start)
+    assert (found.largest, found.smallest) == pytest.approx((7.0, -1.0))
+
+
 def test_a_warm_start_needs_fewer_products(images):
     model = small(batch_norm=True)
     evaluate = Evaluator(model, cross_entropy, batches_of(images, 20))
@@ -125,7 +174,7 @@ def test_a_warm_start_needs_fewer_products(images):
 
 def test_what_has_not_converged_is_marked_so(images):
     evaluate = Evaluator(small(batch_norm=False), cross_entropy, batches_of(images, 40))
-    assert not extremes(evaluate, tolerance=1e-14, max_iterations=1).converged
+    assert not extremes(evaluate, tolerance=1e-14, max_products=5).converged
 
 
 def test_the_model_is_left_as_it_was(images, network):
@@ -174,3 +223,11 @@ def test_the_authors_power_iteration_converges_only_where_the_spectrum_lets_it()
     assert residual > 0.01, "close eigenvalues: 15 steps are not enough, and the residual says so"
     value, residual = estimate([3.0, 2.95, -2.9], iterations=2000)
     assert value == pytest.approx(3, rel=1e-3)
+
+
+def test_a_loss_without_curvature_has_none():
+    model = nn.Linear(3, 1, bias=False).double()
+    data = [(torch.eye(3, dtype=torch.float64), torch.zeros(3))]
+    evaluate = Evaluator(model, lambda output, target: output.sum(), data)
+    (product,) = hessian_vector_product(evaluate, [torch.ones(1, 3, dtype=torch.float64)])
+    assert (product == 0).all()

@@ -52,13 +52,27 @@ def test_spectral_norm_marks_what_has_not_converged():
     }
     trace = assemble([{"learning_rate": 0.1}] * 6, ALPHA, epochs, 6)
     top, bottom = figures.spectral_norm(trace).axes
-    line, converged, hollow, edge = top.lines
+    line, hollow, edge = top.lines
     assert line.get_xydata().tolist() == [[2, 12], [4, 14], [6, 16]]
-    assert converged.get_xdata().tolist() == [2, 6]
     assert hollow.get_xdata().tolist() == [4]
     assert hollow.get_markerfacecolor() == "white"
     assert edge.get_ydata()[0] == pytest.approx(20)
     assert bottom.lines[0].get_ydata() == pytest.approx([0.2, 0.4, 0.6])
+
+
+def test_gradient_descent_is_laid_over_the_spectral_norm_and_under_the_walk():
+    epochs = {e: {"hessian_max": 20.0 + e, "hessian_residual": 1e-4} for e in (10, 20)}
+    edge = assemble([{"learning_rate": 0.1}] * 20, ALPHA, epochs, 20)
+    own = {1: {"hessian_max": 1.0, "hessian_residual": 1e-4, "validation_accuracy": 0.5}}
+    trace = assemble([{"learning_rate": 0.1}], ALPHA, own, 1)
+    top, _, over = figures.spectral_norm(trace, edge).axes
+    assert over.lines[0].get_xydata().tolist() == [[10, 30], [20, 40]]
+    assert top.get_ylim()[0] == 0
+    assert top.get_ylim()[1] > 40, "both walks and the line are in the picture"
+    *_, last = figures.walk(bouncing(), edge=edge).axes
+    line, limit = last.lines
+    assert line.get_xydata().tolist() == [[10, 30], [20, 40]]
+    assert limit.get_ydata()[0] == pytest.approx(20)
 
 
 def test_window_begins_at_the_epoch_and_ends_where_measuring_ends():

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -19,6 +20,8 @@ from valleywalk.paper import (
     SpectralNorm,
     StochasticWalk,
 )
+from valleywalk.paper.walks import edge_share
+from valleywalk.trace import assemble
 from valleywalk.walk import walk
 
 WALKS = [item for item in ITEMS.values() if item.notebook in ("fig1_gd_walk", "fig2_sgd_walk")]
@@ -36,7 +39,8 @@ def test_the_walk_figures_are_those_of_the_issue():
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("item", WALKS, ids=lambda item: item.name)
 def test_each_walk_measures_its_window(item, scale):
-    (experiment,) = item.experiments(scale)
+    experiment, *edge = item.experiments(scale)
+    assert len(edge) == (item.name in ("fig1", "fig17"))
     assert experiment.update == ("gd" if item.notebook == "fig1_gd_walk" else "sgd")
     assert experiment.model == item.chosen["model"]
     assert item.chosen.get("epoch", 1) in experiment.probed_epochs
@@ -45,7 +49,7 @@ def test_each_walk_measures_its_window(item, scale):
 
 @pytest.mark.parametrize("item", WALKS, ids=lambda item: item.name)
 def test_paper_scale_is_the_paper_s_setting(item):
-    (experiment,) = item.experiments("paper")
+    experiment = item.experiments("paper")[0]
     assert experiment.width == 1
     assert experiment.dataset == item.chosen["dataset"]
     assert experiment.learning_rate == 0.1
@@ -65,7 +69,8 @@ def test_paper_scale_is_the_paper_s_setting(item):
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(("name", "rate"), [("fig3", 0.1), ("fig7", 0.3)])
 def test_spectral_walks(name, rate, scale):
-    (experiment,) = ITEMS[name].experiments(scale)
+    experiment, *edge = ITEMS[name].experiments(scale)
+    assert len(edge) == (name == "fig3")
     assert experiment.learning_rate == (rate if scale != "smoke" else 0.1)
     assert experiment.probed_epochs == ()
     assert experiment.curvature_every >= 1
@@ -75,6 +80,25 @@ def test_spectral_walks(name, rate, scale):
     if scale == "paper":
         assert (experiment.epochs, experiment.curvature_images) == (100, 25_000)
         assert experiment.augmentation
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("model", ["mlp", "vgg11", "resnet56"])
+def test_the_walk_to_the_edge_descends_the_loss_whose_curvature_it_measures(model, scale):
+    page = GradientDescentWalk(model=model, scale=scale, edge_of_stability=True, seed=2, width=0.5)
+    edge = page.experiments[1]
+    assert (edge.update, edge.seed, edge.width, edge.model) == ("gd", 2, 0.5, model)
+    assert edge.batch_size == edge.evaluation_batch_size
+    assert edge.evaluation_images is None
+    assert edge.curvature_images is None
+    assert edge.epochs % edge.curvature_every == 0
+
+
+def test_the_share_of_the_edge_is_that_of_the_last_half():
+    epochs = {e: {"hessian_max": 5.0 if e <= 40 else 22.0} for e in range(10, 90, 10)}
+    trace = assemble([{"learning_rate": 0.1}] * 80, np.linspace(0, 1, 11), epochs, 80)
+    share, count = edge_share(trace)
+    assert (share, count) == (pytest.approx(1.1), 4)
 
 
 def test_the_quadratic_needs_no_walk():
@@ -189,8 +213,7 @@ def test_experiments_that_several_items_need_are_the_same():
     assert figure8 < table2
     shared = {e.hash for e in PAGES["text_against_code"].experiments("quick")}
     for name in ("fig1", "fig2", "fig3"):
-        (one,) = hashes(name)
-        assert one < shared
+        assert ITEMS[name].experiments("quick")[0].hash in shared
 
 
 def test_the_grid_of_factors():

@@ -1,6 +1,7 @@
 """The ways to install the project name the same packages in the same versions."""
 
 import re
+import subprocess
 import tomllib
 
 import pytest
@@ -19,7 +20,12 @@ CONSTRAINTS = dict(
 
 
 def requirements():
-    extras = PROJECT["optional-dependencies"].values()
+    extras = [
+        needed
+        for extra, needed in PROJECT["optional-dependencies"].items()
+        # Comparing with others is for those who work on the project itself.
+        if extra != "benchmarks"
+    ]
     listed = [*PROJECT["dependencies"], *(requirement for extra in extras for requirement in extra)]
     return {re.split(r"[<>=\[ ]", r)[0]: r for r in listed}
 
@@ -53,3 +59,18 @@ def test_versions_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert PROJECT["version"] == valleywalk.__version__ == citation["version"]
     assert "arXiv:1802.08770" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_pictures_that_pages_name_are_under_git():
+    """An ignored file is there for its maker alone."""
+    pages = [*(ROOT / "book").glob("*.md"), *(ROOT / "book" / "figures").glob("*.md")]
+    named = [
+        picture
+        for page in pages
+        for picture in re.findall(r"{(?:image|figure)} (\S+)", page.read_text(encoding="utf-8"))
+    ]
+    assert "speed/growth.png" in named
+    listed = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "book"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert all(f"book/{picture}" in listed for picture in named)

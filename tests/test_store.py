@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
@@ -207,3 +208,74 @@ def test_a_killed_process_leaves_no_workers(tmp_path):
     for worker in alive:
         worker.kill()
     assert not alive
+
+
+SAME = """
+import sys
+from valleywalk import Experiment, Store, walk
+import valleywalk.store
+def counted(*args, **options):
+    print("walks", flush=True)
+    return walk(*args, **options)
+valleywalk.store.walk = counted
+store = Store(sys.argv[2], sys.argv[2] + "-recorded")
+print(store.get(Experiment.model_validate_json(sys.argv[1]), progress=True).experiment_hash)
+"""
+
+
+def test_two_processes_that_ask_for_the_same_walk_it_once(kept, tmp_path):
+    """The second waits for the first, says so, and then has the same trace."""
+    experiment = Experiment(**FIELDS, epochs=400)
+    command = [sys.executable, "-c", SAME, experiment.model_dump_json(), str(tmp_path / "cache")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    said = "".join(out for out, _ in outputs)
+    assert said.splitlines().count("walks") == 1
+    assert "waiting for another process" in "".join(told for _, told in outputs)
+    assert said.count(experiment.hash) == 2
+    open_trace(tmp_path / "cache" / f"{experiment.hash}.nc", experiment)
+
+
+def test_a_lock_of_a_killed_process_holds_up_nobody(kept, tmp_path):
+    experiment = Experiment(**FIELDS, epochs=3000)
+    command = [sys.executable, "-c", SAME, experiment.model_dump_json(), str(tmp_path / "cache")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "walks\n"
+    process.kill()
+    process.wait()
+    assert (tmp_path / "cache" / ".locks" / experiment.hash).exists()
+    store = Store(tmp_path / "cache", tmp_path / "recorded")
+    with store._alone(experiment, tell=False):
+        pass
+
+
+def test_a_walk_whose_process_is_killed_takes_no_other_down(kept, tmp_path, monkeypatch):
+    """Its pool breaks; the others go on in pools of their own."""
+    store = Store(tmp_path / "cache", tmp_path / "recorded")
+    victim = Experiment(**FIELDS, epochs=100_000)
+    others = [Experiment(**FIELDS, seed=seed) for seed in (1, 2)]
+
+    def kill(stop):
+        deadline = time.monotonic() + 90
+        killed = 0
+        while killed < 2 and time.monotonic() < deadline and not stop.is_set():
+            for child in psutil.Process().children():
+                ready = "spawn_main" in " ".join(child.cmdline()) and child.cpu_times().user > 8
+                if ready and killed < 2:
+                    child.kill()
+                    killed += 1
+                    time.sleep(2)
+            time.sleep(0.2)
+
+    stop = threading.Event()
+    killer = threading.Thread(target=kill, args=(stop,))
+    killer.start()
+    try:
+        with pytest.raises(RuntimeError, match=rf"(?s)1 of 3 walks failed:\n{victim.hash}.*killed"):
+            store.compute([victim, *others], processes=1, progress=False)
+    finally:
+        stop.set()
+        killer.join()
+    assert all(store.find(experiment) for experiment in others)

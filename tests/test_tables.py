@@ -59,7 +59,7 @@ def test_the_height_s_ratio():
         sags = depth * (1 + 0.1 * random.standard_normal(40))
         traces.append(trace_of([segment(sag=sag) for sag in sags], 1, experiment=experiment))
     heights = page.heights(traces)
-    assert [row.estimate for row in heights["height"]] == pytest.approx([0.3, 0.1], rel=0.1)
+    assert [row.mean() for row in heights["heights"]] == pytest.approx([0.3, 0.1], rel=0.1)
     ratio = page.ratio(heights, "vgg11", 0.05, 1)
     assert ratio.low < 3 < ratio.high
     assert ratio.high - ratio.low < 1

@@ -32,6 +32,8 @@ def build(
     strict: bool = False,
     processes: int | None = None,
     device: str = "auto",
+    scheduler: str | None = None,
+    restart: bool = False,
 ) -> Path:
     """Walk what is missing, execute the notebook of each item, and render the pages.
 
@@ -46,6 +48,10 @@ def build(
         Walks and notebooks at a time; default one a core.
     device : str
         Where to walk.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers walk.
+    restart : bool
+        Start walks over that were interrupted, rather than going on.
 
     Returns
     -------
@@ -64,7 +70,9 @@ def build(
     items = list(PAGES.values())
     store = Store()
     experiments = [experiment for item in items for experiment in item.experiments(scale)]
-    store.compute(experiments, device=device, processes=processes)
+    store.compute(
+        experiments, device=device, processes=processes, scheduler=scheduler, restart=restart
+    )
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(root / "book", folder)
     (folder / "figures").mkdir(exist_ok=True)

@@ -51,6 +51,8 @@ def figure(
     scale: Scale = "quick",
     output: Path | None = None,
     device: str = "auto",
+    scheduler: str | None = None,
+    restart: bool = False,
 ) -> None:
     """Draw a figure of the paper into a file, walking first what has no trace yet.
 
@@ -59,6 +61,8 @@ def figure(
         scale: smoke (seconds), quick (minutes) or paper (needs a GPU).
         output: File to write, its suffix says the kind; default NAME.png.
         device: auto, cpu, cuda, cuda:1.
+        scheduler: Address of a Dask scheduler whose workers walk; default this machine.
+        restart: Start walks over that were interrupted, rather than going on.
     """
     problem = unknown_names({name}, set(PAGES), "figure")
     if problem:
@@ -68,6 +72,7 @@ def figure(
     if not output.parent.is_dir():
         raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
     page = item.page(scale, **({"device": device} if item.experiments(scale) else {}))
+    Store().compute(page.experiments, device=device, scheduler=scheduler, restart=restart)
     traces = page.get_traces()
     page.draw(traces).savefig(output, dpi=200)
     print(f"{item.label}. {item.title}\n{page.provenance(traces)}\n{output}")
@@ -78,6 +83,7 @@ def walk(
     output: Path | None = None,
     device: str = "auto",
     recompute: bool = False,
+    restart: bool = False,
 ) -> None:
     """Walk any experiment, keep its trace, print what was seen.
 
@@ -86,15 +92,20 @@ def walk(
         output: Keep the trace in this file; default the store's folder, named by its hash.
         device: auto, cpu, cuda, cuda:1.
         recompute: Walk even if the store has the trace already, and replace that.
+        restart: Start over a walk that was interrupted, rather than going on.
     """
     if output is not None:
         if not output.parent.is_dir():
             raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
-        trace = walk_now(experiment, device=device)
+        checkpoint = output.with_name(f"{output.name}.checkpoint")
+        if restart:
+            checkpoint.unlink(missing_ok=True)
+        trace = walk_now(experiment, device=device, checkpoint=checkpoint)
         save(trace, output)
+        checkpoint.unlink(missing_ok=True)
     else:
         store = Store()
-        trace = store.get(experiment, device=device, recompute=recompute)
+        trace = store.get(experiment, device=device, recompute=recompute, restart=restart)
         output = store.find(experiment)
     loss = trace["loss"].values if "loss" in trace else None
     if loss is not None and analysis.measured(loss).any():
@@ -142,6 +153,8 @@ def bind(
     strict: bool = False,
     processes: int | None = None,
     device: str = "auto",
+    scheduler: str | None = None,
+    restart: bool = False,
 ) -> None:
     """Build the book: walk what is missing, execute all notebooks, render the pages.
 
@@ -150,10 +163,18 @@ def bind(
         strict: Take warnings as errors.
         processes: Walks and notebooks at a time; default one a core.
         device: auto, cpu, cuda, cuda:1.
+        scheduler: Address of a Dask scheduler whose workers walk; default this machine.
+        restart: Start walks over that were interrupted, rather than going on.
     """
-    print(
-        f"The book is ready: {book.build(scale, strict=strict, processes=processes, device=device)}"
+    front = book.build(
+        scale,
+        strict=strict,
+        processes=processes,
+        device=device,
+        scheduler=scheduler,
+        restart=restart,
     )
+    print(f"The book is ready: {front}")
 
 
 def ledger(
@@ -161,6 +182,7 @@ def ledger(
     json: bool = False,
     compute: bool = False,
     device: str = "auto",
+    scheduler: str | None = None,
 ) -> None:
     """Print the claims of the paper, each with our number, its interval and a verdict.
 
@@ -169,11 +191,12 @@ def ledger(
         json: For programs: a list of objects.
         compute: Walk first what the scale's ledger needs and is not there (quick: an hour or more).
         device: auto, cpu, cuda, cuda:1.
+        scheduler: Address of a Dask scheduler whose workers walk; default this machine.
     """
     if compute:
         if scale is None:
             raise ValueError("name the scale to compute, as in: valleywalk claims --scale quick")
-        Store().compute(claims.all_experiments(scale), device=device)
+        Store().compute(claims.all_experiments(scale), device=device, scheduler=scheduler)
     found = [f for each in (SCALES if scale is None else (scale,)) for f in claims.findings(each)]
     if json:
         print(dumps(claims.as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))

@@ -19,9 +19,9 @@ SHAPES = {
     "tiny-imagenet": (3, 64, 200),
 }
 TINY_IMAGENET_CLASS = 500
-# Forward passes to which a search for both ends of the spectrum amounts, as measured: some 50
+# Forward passes to which a search for both ends of the spectrum amounts, as measured: some 25
 # products of about eight passes each; and the search for the noise's and the sharpest directions.
-CURVATURE_PASSES = 400
+CURVATURE_PASSES = 200
 NOISE_STRUCTURE_PASSES = 1200
 # Multiply-adds a second that walks reached, one core of an AMD EPYC (Zen 3) at 2.4 GHz. Narrow
 # networks spend their time moving memory, so that they reach less.

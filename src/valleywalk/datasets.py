@@ -5,6 +5,7 @@ import zipfile
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +79,8 @@ class Dataset:
         shape = (1, -1, 1, 1)
         mean = torch.tensor(self.mean, device=images.device).view(shape) * 255
         std = torch.tensor(self.std, device=images.device).view(shape) * 255
-        return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+        return images.to(torch.float32, copy=True).sub_(mean).div_(std)
 
     def first(self, training_images: int | None) -> "Dataset":
         """The same data set with only the first so many training images."""
@@ -139,7 +141,7 @@ def load(
         return _mnist5k()
     if name == "tiny-imagenet":
         return _tiny_imagenet(folder, download, classes)
-    return {"mnist": _mnist, "cifar10": _cifar10}[name](folder, download)
+    return _mnist(folder, download) if name == "mnist" else _cifar10(folder, download)
 
 
 def _unusable(name: str, where: Path, instead: str, cause: Exception | None = None) -> DatasetError:
@@ -252,7 +254,7 @@ def _photos(size: int, train_each: int = 500, validation_each: int = 100) -> Dat
 # torchvision's data sets -----------------------------------------------------------------------
 
 
-def _open_torchvision(name: str, folder: Path, download: bool, instead: str) -> tuple:
+def _open_torchvision(name: str, folder: Path, download: bool, instead: str) -> tuple[Any, Any]:
     """Training and test part of a torchvision data set, with our own words when that fails."""
     from .torchvision_compat import torchvision
 
@@ -411,7 +413,7 @@ def _decode(files: list[tuple[Path, int]], size: int | None, what: str) -> np.nd
     from PIL import Image, ImageOps
     from tqdm import tqdm
 
-    images = []
+    images: list[np.ndarray] = []
     for file, _ in tqdm(files, desc=f"decoding {what}", unit="image", delay=2):
         try:
             with Image.open(file) as opened:
@@ -466,7 +468,7 @@ def load_folder(
             "validation_labels": np.array([label for _, label in validation_files]),
         }
         with atomic_path(cache) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **arrays)
+            np.savez(stream, allow_pickle=False, **arrays)
     return Dataset(
         name=name,
         description=f"{root.name}: {len(names)} classes, {len(train_files)} training images",

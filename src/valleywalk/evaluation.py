@@ -5,7 +5,7 @@ there. So the images, their order and the batches that batch norm sees are drawn
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -100,7 +100,7 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in self.indices():
             index = torch.from_numpy(batch).to(self.images.device)
-            yield self.prepare(self.images[index]), self.labels[index]
+            yield self.prepare(self.images.index_select(0, index)), self.labels[index]
 
 
 @contextmanager
@@ -109,7 +109,8 @@ def exact_float32() -> Iterator[None]:
 
     θ_t and θ_{t+1} differ by about a part in a thousand; TF32 rounds at that size.
     """
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.mkldnn)
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    backends: tuple[Any, ...] = (cuda.matmul, cudnn.conv, torch.backends.mkldnn)  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:
@@ -206,12 +207,28 @@ class Evaluator:
             parameters_replaced(self.model, values),
         ):
             for inputs, targets in self.batches:
-                output = self.model(inputs)
-                count = len(targets)
+                output = predict(self.model, inputs)
+                count = count_of(targets)
                 images += count
                 for index, metric in enumerate(metrics):
                     totals[index] = totals[index] + metric(output, targets).double() * count
         return [float(total) / images for total in totals]
+
+
+def predict(model: nn.Module, inputs: Any) -> Any:
+    """The model's output; a tuple or a dict of inputs is spread over its arguments."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    if isinstance(inputs, (tuple, list)):
+        return model(*inputs)
+    return model(inputs)
+
+
+def count_of(targets: Any) -> int:
+    """Number of examples in a batch."""
+    while isinstance(targets, (Mapping, tuple, list)):
+        targets = next(iter(targets.values() if isinstance(targets, Mapping) else targets))
+    return len(targets)
 
 
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:

@@ -2,22 +2,26 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from . import analysis
 from .quadratic import contraction, descend, measured_contraction
-from .statistics import Interval, proportion
+from .statistics import Interval, mean_of_steps, proportion
 
 # seaborn's colour-blind safe palette.
 BLUE, ORANGE, GREEN = sns.color_palette("colorblind")[:3]
 GREY = "0.85"
+# Largest relative residual of an eigenvalue that counts as converged.
+CONVERGED = 1e-3
 # Steps over which the cosine is smoothed, as a share of what is shown.
 SMOOTHED_SHARE = 0.1
 
@@ -57,7 +61,12 @@ def window(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> 
     return trace.isel(iteration=slice(start, start + min(count, iterations or count)))
 
 
-def walk(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> Figure:
+def walk(
+    trace: xr.Dataset,
+    epoch: int = 1,
+    iterations: int | None = None,
+    edge: xr.Dataset | None = None,
+) -> Figure:
     """The three panels of Figures 1, 2 and 9 to 21.
 
     Top: training loss along each segment, a grey line at each iterate, the valley floor dashed.
@@ -70,15 +79,25 @@ def walk(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> Fi
         Epoch, counted from 1, at whose start the window begins.
     iterations : int, optional
         Length of the window; default all that were measured.
+    edge : xarray.Dataset, optional
+        A longer walk with curvature, for a fourth panel: its spectral norm beside 2/η.
     """
     steps = window(trace, epoch, iterations)
     loss, alpha = steps["loss"].values, steps["alpha"].values
     start = int(steps["iteration"][0])
     positions = np.arange(len(loss))
     with _style():
-        figure, (top, middle, bottom) = plt.subplots(
-            3, 1, sharex=True, figsize=(8, 7.5), height_ratios=(3, 1, 1), layout="constrained"
+        ratios = (3, 1, 1) if edge is None else (3, 1, 1, 1.5)
+        figure, (top, middle, bottom, *more) = plt.subplots(
+            len(ratios),
+            1,
+            figsize=(8, 2.5 * len(ratios)),
+            height_ratios=ratios,
+            layout="constrained",
         )
+        for axis in (top, middle):
+            axis.sharex(bottom)
+            axis.tick_params(labelbottom=False)
         for axis in (top, middle, bottom):
             for position in range(len(loss) + 1):
                 axis.axvline(position, color=GREY, linewidth=0.7, zorder=0)
@@ -103,8 +122,33 @@ def walk(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> Fi
         counted = "iteration $t$" if start == 0 else f"iteration $t$ (from {start})"
         bottom.set_xlabel(counted)
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if edge is not None:
+            (axis,) = more
+            _sharpness(axis, edge, BLUE)
+            _edge_line(axis, edge)
+            axis.set_ylim(bottom=0)
+            axis.set_xlabel("iteration of a longer walk")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.legend(frameon=False)
         sns.despine(figure)
     return figure
+
+
+def _sharpness(axis: Axes, trace: xr.Dataset, colour: Any, label: str | None = None) -> None:
+    """The spectral norm by epoch; hollow where the search had not converged."""
+    known = trace[["hessian_max", "hessian_residual"]].dropna("epoch")
+    epoch, largest = known["epoch"].values, known["hessian_max"].values
+    rough = known["hessian_residual"].values > CONVERGED
+    axis.plot(epoch, largest, "o-", color=colour, linewidth=1.4, markersize=5, label=label)
+    if rough.any():
+        hollow = {"color": colour, "markerfacecolor": "white", "markersize": 5}
+        axis.plot(epoch[rough], largest[rough], "o", label="not converged", **hollow)
+    axis.set_ylabel(r"$\lambda_{\max}(H)$")
+
+
+def _edge_line(axis: Axes, trace: xr.Dataset) -> None:
+    edge = 2 / float(trace["learning_rate"][0])
+    axis.axhline(edge, color=ORANGE, linestyle="--", label=rf"$2/\eta = {edge:g}$")
 
 
 def quadratic(eigenvalues: Sequence[float], learning_rate: float, steps: int = 20) -> Figure:
@@ -150,33 +194,32 @@ def quadratic(eigenvalues: Sequence[float], learning_rate: float, steps: int = 2
     return figure
 
 
-def spectral_norm(trace: xr.Dataset, tolerance: float = 1e-3) -> Figure:
+def spectral_norm(trace: xr.Dataset, edge: xr.Dataset | None = None) -> Figure:
     """Figures 3 and 7: the Hessian's largest eigenvalue and the validation accuracy by epoch.
 
-    An eigenvalue whose residual is above `tolerance` is drawn hollow: it has not converged. The
-    dashed line is 2/η, beyond which gradient descent on a quadratic diverges.
+    The dashed line is 2/η, beyond which gradient descent on a quadratic diverges.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+    edge : xarray.Dataset, optional
+        A walk of gradient descent to lay over it, by its own iterations.
     """
     epoch = trace["epoch"].values
-    largest, residual = trace["hessian_max"].values, trace["hessian_residual"].values
-    known, converged = ~np.isnan(largest), residual <= tolerance
-    edge = 2 / float(trace["learning_rate"][0])
     with _style():
         figure, (top, bottom) = plt.subplots(
             2, 1, sharex=True, figsize=(8, 6), height_ratios=(3, 2), layout="constrained"
         )
-        top.plot(epoch[known], largest[known], color=BLUE, linewidth=1.4)
-        top.plot(epoch[known & converged], largest[known & converged], "o", color=BLUE)
-        top.plot(
-            epoch[known & ~converged],
-            largest[known & ~converged],
-            "o",
-            color=BLUE,
-            markerfacecolor="white",
-            label="not converged" if (known & ~converged).any() else None,
-        )
-        top.axhline(edge, color=ORANGE, linestyle="--", label=rf"$2/\eta = {edge:g}$")
-        top.set_ylim(bottom=0)
+        _sharpness(top, trace, BLUE, "SGD")
+        _edge_line(top, trace)
         top.set_ylabel(r"largest eigenvalue $\lambda_{\max}(H)$")
+        if edge is not None:
+            over = top.twiny()
+            _sharpness(over, edge, GREEN)
+            over.set_xlabel("iteration of gradient descent, fewer images", color=GREEN)
+            over.xaxis.set_major_locator(MaxNLocator(integer=True))
+            top.plot([], [], "o-", color=GREEN, markersize=5, label="gradient descent")
+        top.set_ylim(bottom=0)
         top.legend(frameon=False)
         accuracy = trace["validation_accuracy"].values
         there = ~np.isnan(accuracy)
@@ -184,7 +227,8 @@ def spectral_norm(trace: xr.Dataset, tolerance: float = 1e-3) -> Figure:
         bottom.set_ylabel("validation accuracy")
         bottom.set_xlabel("epoch")
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
-        sns.despine(figure)
+        sns.despine(figure, top=edge is None)
+        sns.despine(ax=bottom)
     return figure
 
 
@@ -226,7 +270,9 @@ def factors(panels: Mapping[str, tuple[str, pd.DataFrame]]) -> Figure:
     return figure
 
 
-def isotropic_noise(epochs: pd.DataFrame, leaving: Sequence[str], switch_epoch: int) -> Figure:
+def isotropic_noise(
+    epochs: pd.DataFrame, leaving: Sequence[str], switch_epoch: int | None
+) -> Figure:
     """Figures 5, 25 and 26, with footnote 7's walks that leave the noisy one.
 
     Parameters
@@ -272,7 +318,8 @@ def isotropic_noise(epochs: pd.DataFrame, leaving: Sequence[str], switch_epoch: 
         ):
             handles, names = axis.get_legend_handles_labels()
             axis.get_legend().remove()
-            figure.legend(handles, names, loc=place, ncols=len(names), frameon=False)
+            options: dict[str, Any] = {"loc": place, "ncols": len(names), "frameon": False}
+            figure.legend(handles, names, **options)
         sns.despine(figure)
     return figure
 
@@ -386,7 +433,7 @@ def heights(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     Parameters
     ----------
     rows : DataFrame
-        A row a network, rate and epoch: model, rate, epoch, height (an Interval), paper.
+        A row a network, rate and epoch: model, rate, epoch, heights (one a step), paper.
     titles : mapping of model → its name in the figure
     """
     models = list(dict.fromkeys(rows["model"]))
@@ -401,7 +448,8 @@ def heights(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
             for rate, colour in zip(rates, sns.color_palette("colorblind"), strict=False):
                 of_rate = here[here["rate"] == rate]
                 positions = np.array([epochs.index(epoch) for epoch in of_rate["epoch"]])
-                _points(axis, positions, list(of_rate["height"]), colour, rf"$\eta = {rate:g}$")
+                means = [mean_of_steps(heights) for heights in of_rate["heights"]]
+                _points(axis, positions, means, colour, rf"$\eta = {rate:g}$")
                 axis.plot(
                     positions + 0.1,
                     of_rate["paper"],
@@ -421,7 +469,9 @@ def heights(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     return figure
 
 
-def _points(axis, positions, intervals: Sequence[Interval], colour, label: str) -> None:
+def _points(
+    axis: Axes, positions: np.ndarray, intervals: Sequence[Interval], colour: Any, label: str
+) -> None:
     """Estimates with their intervals."""
     middle = np.array([interval.estimate for interval in intervals])
     low = middle - np.array([interval.low for interval in intervals])

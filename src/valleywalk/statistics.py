@@ -51,17 +51,17 @@ def mean_of_steps(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval
     Blocks have random lengths, their mean chosen from the series' autocorrelation (Politis and
     White 2004), so that neighbours stay together.
     """
-    means = _bootstrap_means(values)
-    return _percentiles(float(np.mean(values)), means, confidence)
+    numbers = _numbers(values)
+    return _percentiles(float(numbers.mean()), _bootstrap_means(numbers), confidence)
 
 
 def ratio_of_means(
     numerator: ArrayLike, denominator: ArrayLike, confidence: float = CONFIDENCE
 ) -> Interval:
     """Ratio of the means of two series from two walks, each bootstrapped by itself."""
-    above, below = _bootstrap_means(numerator, seed=0), _bootstrap_means(denominator, seed=1)
-    estimate = float(np.mean(numerator) / np.mean(denominator))
-    return _percentiles(estimate, above / below, confidence)
+    above, below = _numbers(numerator), _numbers(denominator)
+    drawn = _bootstrap_means(above, seed=0) / _bootstrap_means(below, seed=1)
+    return _percentiles(float(above.mean() / below.mean()), drawn, confidence)
 
 
 def mean_of_seeds(
@@ -99,15 +99,15 @@ def _numbers(values: ArrayLike) -> np.ndarray:
     return numbers
 
 
-def _bootstrap_means(values: ArrayLike, seed: int = 0) -> np.ndarray:
-    numbers = _numbers(values)
+def _bootstrap_means(numbers: np.ndarray, seed: int = 0) -> np.ndarray:
     if len(numbers) < SHORTEST_SERIES:
         return np.full(REPETITIONS, np.nan)
     if np.ptp(numbers) == 0:
         return np.full(REPETITIONS, numbers[0])
     block = float(optimal_block_length(numbers)["stationary"].iloc[0])
     block = min(max(block, 1.0), len(numbers) / 2)
-    bootstrap = StationaryBootstrap(block, numbers, seed=seed)
+    # The blocks' mean length may be any number, whatever the signature says.
+    bootstrap = StationaryBootstrap(block, numbers, seed=seed)  # type: ignore[arg-type]
     return bootstrap.apply(np.mean, REPETITIONS).ravel()
 
 

@@ -1,28 +1,36 @@
-"""The folder of traces: look up by experiment hash, compute what is missing."""
+"""The folder of traces: look up by experiment hash, compute what is missing, here or elsewhere."""
 
 import multiprocessing
 import os
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from . import cluster
+from .cluster import failure
 from .cost import work
 from .experiment import Experiment
 from .folders import data_folder
 from .trace import open_trace, save
-from .walk import walk
+from .walk import WalkError, walk
 
 
 class Store:
     """Traces, one file an experiment, named by its hash.
 
     A recorded trace and one computed now are the same thing: recorded ones are looked up first,
-    then cached ones, then the walk is walked and its trace is cached.
+    then cached ones, then the walk is walked and its trace is cached. A walk in progress keeps a
+    checkpoint beside where its trace will be, and goes on from there. Two processes that ask for
+    the same experiment do not walk it twice: the second waits for the first.
 
     Parameters
     ----------
@@ -47,7 +55,8 @@ class Store:
         *,
         device: str = "auto",
         recompute: bool = False,
-        progress: bool = True,
+        restart: bool = False,
+        progress: bool | Callable[[], None] = True,
     ) -> xr.Dataset:
         """The trace of an experiment, walked now if there is none yet.
 
@@ -58,21 +67,73 @@ class Store:
             Where to walk, if it comes to that.
         recompute : bool
             Walk again, and replace a cached trace, damaged or not. Recorded traces are left alone.
-        progress : bool
+        restart : bool
+            Delete a checkpoint, damaged or not, rather than going on from it.
+        progress : bool or callable
+            Show a progress bar, or call this after each step.
 
         Raises
         ------
         TraceError
             The file found is damaged, of another version or of another experiment.
+        CheckpointError
+            The same of a checkpoint.
+        WalkError
+            The walk diverged; what was seen until then is kept in a file that is named.
         PermissionError, OSError
             The folder cannot be written to; found out before the walk.
         """
         path = None if recompute else self.find(experiment)
         if path is None:
-            path = self.folder / f"{experiment.hash}.nc"
             self._check_writable()
-            save(walk(experiment, device=device, progress=progress), path)
+            with self._alone(experiment, progress is True):
+                # Another process may have walked it in the meantime.
+                path = None if recompute else self.find(experiment)
+                if path is None:
+                    path = self._walk(experiment, device, recompute or restart, progress)
         return open_trace(path, experiment)
+
+    def _walk(
+        self,
+        experiment: Experiment,
+        device: str,
+        restart: bool,
+        progress: bool | Callable[[], None],
+    ) -> Path:
+        path = self.folder / f"{experiment.hash}.nc"
+        checkpoint = self.folder / f"{experiment.hash}.checkpoint"
+        if restart:
+            checkpoint.unlink(missing_ok=True)
+        try:
+            trace = walk(experiment, device=device, progress=progress, checkpoint=checkpoint)
+        except WalkError as error:
+            if error.trace is None:
+                raise
+            kept = path.with_suffix(".diverged.nc")
+            save(error.trace, kept)
+            checkpoint.unlink(missing_ok=True)
+            raise WalkError(f"{error}; what was seen until then is in {kept}") from None
+        save(trace, path)
+        checkpoint.unlink(missing_ok=True)
+        return path
+
+    @contextmanager
+    def _alone(self, experiment: Experiment, tell: bool) -> Iterator[None]:
+        """Keep other processes from walking the same. A lock ends with its process."""
+        locks = self.folder / ".locks"
+        locks.mkdir(exist_ok=True)
+        lock = FileLock(locks / experiment.hash)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            if tell:
+                note = f"waiting for another process that walks {experiment.hash}"
+                tqdm.write(note, file=sys.stderr)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def compute(
         self,
@@ -80,9 +141,23 @@ class Store:
         *,
         device: str = "auto",
         processes: int | None = None,
+        scheduler: str | None = None,
+        restart: bool = False,
         progress: bool = True,
     ) -> None:
         """Walk those experiments that have no trace yet, in parallel processes of one thread each.
+
+        Parameters
+        ----------
+        experiments : sequence of Experiment
+        device : str
+        processes : int, optional
+            Default one a core.
+        scheduler : str, optional
+            Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers walk instead.
+        restart : bool
+            Delete checkpoints rather than going on from them.
+        progress : bool
 
         Raises
         ------
@@ -95,18 +170,60 @@ class Store:
         self._check_writable()
         # Longest first, so that no long walk is left over at the end.
         missing.sort(key=work, reverse=True)
+        with tqdm(total=len(missing), unit="walk", disable=not progress) as bar:
+            if scheduler is None:
+                failed = self._compute_here(missing, device, processes, restart, bar)
+            else:
+                failed = cluster.compute(missing, self.folder, scheduler, device, bar)
+        if failed:
+            raise RuntimeError(
+                f"{len(failed)} of {len(missing)} walks failed:\n" + "\n".join(failed)
+            )
+
+    def _compute_here(
+        self,
+        missing: Sequence[Experiment],
+        device: str,
+        processes: int | None,
+        restart: bool,
+        bar: tqdm,
+    ) -> list[str]:
+        """Walk all; returns what failed, and why."""
         workers = min(len(missing), processes or cores())
+        failed, lost = self._in_pool(missing, device, workers, restart, bar)
+        # A worker that is killed, as for want of memory, takes its pool down and all walks in it.
+        # Each goes on in a pool of its own, so that only the culprit fails.
+        for experiment in lost:
+            more, lost_again = self._in_pool([experiment], device, 1, False, bar)
+            failed += more
+            failed += [
+                failure(e, "its process was killed, maybe for want of memory; try a smaller batch")
+                for e in lost_again
+            ]
+            bar.update(len(lost_again))
+        return failed
+
+    def _in_pool(
+        self,
+        experiments: Sequence[Experiment],
+        device: str,
+        workers: int,
+        restart: bool,
+        bar: tqdm,
+    ) -> tuple[list[str], list[Experiment]]:
+        """Walk all in one pool of processes; what failed and why, and what went down with it."""
         failed: list[str] = []
+        lost: list[Experiment] = []
         others = set(multiprocessing.active_children())
         # Spawned, because a forked child of a process that has run torch threads can hang.
         context = multiprocessing.get_context("spawn")
         steps = context.SimpleQueue()
-        with (
-            ProcessPoolExecutor(workers, context, _report_to, (steps,)) as pool,
-            tqdm(total=len(missing), unit="walk", disable=not progress) as bar,
-        ):
+        with ProcessPoolExecutor(workers, context, _report_to, (steps,)) as pool:
             try:
-                tasks = {pool.submit(_walk_and_save, e, self.folder, device): e for e in missing}
+                tasks = {
+                    pool.submit(_get_in_worker, self, experiment, device, restart): experiment
+                    for experiment in experiments
+                }
                 waiting, walked = set(tasks), 0
                 while waiting:
                     done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -114,21 +231,21 @@ class Store:
                         steps.get()
                         walked += 1
                     bar.set_postfix_str(f"{walked} steps")
-                    bar.update(len(done))
                     for task in done:
-                        if (error := task.exception()) is not None:
-                            e = tasks[task]
-                            failed.append(f"{e.hash} ({e.model_dump_json()}): {error}")
+                        error = task.exception()
+                        if isinstance(error, BrokenProcessPool):
+                            lost.append(tasks[task])
+                            continue
+                        if error is not None:
+                            failed.append(failure(tasks[task], error))
+                        bar.update()
             except KeyboardInterrupt:
                 # A worker that was still starting may not have heard it, and the pool would wait.
                 pool.shutdown(wait=False, cancel_futures=True)
                 for worker in set(multiprocessing.active_children()) - others:
                     worker.terminate()
                 raise
-        if failed:
-            raise RuntimeError(
-                f"{len(failed)} of {len(missing)} walks failed:\n" + "\n".join(failed)
-            )
+        return failed, lost
 
     def _check_writable(self) -> None:
         try:
@@ -167,8 +284,8 @@ def _end_with_parent() -> None:
 _steps: list[Any] = []
 
 
-def _walk_and_save(experiment: Experiment, folder: Path, device: str) -> None:
+def _get_in_worker(store: Store, experiment: Experiment, device: str, restart: bool) -> None:
     def report() -> None:
         _steps[0].put(None)
 
-    save(walk(experiment, device=device, progress=report), folder / f"{experiment.hash}.nc")
+    store.get(experiment, device=device, restart=restart, progress=report)

@@ -29,6 +29,7 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "parameter_norm": (("iteration",), "1", "norm of the parameters at the step's end"),
     "minibatch_loss": (("iteration",), "nat", "loss of the mini-batch before the step"),
     "learning_rate": (("iteration",), "1", "learning rate of the step"),
+    "skipped": (("iteration",), "1", "1 where the gradient scaler skipped the step"),
     "train_loss": (("epoch",), "nat", "training loss on the evaluation plan"),
     "train_accuracy": (("epoch",), "1", "training accuracy on the evaluation plan"),
     "validation_loss": (("epoch",), "nat", "validation loss, batch norm in eval mode"),

@@ -2,20 +2,26 @@
 
 import ctypes
 import hashlib
+import json
 import math
 import os
 import platform
+import threading
+import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import models
+from .checkpoint import load_checkpoint, save_checkpoint
 from .datasets import Dataset, DatasetError, load
 from .evaluation import (
     Batches,
@@ -29,16 +35,33 @@ from .evaluation import (
 from .experiment import SIZES, Experiment, Phase
 from .probes.curvature import extremes, power_iteration
 from .probes.noise_structure import alignment, largest_gradient_variance
-from .trace import assemble
+from .trace import assemble, environment
 from .updates import accumulate_gradient, add_isotropic_noise, crop_and_flip, scheduler
 from .watch import watch
 
+# A walk sets torch's global modes: two threads of one process would set them for each other.
+_ONE_AT_A_TIME = threading.Lock()
+
 REDRAWN_PLANS = 5
 VALIDATION_BATCH_SIZE = 500
+CHECKPOINT_SECONDS = 120.0
+# At the end of an epoch a checkpoint is kept once it costs at most one in so many seconds.
+CHEAP = 20
+FIRST_COST = 1.0
 
 
 class WalkError(RuntimeError):
-    """A walk cannot go on: its loss is no longer a finite number, or its device is not there."""
+    """A walk cannot go on: its loss is no longer a finite number, or its device is not there.
+
+    Attributes
+    ----------
+    trace : xarray.Dataset or None
+        What was seen until then.
+    """
+
+    def __init__(self, message: str, trace: xr.Dataset | None = None):
+        super().__init__(message)
+        self.trace = trace
 
 
 def walk(
@@ -48,6 +71,8 @@ def walk(
     threads: int = 1,
     dataset: Dataset | None = None,
     progress: bool | Callable[[], None] = True,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> xr.Dataset:
     """Train as the experiment says and record the trace.
 
@@ -63,6 +88,12 @@ def walk(
         Default: loaded by the experiment's name.
     progress : bool or callable
         Show a progress bar, or call this after each step.
+    checkpoint : Path, optional
+        Keep the walk's state in this file, and go on from there if it exists. A walk that goes on
+        ends with the same bits on a CPU as one that was never stopped. Whoever keeps the trace
+        deletes the file.
+    checkpoint_seconds : float
+        Keep it at least so often; at the end of an epoch more often where that costs little.
 
     Returns
     -------
@@ -74,7 +105,11 @@ def walk(
     DatasetError
         Data missing, or fewer images than the experiment needs.
     WalkError
-        Device not there, or the loss became infinite or not a number.
+        Device not there, or the loss became infinite or not a number; then it has the trace so far.
+    CheckpointError
+        The checkpoint is damaged or was made by something else.
+    OSError
+        The checkpoint cannot be written.
     """
     place = choose_device(device)
     if dataset is None:
@@ -83,110 +118,225 @@ def walk(
         )
     dataset = dataset.first(experiment.training_images)
     _check_sizes(experiment, dataset)
-    with _reproducible(threads):
-        return _walk(experiment, dataset, place, progress)
+    with _ONE_AT_A_TIME, _reproducible(threads):
+        state = _Walk(experiment, dataset, place)
+        with state.recorder:
+            if checkpoint is not None and checkpoint.is_file():
+                state.restore(*load_checkpoint(checkpoint, state.made_by))
+            return state.go(progress, _Keeper(checkpoint, checkpoint_seconds))
 
 
-def _walk(
-    experiment: Experiment,
-    dataset: Dataset,
-    place: torch.device,
-    progress: bool | Callable[[], None],
-) -> xr.Dataset:
-    seeds = [int(seed) for seed in np.random.SeedSequence(experiment.seed).generate_state(5)]
-    model = models.build(
-        experiment.model,
-        dataset.channels,
-        dataset.image_size,
-        len(dataset.classes),
-        experiment.width,
-        seeds[0],
-    ).to(place, memory_format=models.memory_format(experiment.model, experiment.width))
-    data = _Data(experiment, dataset, place, seeds[1:4])
-    optimizer = torch.optim.SGD(trainable(model), lr=experiment.learning_rate)
-    images = len(data.images)
-    steps = sum(experiment.phase(epoch + 1).steps(images) for epoch in range(experiment.epochs))
-    schedule = scheduler(optimizer, experiment.schedule, steps)
-    noise = torch.Generator().manual_seed(seeds[4])
-    variance = deviation = 0.0
-    if experiment.noise_factor:
-        planned = data.planned(data.plan)
-        variance = largest_gradient_variance(Evaluator(model, cross_entropy, planned))
-        deviation = experiment.noise_factor * variance
-        if experiment.noise_measure == "variance":
-            deviation **= 0.5
-    epochs: dict[int, dict[str, float]] = {}
-    recorder = watch(
-        model,
-        optimizer,
-        cross_entropy,
-        data.evaluation,
-        points=experiment.points,
-        steps=lambda iteration: experiment.probes(iteration, data.steps_in_epoch),
-        batch_norm=experiment.batch_norm,
-    )
-    bar = tqdm(
-        total=steps,
-        desc=f"{experiment.model} {experiment.dataset} {experiment.update} {experiment.hash[:6]}",
-        unit="step",
-        disable=progress is not True,
-    )
-    advance = progress if callable(progress) else bar.update
-    with recorder, bar:
-        for epoch in range(1, experiment.epochs + 1):
-            phase = experiment.phase(epoch)
-            if epoch - 1 == experiment.switch_epoch:
-                for group in optimizer.param_groups:
-                    group["lr"] = phase.learning_rate
-            for indices in data.epoch(phase):
-                loss = accumulate_gradient(
-                    model,
-                    cross_entropy,
-                    data.training(indices),
-                    sum(len(index) for index in indices),
-                    weight_decay=experiment.weight_decay,
-                    convention=experiment.convention,
-                )
-                if not math.isfinite(loss):
-                    raise WalkError(
-                        f"the loss became {loss} at iteration {recorder.iteration} with learning "
-                        f"rate {phase.learning_rate:g}; lower the learning rate"
-                    )
-                if phase.noise_factor:
-                    add_isotropic_noise(trainable(model), deviation, noise)
-                optimizer.step()
-                recorder.record(minibatch_loss=loss)
-                if experiment.switch_epoch is None:
-                    schedule.step()
-                advance()
-            epochs[epoch] = {}
-            if experiment.evaluate_every and epoch % experiment.evaluate_every == 0:
-                probed = experiment.probes(recorder.iteration - 1, data.steps_in_epoch)
-                epochs[epoch] |= data.measure(model, noise=probed)
-            if experiment.curvature_every and epoch % experiment.curvature_every == 0:
-                epochs[epoch] |= data.measure_curvature(model)
-    return assemble(
-        recorder.records,
-        recorder.alpha,
-        epochs,
-        experiment.epochs,
-        attributes={
-            **recorder.timing,
-            "experiment": experiment.model_dump_json(),
-            "experiment_hash": experiment.hash,
-            "plan_hash": data.plan.hash,
-            "dataset_hash": dataset.hash,
-            "dataset_description": dataset.description,
-            "training_images": len(dataset.train_images),
-            "evaluation_images": data.plan.images,
-            "steps_in_epoch": data.steps_in_epoch,
-            **({"gradient_variance": variance, "noise_deviation": deviation} if variance else {}),
-            "parameters": sum(parameter.numel() for parameter in trainable(model)),
-            "device": device_name(place),
-            "threads": torch.get_num_threads(),
-            "final_state_hash": _state_hash(model),
-        },
-    )
+class _Walk:
+    """A walk in progress: everything that a checkpoint must hold to go on as if never stopped."""
+
+    def __init__(self, experiment: Experiment, dataset: Dataset, place: torch.device):
+        self.experiment, self.dataset, self.place = experiment, dataset, place
+        seeds = [int(seed) for seed in np.random.SeedSequence(experiment.seed).generate_state(5)]
+        model = models.build(
+            experiment.model,
+            dataset.channels,
+            dataset.image_size,
+            len(dataset.classes),
+            experiment.width,
+            seeds[0],
+        )
+        layout = models.memory_format(experiment.model, experiment.width)
+        self.model = model.to(place).to(memory_format=layout)  # type: ignore[call-overload]
+        self.data = _Data(experiment, dataset, place, seeds[1:4])
+        self.optimizer = torch.optim.SGD(trainable(self.model), lr=experiment.learning_rate)
+        images = len(self.data.images)
+        phases = [experiment.phase(epoch + 1) for epoch in range(experiment.epochs)]
+        self.steps = sum(phase.steps(images) for phase in phases)
+        self.schedule = scheduler(self.optimizer, experiment.schedule, self.steps)
+        self.noise = torch.Generator().manual_seed(seeds[4])
+        self.gradient_variance = 0.0
+        self.epochs: dict[int, dict[str, float]] = {}
+        self.recorder = watch(
+            self.model,
+            self.optimizer,
+            cross_entropy,
+            self.data.evaluation,
+            points=experiment.points,
+            steps=lambda iteration: experiment.probes(iteration, self.data.steps_in_epoch),
+            batch_norm=experiment.batch_norm,
+        )
+        # The step that comes next, and the state of the order of images before its epoch.
+        self.position = (1, 0)
+        self.order = self.data.order.bit_generator.state
+
+    def go(self, progress: bool | Callable[[], None], keeper: "_Keeper") -> xr.Dataset:
+        """Walk from where it stands to the end."""
+        experiment = self.experiment
+        if experiment.noise_factor and not self.gradient_variance:
+            planned = self.data.planned(self.data.plan)
+            evaluate = Evaluator(self.model, cross_entropy, planned)
+            self.gradient_variance = largest_gradient_variance(evaluate)
+        name = f"{experiment.model} {experiment.dataset} {experiment.update} {experiment.hash[:6]}"
+        bar = tqdm(
+            total=self.steps,
+            initial=self.recorder.iteration,
+            desc=name,
+            unit="step",
+            disable=progress is not True,
+        )
+        advance = progress if callable(progress) else bar.update
+        with bar:
+            first = self.position[0]
+            for epoch in range(first, experiment.epochs + 1):
+                phase = experiment.phase(epoch)
+                if experiment.switch_epoch is not None:
+                    for group in self.optimizer.param_groups:
+                        group["lr"] = phase.learning_rate
+                self.data.order.bit_generator.state = self.order
+                done = self.position[1]
+                for step, indices in enumerate(self.data.epoch(phase)):
+                    if step < done:
+                        continue
+                    self._step(phase, indices)
+                    self.position = (epoch, step + 1)
+                    advance()
+                    keeper.maybe(self, end_of_epoch=False)
+                self._measure(epoch)
+                self.position = (epoch + 1, 0)
+                self.order = self.data.order.bit_generator.state
+                keeper.maybe(self, end_of_epoch=True)
+        return self.trace()
+
+    def _step(self, phase: Phase, indices: Sequence[np.ndarray]) -> None:
+        experiment = self.experiment
+        loss = accumulate_gradient(
+            self.model,
+            cross_entropy,
+            self.data.training(indices),
+            sum(len(index) for index in indices),
+            weight_decay=experiment.weight_decay,
+            convention=experiment.convention,
+        )
+        if not math.isfinite(loss):
+            raise WalkError(
+                f"the loss became {loss} at iteration {self.recorder.iteration} with learning "
+                f"rate {phase.learning_rate:g}; lower the learning rate",
+                self.trace(),
+            )
+        if phase.noise_factor:
+            add_isotropic_noise(trainable(self.model), self.noise_deviation, self.noise)
+        self.optimizer.step()
+        self.recorder.record(minibatch_loss=loss)
+        if experiment.switch_epoch is None:
+            self.schedule.step()
+
+    def _measure(self, epoch: int) -> None:
+        """What is measured at the end of an epoch."""
+        experiment = self.experiment
+        measured: dict[str, float] = {}
+        if experiment.evaluate_every and epoch % experiment.evaluate_every == 0:
+            probed = experiment.probes(self.recorder.iteration - 1, self.data.steps_in_epoch)
+            measured |= self.data.measure(self.model, noise=probed)
+        if experiment.curvature_every and epoch % experiment.curvature_every == 0:
+            measured |= self.data.measure_curvature(self.model)
+        self.epochs[epoch] = measured
+
+    @property
+    def noise_deviation(self) -> float:
+        """Standard deviation of the isotropic noise."""
+        deviation = self.experiment.noise_factor * self.gradient_variance
+        return deviation**0.5 if self.experiment.noise_measure == "variance" else deviation
+
+    def trace(self) -> xr.Dataset:
+        """What was seen so far."""
+        data, attributes = self.data, dict(self.recorder.timing)
+        if self.gradient_variance:
+            attributes["gradient_variance"] = self.gradient_variance
+            attributes["noise_deviation"] = self.noise_deviation
+        return assemble(
+            self.recorder.records,
+            self.recorder.alpha,
+            self.epochs,
+            self.experiment.epochs,
+            attributes={
+                **attributes,
+                "experiment": self.experiment.model_dump_json(),
+                "experiment_hash": self.experiment.hash,
+                "plan_hash": data.plan.hash,
+                "dataset_hash": self.dataset.hash,
+                "dataset_description": self.dataset.description,
+                "training_images": len(self.dataset.train_images),
+                "evaluation_images": data.plan.images,
+                "steps_in_epoch": data.steps_in_epoch,
+                "parameters": sum(parameter.numel() for parameter in trainable(self.model)),
+                "device": device_name(self.place),
+                "threads": torch.get_num_threads(),
+                "final_state_hash": _state_hash(self.model),
+            },
+        )
+
+    @property
+    def made_by(self) -> dict[str, str]:
+        """What must be the same for a checkpoint to be gone on from."""
+        versions = json.loads(environment()["versions"])
+        return {
+            "experiment": self.experiment.hash,
+            "data": self.dataset.hash,
+            "device": device_name(self.place),
+            "torch": versions["torch"],
+            "valleywalk": versions["valleywalk"],
+        }
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors, and what JSON can hold."""
+        tensors, values = self.recorder.state()
+        tensors |= {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors["noise"] = self.noise.get_state()
+        if self.data.eigenvectors is not None:
+            tensors["eigenvectors"] = torch.from_numpy(self.data.eigenvectors)
+        random = {"augmentation": self.data.augmentation, "redraw": self.data.redraw}
+        values |= {name: source.bit_generator.state for name, source in random.items()}
+        return tensors, values | {
+            "order": self.order,
+            "position": self.position,
+            "epochs": self.epochs,
+            "gradient_variance": self.gradient_variance,
+        }
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Go on from a state; within the recorder's `with`."""
+        prefix = "model."
+        own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        self.model.load_state_dict(own)
+        self.recorder.restore(tensors, values)
+        self.noise.set_state(tensors["noise"])
+        if "eigenvectors" in tensors:
+            self.data.eigenvectors = tensors["eigenvectors"].numpy()
+        self.data.augmentation.bit_generator.state = values["augmentation"]
+        self.data.redraw.bit_generator.state = values["redraw"]
+        self.order, self.position = values["order"], tuple(values["position"])
+        self.epochs = {int(epoch): measured for epoch, measured in values["epochs"].items()}
+        self.gradient_variance = values["gradient_variance"]
+        if self.experiment.switch_epoch is None:
+            with warnings.catch_warnings():
+                # Torch warns that no optimizer step came before; they were made in another process.
+                warnings.simplefilter("ignore")
+                for _ in self.recorder.records:
+                    self.schedule.step()
+
+
+class _Keeper:
+    """Keeps a walk's checkpoint, often enough that little is lost and seldom enough to be cheap."""
+
+    def __init__(self, path: Path | None, seconds: float):
+        self.path, self.seconds = path, seconds
+        self.last, self.cost = time.monotonic(), FIRST_COST
+
+    def maybe(self, walk: _Walk, end_of_epoch: bool) -> None:
+        """Keep a checkpoint if it is time for one."""
+        since = time.monotonic() - self.last
+        cheap = end_of_epoch and since >= CHEAP * self.cost
+        if self.path is None or not (cheap or since >= self.seconds):
+            return
+        started = time.monotonic()
+        save_checkpoint(self.path, *walk.state(), walk.made_by)
+        self.last = time.monotonic()
+        self.cost = self.last - started
 
 
 class _Data:
@@ -250,7 +400,7 @@ class _Data:
             self._prepare(self.redraw),
         )
 
-    def _prepare(self, random: np.random.Generator):
+    def _prepare(self, random: np.random.Generator) -> Callable[[Tensor], Tensor]:
         if not self.experiment.augmentation:
             return self.dataset.normalise
         return lambda images: self.dataset.normalise(crop_and_flip(images, random))
@@ -260,7 +410,7 @@ class _Data:
         mode = self.experiment.batch_norm
         train = Evaluator(model, cross_entropy, self.planned(self.plan), mode)
         validation = Evaluator(model, cross_entropy, self.validation, "eval")
-        measured = {}
+        measured: dict[str, float] = {}
         for split, evaluator in (("train", train), ("validation", validation)):
             loss, share = evaluator.means(cross_entropy, accuracy)
             measured |= {f"{split}_loss": loss, f"{split}_accuracy": share}

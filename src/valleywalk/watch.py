@@ -1,17 +1,20 @@
 """Watch any training loop: hooks on the optimizer call the probes at each step."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from .evaluation import Batches, EvaluationPlan, Evaluator, Loss, trainable
-from .probes import Probe, Step
+from .probes import Probe, ProbeWithState, Step
 from .probes.cosine import Cosine
 from .probes.distance import Distance
 from .probes.interpolation import Interpolation
@@ -32,18 +35,23 @@ class watch:
     Parameters
     ----------
     model : nn.Module
-    optimizer : torch.optim.Optimizer
-        Its step hooks are used; it must hold the model's parameters.
+        Also one that is compiled, or wrapped by DistributedDataParallel: then rank 0 records.
+    optimizer : torch.optim.Optimizer, or a sequence of them
+        Their step hooks are used; they must hold the model's parameters. Of several, a step begins
+        with the first one's and ends with the last one's.
     loss : callable (output, target) → scalar Tensor
         The mean over a batch.
-    evaluation_data : pair of Tensors, or an iterable of (inputs, targets) batches
+    evaluation_data : pair of Tensors, or an iterable of batches
         What the loss along the segment is measured on. A pair is put into a fixed random order and
-        cut into batches of `batch_size`. Batches are gone through once, here, and kept.
+        cut into batches of `batch_size`. Batches are gone through once, here, and kept. A batch is
+        (inputs, targets); inputs that are a tuple or a dict are spread over the model's arguments.
+        A batch that is a dict is both: `loss` is given the model's output and the whole batch.
     points : int
         Intervals of a segment.
-    steps : callable int → bool, optional
-        Which iterations (from 0) have their segment measured; default all. Cosine, distance and
-        norm are recorded at each step.
+    steps : int, container of int, or callable int → bool, optional
+        Which iterations (from 0) have their segment measured: each so many, those that are in it
+        (such as `range(40)`), or those for which it says so; default all. Cosine, distance and norm
+        are recorded at each step.
     probes : sequence of Probe, optional
         More probes, called after the built-in ones at each step.
     batch_size : int
@@ -52,6 +60,8 @@ class watch:
         Mode of batch norm in the measurement.
     seed : int
         Seed of the fixed order.
+    scaler : torch.amp.GradScaler, optional
+        That of mixed precision, so that the steps which it skips are marked by `skipped` = 1.
 
     Raises
     ------
@@ -63,17 +73,19 @@ class watch:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
         loss: Loss,
         evaluation_data: Any,
         *,
         points: int = 10,
-        steps: Callable[[int], bool] | None = None,
+        steps: int | Container[int] | Callable[[int], bool] | None = None,
         probes: Sequence[Probe] = (),
         batch_size: int = 100,
         batch_norm: str = "train",
         seed: int = 0,
+        scaler: torch.amp.GradScaler | None = None,
     ):
+        model = _unwrapped(model)
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
             raise ValueError(
                 "the model has lazy parameters that are not initialised yet; "
@@ -84,17 +96,19 @@ class watch:
         self.parameters = trainable(model)
         if not self.parameters:
             raise ValueError("the model has no parameter that requires a gradient")
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        self.optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+        groups = [group for each in self.optimizers for group in each.param_groups]
+        held = {id(p) for group in groups for p in group["params"]}
         if not any(id(p) in held for p in self.parameters):
             raise ValueError(
                 "the optimizer holds none of the model's trainable parameters; "
                 "give the optimizer that trains this model"
             )
-        self.optimizer = optimizer
+        self.scaler = scaler
         self.evaluate = Evaluator(
             model, loss, _batches(evaluation_data, batch_size, seed), batch_norm
         )
-        self.steps = steps or (lambda iteration: True)
+        self.steps = _chosen(steps)
         interpolation = Interpolation(points)
         self.alpha = interpolation.alpha
         self.probes: tuple[Probe, ...] = (interpolation, Cosine(), Distance(), *probes)
@@ -109,10 +123,15 @@ class watch:
 
     def __enter__(self) -> "watch":
         self.start = [parameter.detach().clone() for parameter in self.parameters]
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if distributed and torch.distributed.get_rank():
+            return self
         self._hooks = [
-            self.optimizer.register_step_pre_hook(self._before_step),
-            self.optimizer.register_step_post_hook(self._after_step),
+            self.optimizers[0].register_step_pre_hook(self._before_step),
+            self.optimizers[-1].register_step_post_hook(self._after_step),
         ]
+        if self.scaler is not None:
+            self._hooks.append(_MarkSkipped(self.scaler, self.records))
         return self
 
     def __exit__(
@@ -136,7 +155,7 @@ class watch:
         self.records[-1].update(values)
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        self._learning_rate = float(self.optimizer.param_groups[0]["lr"])
+        self._learning_rate = float(self.optimizers[0].param_groups[0]["lr"])
         self._measured = self.steps(self.iteration)
         if not self._measured:
             return
@@ -146,6 +165,12 @@ class watch:
         torch._foreach_copy_(self._before, values)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        now = trainable(self.evaluate.model)
+        if any(p is not own for p, own in zip_longest(now, self.parameters)):
+            raise RuntimeError(
+                "the model's trainable parameters are others than when the watch began; begin a "
+                "new watch after they are replaced, frozen or freed"
+            )
         step = Step(
             iteration=self.iteration,
             start=self.start,
@@ -157,10 +182,65 @@ class watch:
             evaluate=self.evaluate,
         )
         seen: dict[str, Any] = {"learning_rate": self._learning_rate}
+        if self.scaler is not None:
+            seen["skipped"] = 0.0
         with torch.no_grad():
             for probe in self.probes:
                 seen.update(probe(step))
         self.records.append(seen)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that was seen so far and that probes remember: tensors, and what JSON can hold."""
+        tensors: dict[str, Tensor] = {}
+        values: dict[str, Any] = dict(self.timing)
+        for name in {name: None for record in self.records for name in record}:
+            missing = np.full_like(self.alpha, np.nan) if name == "loss" else np.nan
+            seen = np.array([record.get(name, missing) for record in self.records], dtype=float)
+            tensors[f"seen.{name}"] = torch.from_numpy(seen)
+        for number, probe in enumerate(self.probes):
+            if isinstance(probe, ProbeWithState):
+                for name, value in probe.state().items():
+                    if isinstance(value, list):
+                        of_value = {f"probe.{number}.{name}.{i}": t for i, t in enumerate(value)}
+                        tensors |= of_value
+                    else:
+                        values[f"probe.{number}.{name}"] = value
+        return tensors, values
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Go on from a state, as if this watch had seen all of it.
+
+        Within `with`, which must have been entered where the walk began.
+        """
+
+        def vector(prefix: str) -> list[Tensor]:
+            if f"{prefix}.0" not in tensors:
+                return []
+            return [
+                torch.empty_like(parameter).copy_(tensors[f"{prefix}.{index}"]).detach()
+                for index, parameter in enumerate(self.parameters)
+            ]
+
+        seen = {
+            name.removeprefix("seen."): tensor.numpy()
+            for name, tensor in tensors.items()
+            if name.startswith("seen.")
+        }
+        count = len(next(iter(seen.values()), ()))
+        self.records = [{name: column[i] for name, column in seen.items()} for i in range(count)]
+        for number, probe in enumerate(self.probes):
+            if isinstance(probe, ProbeWithState):
+                prefix = f"probe.{number}"
+                probe.restore(
+                    {
+                        name: vector(f"{prefix}.{name}")
+                        if isinstance(value, list)
+                        else values[f"{prefix}.{name}"]
+                        for name, value in probe.state().items()
+                    }
+                )
+        self._started = datetime.fromisoformat(values["started"])
+        self._clock = time.perf_counter() - values["wall_seconds"]
 
     @property
     def trace(self) -> xr.Dataset:
@@ -177,7 +257,57 @@ class watch:
         }
 
 
-def _batches(data: Any, batch_size: int, seed: int) -> Iterable[tuple[Any, Tensor]]:
+class _MarkSkipped:
+    """While it is there, a step that a gradient scaler skips is recorded as skipped."""
+
+    def __init__(self, scaler: torch.amp.GradScaler, records: list[dict[str, Any]]):
+        self.scaler, step = scaler, scaler.step
+
+        def marked(*args: Any, **kwargs: Any) -> float | None:
+            before = len(records)
+            result = step(*args, **kwargs)
+            if len(records) == before:
+                records.append({"skipped": 1.0})
+            return result
+
+        scaler.step = marked  # type: ignore[method-assign]
+
+    def remove(self) -> None:
+        """Let the scaler step as its class has it."""
+        del self.scaler.step
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside of what compiles or distributes it: the same parameters, no side effects.
+
+    A forward pass of DistributedDataParallel waits for all ranks, one of a compiled model may
+    compile anew.
+    """
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
+            model = model._orig_mod  # type: ignore[assignment]
+        else:
+            return model
+
+
+def _chosen(steps: int | Container[int] | Callable[[int], bool] | None) -> Callable[[int], bool]:
+    if steps is None:
+        return lambda iteration: True
+    if isinstance(steps, int):
+        every = steps
+        if every < 1:
+            raise ValueError(f"steps is {every}; measure each so many steps, 1 or more")
+        return lambda iteration: iteration % every == 0
+    if isinstance(steps, Container):
+        return steps.__contains__
+    if not callable(steps):
+        raise ValueError(f"steps is {steps!r}; give a number, a range or set, or a function")
+    return steps
+
+
+def _batches(data: Any, batch_size: int, seed: int) -> Iterable[tuple[Any, Any]]:
     """Re-iterable, frozen batches of what the user gave."""
     if isinstance(data, Batches):
         return data
@@ -192,7 +322,13 @@ def _batches(data: Any, batch_size: int, seed: int) -> Iterable[tuple[Any, Tenso
         plan = EvaluationPlan.draw(len(targets), batch_size, seed)
         order = [torch.from_numpy(batch).to(targets.device) for batch in plan.batches]
         return [(inputs[index], targets[index]) for index in order]
-    batches = [(inputs, targets) for inputs, targets in data]
+    batches = [(batch, batch) if isinstance(batch, Mapping) else tuple(batch) for batch in data]
+    wrong = next((batch for batch in batches if len(batch) != 2), None)
+    if wrong is not None:
+        raise ValueError(
+            f"a batch of evaluation_data has {len(wrong)} parts; give (inputs, targets), where "
+            "inputs may be a tuple or a dict, or a dict"
+        )
     if not batches:
         raise ValueError("evaluation_data has no batches; give at least one (inputs, targets)")
     return batches

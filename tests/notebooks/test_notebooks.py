@@ -29,7 +29,7 @@ def test_parameters_are_documented_and_are_those_of_the_library(path):
     assert set(inferred) == set(fields)
     for name, parameter in inferred.items():
         assert parameter["help"], f"{name} has no help"
-        assert parameter["inferred_type_name"] in ("str", "int", "float", "list")
+        assert parameter["inferred_type_name"] in ("str", "int", "float", "bool", "list")
         assert ast.literal_eval(parameter["default"]) == fields[name].default
 
 

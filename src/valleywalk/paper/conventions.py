@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import figures
-from ..experiment import Experiment
+from ..experiment import Experiment, NoiseMeasure
 from .isotropic import IsotropicNoise
 from .scales import ModelPage, markdown_table
 from .spectral import SpectralNorm
@@ -32,7 +32,11 @@ class Conventions(ModelPage):
             for name, page in pages.items()
             for convention in ("text", "code")
         }
-        for reading, measure in (("text", "variance"), ("code", "deviation")):
+        readings: tuple[tuple[str, NoiseMeasure], ...] = (
+            ("text", "variance"),
+            ("code", "deviation"),
+        )
+        for reading, measure in readings:
             page = IsotropicNoise(**given, noise_measure=measure)
             for factor in page.factors:
                 walks[f"noise × {factor:g} {reading}"] = page.walks[f"GD + noise × {factor:g}"]
@@ -101,8 +105,10 @@ class Conventions(ModelPage):
         )
 
 
-def _row(name: str, printed: str | None, text: float, code: float) -> list[str]:
+def _row(name: str, printed: str | None, text: float | None, code: float | None) -> list[str]:
     """A quantity in both readings, and which is nearer to the printed one."""
+    assert text is not None
+    assert code is not None
     nearer = "nothing printed"
     if printed is not None:
         gaps = abs(text - float(printed)), abs(code - float(printed))

@@ -77,8 +77,7 @@ class IsotropicNoise(ModelPage):
     def by_epoch(self, traces: list[xr.Dataset]) -> pd.DataFrame:
         """One row an epoch and walk: what was measured at its end, and means over its steps."""
         parts = []
-        for name, trace in zip(self.walks, traces, strict=True):
-            experiment = self.walks[name]
+        for (name, experiment), trace in zip(self.walks.items(), traces, strict=True):
             images = int(trace.attrs["training_images"])
             counts = [experiment.phase(e + 1).steps(images) for e in range(experiment.epochs)]
             epochs = pd.Series(range(1, experiment.epochs + 1)).repeat(counts).to_numpy()
@@ -95,7 +94,7 @@ class IsotropicNoise(ModelPage):
         return figures.isotropic_noise(self.by_epoch(traces), leaving, self._switch)
 
     @property
-    def _switch(self) -> int:
+    def _switch(self) -> int | None:
         return next(iter(reversed(self.walks.values()))).switch_epoch
 
     def table(self, traces: list[xr.Dataset]) -> str:

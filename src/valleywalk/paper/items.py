@@ -9,11 +9,11 @@ from .conventions import Conventions
 from .factors import Factors
 from .isotropic import IsotropicNoise
 from .quadratic import Quadratic
-from .scales import STAND_IN, Page, Scale, original_dataset
+from .scales import STAND_IN, TITLES, Page, Scale, original_dataset
 from .schedules import Schedules
 from .spectral import SpectralNorm
 from .structure import NoiseStructure
-from .tables import TITLES, BarriersByEpoch, BarrierTable, HeightTable
+from .tables import BarriersByEpoch, BarrierTable, HeightTable
 from .walks import GradientDescentWalk, StochasticWalk
 
 # Notebook's file, without its suffix → its parameters.
@@ -104,10 +104,9 @@ def _figure(
     )
 
 
-def _gd(number: int, model: ModelName, dataset: str) -> Item:
-    return _figure(
-        number, "fig1_gd_walk", model, dataset, "the walk of full-batch gradient descent"
-    )
+def _gd(number: int, model: ModelName, dataset: str, **chosen: Any) -> Item:
+    title = "the walk of full-batch gradient descent"
+    return _figure(number, "fig1_gd_walk", model, dataset, title, **chosen)
 
 
 def _sgd(number: int, model: ModelName, dataset: str, epoch: int) -> Item:
@@ -115,9 +114,9 @@ def _sgd(number: int, model: ModelName, dataset: str, epoch: int) -> Item:
     return _figure(number, "fig2_sgd_walk", model, dataset, title, epoch=epoch)
 
 
-def _spectral(number: int, model: ModelName) -> Item:
+def _spectral(number: int, model: ModelName, **chosen: Any) -> Item:
     title = "spectral norm and validation accuracy"
-    return _figure(number, "fig3_spectral_norm", model, "cifar10", title)
+    return _figure(number, "fig3_spectral_norm", model, "cifar10", title, **chosen)
 
 
 def _factors(number: int, model: ModelName, dataset: str) -> Item:
@@ -137,9 +136,9 @@ def _schedules(number: int, model: ModelName) -> Item:
 ITEMS: dict[str, Item] = {
     item.name: item
     for item in (
-        _gd(1, "vgg11", "cifar10"),
+        _gd(1, "vgg11", "cifar10", edge_of_stability=True),
         _sgd(2, "vgg11", "cifar10", 1),
-        _spectral(3, "vgg11"),
+        _spectral(3, "vgg11", edge_of_stability=True),
         _factors(4, "vgg11", "cifar10"),
         _isotropic(5, "vgg11", "cifar10"),
         _schedules(6, "vgg11"),
@@ -148,7 +147,7 @@ ITEMS: dict[str, Item] = {
         _gd(9, "resnet56", "cifar10"),
         *(_sgd(10 + i, "resnet56", "cifar10", e) for i, e in enumerate((1, 2, 25, 100))),
         *(_sgd(14 + i, "vgg11", "cifar10", e) for i, e in enumerate((2, 25, 100))),
-        _gd(17, "mlp", "mnist"),
+        _gd(17, "mlp", "mnist", edge_of_stability=True),
         *(_sgd(18 + i, "mlp", "mnist", e) for i, e in enumerate((1, 2))),
         _gd(20, "vgg11", "tiny-imagenet"),
         _sgd(21, "vgg11", "tiny-imagenet", 1),

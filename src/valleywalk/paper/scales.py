@@ -16,8 +16,12 @@ SCALES: tuple[Scale, ...] = get_args(Scale)
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-Family = Literal["gd", "spectral", "factors", "isotropic", "schedules", "tables", "structure"]
+Family = Literal[
+    "gd", "edge", "spectral", "factors", "isotropic", "schedules", "tables", "structure"
+]
 Table = dict[str, dict[str, Any]]
+
+TITLES: dict[str, str] = {"mlp": "MLP", "vgg11": "VGG-11", "resnet56": "ResNet-56"}
 
 # What stands in for the paper's data sets where no download is wanted.
 STAND_IN: dict[tuple[ModelName, str], str] = {
@@ -104,6 +108,46 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
             "resnet56": {"batch_size": 5000},
             "cifar10": {"augmentation": False},
             "tiny-imagenet": {"batch_size": 5000},
+        },
+    },
+    # Gradient descent for long enough to come to the edge of stability, and the curvature of the
+    # very loss it descends: on all its images, which are therefore few. It ends before they are all
+    # fitted, since then the curvature of cross-entropy goes to zero wherever the walk stands.
+    "edge": {
+        "smoke": {
+            name: {
+                "epochs": 4,
+                "curvature_every": 2,
+                "training_images": 20,
+                "batch_size": 10,
+                "evaluation_batch_size": 10,
+            }
+            for name in get_args(ModelName)
+        },
+        "quick": {
+            name: {
+                "epochs": epochs,
+                "curvature_every": epochs // 10,
+                "training_images": images,
+                "batch_size": 100,
+                "evaluation_batch_size": 100,
+                "evaluation_images": None,
+            }
+            for name, epochs, images in (
+                ("mlp", 300, 300),
+                ("vgg11", 100, 300),
+                ("resnet56", 100, 100),
+            )
+        },
+        "paper": {
+            name: {
+                "epochs": 1000,
+                "curvature_every": 20,
+                "training_images": 5000,
+                "batch_size": 5000,
+                "evaluation_batch_size": 5000,
+            }
+            for name in get_args(ModelName)
         },
     },
     # Figures 3 and 7. Figure 7 has another learning rate than all other figures of ResNet-56.
@@ -267,6 +311,7 @@ class Page(Strict):
     scale: Scale = "quick"
     device: str = "auto"
     traces: str | None = None
+    scheduler: str | None = None
 
     alternative_text: ClassVar[str]
 
@@ -291,8 +336,8 @@ class Page(Strict):
     def get_traces(self) -> list[xr.Dataset]:
         """The trace of each experiment; walked now, in parallel, if there is none yet."""
         experiments = self.experiments
-        if len(experiments) > 1:
-            self.store.compute(experiments, device=self.device)
+        if len(experiments) > 1 or self.scheduler:
+            self.store.compute(experiments, device=self.device, scheduler=self.scheduler)
         return [self.store.get(experiment, device=self.device) for experiment in experiments]
 
     def provenance(self, traces: list[xr.Dataset]) -> str:

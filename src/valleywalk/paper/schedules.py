@@ -101,11 +101,12 @@ class Schedules(ModelPage):
             loss = statistics.mean_of_seeds(chosen["train_loss"])
             accuracy = statistics.mean_of_seeds(chosen["validation_accuracy"])
             rows.append([schedule, f"{rate:g}", str(loss), str(accuracy)])
-        for schedule, other in (
+        pairs: tuple[tuple[Schedule, Schedule], ...] = (
             ("trapezoid", "clr"),
             ("trapezoid", "stepwise"),
             ("clr", "stepwise"),
-        ):
+        )
+        for schedule, other in pairs:
             loss, accuracy = (
                 self.difference(epochs, schedule, other, measure)
                 for measure in ("train_loss", "validation_accuracy")

@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 
 from .. import figures
 from ..experiment import BatchNormMode, Convention, Experiment
-from .scales import ModelPage, PositiveFloat, PositiveInt, experiment_fields, markdown_table
+from .scales import PositiveFloat, PositiveInt, experiment_fields, markdown_table
+from .walks import EdgePage, edge_experiments, edge_share
 
 
-class SpectralNorm(ModelPage):
+class SpectralNorm(EdgePage):
     """Parameters of the notebook `fig3_spectral_norm`."""
 
     learning_rate: PositiveFloat | None = None
@@ -29,17 +30,18 @@ class SpectralNorm(ModelPage):
 
     @property
     def experiments(self) -> list[Experiment]:
-        """One walk; it measures curvature and no segments."""
+        """One walk with curvature and no segments; that of gradient descent to compare with."""
         fields = experiment_fields(self.fields("spectral"))
         every = max(1, fields["curvature_every"] // 4)
-        return [Experiment(**fields, probed_epochs=(), evaluate_every=every)]
+        own = Experiment(**fields, probed_epochs=(), evaluate_every=every)
+        return [own, *edge_experiments(self)]
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
-        return figures.spectral_norm(traces[0])
+        return figures.spectral_norm(*traces)
 
     def table(self, traces: list[xr.Dataset]) -> str:
         """The walk's spectral norm; the paper prints no numbers for Figures 3 and 7."""
-        (trace,) = traces
+        trace = traces[0]
         known = trace["hessian_max"].dropna("epoch")
         accuracy = trace["validation_accuracy"].dropna("epoch")
         lowest = int(np.argmin(known.values))
@@ -57,5 +59,9 @@ class SpectralNorm(ModelPage):
             ("validation accuracy at its best", "", f"{accuracy.max():.1%}"),
             ("validation accuracy at the end", "drops at the end", f"{accuracy[-1]:.1%}"),
         ]
+        if len(traces) > 1:
+            share, count = edge_share(traces[1])
+            name = f"gradient descent: spectral norm over 2/η, mean of the last {count}"
+            rows.append((name, "about 1 (Cohen et al. 2021)", f"{share:.3g}"))
         lines = [[name, paper or "not printed", here] for name, paper, here in rows]
         return markdown_table(["quantity", "paper", "this walk"], lines)

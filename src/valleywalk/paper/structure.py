@@ -15,18 +15,20 @@ from torch import nn
 from .. import figures
 from ..experiment import Experiment, ModelName
 from ..probes.noise_structure import DIRECTIONS, decompose
-from .scales import Page, PositiveFloat, PositiveInt, experiment_fields, markdown_table
-from .tables import TITLES
+from .scales import TITLES, Page, PositiveFloat, PositiveInt, experiment_fields, markdown_table
 
 TERMS = {"covariance": "C", "mean_outer": "ḡḡᵀ", "residual": "residual"}
 
 
 @cache
-def decomposition_along_training(images: int, hidden: int, steps: int, seed: int) -> pd.DataFrame:
+def decomposition_along_training(
+    images: int, hidden: int, steps: int, seed: int, only_end: bool = False
+) -> pd.DataFrame:
     """Train a small network on 8×8 digits in float64 and take Equation 7 apart on the way.
 
     Full-batch Adam, so that it comes near a minimum in a few hundred steps; tanh, so that all
-    second derivatives are there; no weight decay, since Equation 7 has none.
+    second derivatives are there; no weight decay, since Equation 7 has none. `only_end` measures
+    after the last step alone.
 
     Returns
     -------
@@ -42,7 +44,9 @@ def decomposition_along_training(images: int, hidden: int, steps: int, seed: int
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Linear(64, hidden), nn.Tanh(), nn.Linear(hidden, 10)).double()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    measured = {0, *np.unique(np.geomspace(1, steps, 9).round().astype(int))}
+    measured = {steps}
+    if not only_end:
+        measured |= {0, *np.unique(np.geomspace(1, steps, 9).round().astype(int))}
     rows = []
     for step in range(steps + 1):
         optimizer.zero_grad()
@@ -96,6 +100,12 @@ class NoiseStructure(Page):
     def decomposition(self) -> pd.DataFrame:
         """Equation 7 along the training of a small network."""
         return decomposition_along_training(self.digits, self.hidden, self.steps, self.seed)
+
+    @property
+    def final_residual(self) -> float:
+        """Norm of the residual at the end of that training, as a share of the Hessian's."""
+        end = decomposition_along_training(self.digits, self.hidden, self.steps, self.seed, True)
+        return float(end["residual"].iloc[-1])
 
     def alignments(self, traces: list[xr.Dataset]) -> pd.DataFrame:
         """One row a network and measured epoch."""

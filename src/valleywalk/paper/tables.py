@@ -11,10 +11,9 @@ from pydantic import Field
 from .. import analysis, figures, statistics
 from ..experiment import Experiment, ModelName
 from ..statistics import Interval
-from .scales import ModelPage, Page, PositiveFloat, PositiveInt, markdown_table
+from .scales import TITLES, ModelPage, Page, PositiveFloat, PositiveInt, markdown_table
 from .walks import window_experiment
 
-TITLES: dict[str, str] = {"mlp": "MLP", "vgg11": "VGG-11", "resnet56": "ResNet-56"}
 # The epochs of both tables.
 EPOCHS = (1, 10, 25, 100)
 LAST_EPOCH_OF_FIGURE_8 = 40
@@ -152,14 +151,24 @@ class BarriersByEpoch(ModelPage):
         return markdown_table(header, rows) + "\n\n" + note
 
 
-class BarrierTable(Page):
-    """Parameters of the notebook `tab1_barriers`."""
+class TablePage(Page):
+    """What both tables have in common: some networks, each in some epochs."""
 
     models: list[ModelName] = Field(["vgg11", "resnet56", "mlp"], min_length=1)
     width: PositiveFloat | None = None
     training_images: PositiveInt | None = None
     epochs_shown: list[PositiveInt] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
+
+    def counted(self, model: ModelName, trace: xr.Dataset) -> list[dict[str, Any]]:
+        """What `count_steps` finds in each epoch that is shown of a network's walk."""
+        fields = self.fields_of(model, None, "tables")
+        epochs = table_epochs(self, tuple(fields["epochs_shown"]))
+        return [count_steps(trace, epoch, fields["iterations"]) for epoch in epochs]
+
+
+class BarrierTable(TablePage):
+    """Parameters of the notebook `tab1_barriers`."""
 
     alternative_text: ClassVar[str] = (
         "For each network and epoch the share of steps that cross a barrier, with its interval, "
@@ -172,15 +181,11 @@ class BarrierTable(Page):
 
     def counts(self, traces: list[xr.Dataset]) -> pd.DataFrame:
         """One row a network and epoch."""
-        rows = []
-        for model, trace in zip(self.models, traces, strict=True):
-            fields = self.fields_of(model, None, "tables")
-            for epoch in table_epochs(self, tuple(fields["epochs_shown"])):
-                rows.append(
-                    count_steps(trace, epoch, fields["iterations"])
-                    | {"model": model, "paper": BARRIERS[model].get(epoch)}
-                )
-        return pd.DataFrame(rows)
+        return pd.DataFrame(
+            row | {"model": model, "paper": BARRIERS[model].get(row["epoch"])}
+            for model, trace in zip(self.models, traces, strict=True)
+            for row in self.counted(model, trace)
+        )
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         return figures.barrier_shares(self.counts(traces), TITLES)
@@ -209,15 +214,11 @@ class BarrierTable(Page):
         return markdown_table(header, rows)
 
 
-class HeightTable(Page):
+class HeightTable(TablePage):
     """Parameters of the notebook `tab2_height`."""
 
     models: list[ModelName] = Field(["vgg11", "resnet56"], min_length=1)
     learning_rates: Annotated[list[PositiveFloat], Field(min_length=2)] | None = None
-    width: PositiveFloat | None = None
-    training_images: PositiveInt | None = None
-    epochs_shown: list[PositiveInt] | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
 
     alternative_text: ClassVar[str] = (
         "One panel a network: the mean height above the valley floor over the epoch on a "
@@ -245,12 +246,9 @@ class HeightTable(Page):
         """One row a network, learning rate and epoch."""
         rows = []
         for (model, rate), trace in zip(self.walks, traces, strict=True):
-            fields = self.fields_of(model, None, "tables")
-            for epoch in table_epochs(self, tuple(fields["epochs_shown"])):
-                row = count_steps(trace, epoch, fields["iterations"])
-                paper = HEIGHTS.get((model, rate), {}).get(epoch, np.nan)
-                height = statistics.mean_of_steps(row["heights"])
-                rows.append(row | {"model": model, "rate": rate, "height": height, "paper": paper})
+            for row in self.counted(model, trace):
+                paper = HEIGHTS.get((model, rate), {}).get(row["epoch"], np.nan)
+                rows.append(row | {"model": model, "rate": rate, "paper": paper})
         return pd.DataFrame(rows)
 
     def ratio(self, heights: pd.DataFrame, model: ModelName, rate: float, epoch: int) -> Interval:
@@ -278,7 +276,7 @@ class HeightTable(Page):
                     f"{row['rate']:g}",
                     row["epoch"],
                     _shown(row["paper"], ".4f"),
-                    str(row["height"]),
+                    str(statistics.mean_of_steps(row["heights"])),
                     f"{row['loss']:.2g}",
                     _shown(row["noise"], ".1g"),
                     printed,

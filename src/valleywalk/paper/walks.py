@@ -108,6 +108,30 @@ def walk_table(trace: xr.Dataset, page: "WalkPage") -> str:
     return markdown_table([f"quantity ({steps} steps)", "paper", "this walk"], rows)
 
 
+class EdgePage(ModelPage):
+    """A page that can show the edge of stability beside its own walk."""
+
+    edge_of_stability: bool = False
+
+
+def edge_experiments(page: EdgePage) -> list[Experiment]:
+    """The walk to the edge of stability of a page that asks for it."""
+    if not page.edge_of_stability:
+        return []
+    known = EdgeOfStability.model_fields
+    given = page.model_dump(include=set(known), exclude_unset=True)
+    # The long walk has a size of its own.
+    given.pop("training_images", None)
+    return EdgeOfStability(**given).experiments
+
+
+def edge_share(trace: xr.Dataset) -> tuple[float, int]:
+    """Spectral norm over 2/η, mean of the last half of a walk, and of how many values."""
+    measured = trace["hessian_max"].dropna("epoch").values
+    count = max(1, len(measured) // 2)
+    return float(measured[-count:].mean() * float(trace["learning_rate"][-1]) / 2), count
+
+
 def window_experiment(
     fields: dict[str, Any], images: int, epochs_shown: tuple[int, ...]
 ) -> Experiment:
@@ -167,17 +191,38 @@ class WalkPage(ModelPage):
         return self.fields(*self.families)["iterations"]
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
-        return figures.walk(traces[0], self.epoch, self.length)
+        return figures.walk(traces[0], self.epoch, self.length, *traces[1:])
 
     def table(self, traces: list[xr.Dataset]) -> str:
-        return walk_table(traces[0], self)
+        table = walk_table(traces[0], self)
+        if len(traces) == 1:
+            return table
+        share, count = edge_share(traces[1])
+        return (
+            f"{table}\n\nThe long walk's spectral norm over 2/η, mean of the last {count} times it "
+            f"was measured: {share:.3g}; about 1 is expected (Cohen et al. 2021)."
+        )
 
 
-class GradientDescentWalk(WalkPage):
+class EdgeOfStability(ModelPage):
+    """Long gradient descent and its spectral norm, which hovers at 2/η (Cohen et al. 2021)."""
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        fields = experiment_fields(self.fields("gd", "edge"))
+        return [Experiment(**fields, update="gd", probed_epochs=(), evaluate_every=0)]
+
+
+class GradientDescentWalk(WalkPage, EdgePage):
     """Parameters of the notebook `fig1_gd_walk`."""
 
     update: ClassVar[UpdateName] = "gd"
     families: ClassVar[tuple[Family, ...]] = ("gd",)
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        """The walk that is drawn, and the long one that shows the edge of stability."""
+        return super().experiments + edge_experiments(self)
 
 
 class StochasticWalk(WalkPage):

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..evaluation import Evaluator
@@ -45,10 +46,30 @@ class Probe(Protocol):
     def __call__(self, step: Step) -> Mapping[str, float | np.ndarray]: ...
 
 
+# What a probe must remember from one step to the next: parameter vectors and numbers.
+ProbeState = dict[str, Any]
+
+
+@runtime_checkable
+class ProbeWithState(Probe, Protocol):
+    """A probe that remembers something, so that a walk which is resumed must give it back."""
+
+    def state(self) -> ProbeState: ...
+
+    def restore(self, state: ProbeState) -> None: ...
+
+
 def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
     """Inner product of two parameter vectors, summed over their tensors in float64."""
-    products = [(a.flatten() @ b.flatten()).double() for a, b in zip(left, right, strict=True)]
-    return float(sum(products[1:], start=products[0]))
+    products = [torch.dot(*_flat(a, b)) for a, b in zip(left, right, strict=True)]
+    return float(torch.stack(products).double().sum())
+
+
+def _flat(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as vectors in one and the same order, without a copy where they are channels-last."""
+    if left.ndim == 4 and left.is_contiguous(memory_format=torch.channels_last):
+        left, right = left.permute(0, 2, 3, 1), right.permute(0, 2, 3, 1)
+    return left.reshape(-1), right.reshape(-1)
 
 
 def norm(vector: Sequence[Tensor]) -> float:

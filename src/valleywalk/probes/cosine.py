@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from . import Step, inner, norm
+from . import ProbeState, Step, inner, norm
 
 
 class Cosine:
@@ -15,6 +15,14 @@ class Cosine:
     def __init__(self) -> None:
         self._gradient: list[Tensor] | None = None
         self._norm = math.nan
+
+    def state(self) -> ProbeState:
+        """The gradient seen last, and its norm."""
+        return {"gradient": self._gradient or [], "norm": self._norm}
+
+    def restore(self, state: ProbeState) -> None:
+        """Go on from a state."""
+        self._gradient, self._norm = list(state["gradient"]) or None, state["norm"]
 
     def __call__(self, step: Step) -> Mapping[str, float]:
         current = norm(step.gradient)

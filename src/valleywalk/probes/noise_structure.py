@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.func import functional_call, hessian, jacrev
 
-from ..evaluation import Evaluator, evaluation_mode, trainable
+from ..evaluation import Evaluator, count_of, evaluation_mode, predict, trainable
 from . import inner
-from .curvature import hessian_vector_product, multiplier
+from .curvature import first_vector, hessian_vector_product, lanczos, multiplier
 
 DIRECTIONS = 3
+TOLERANCE = 1e-3
 
 
 def batch_gradients(evaluate: Evaluator) -> Iterator[tuple[Sequence[Tensor], int]]:
@@ -30,8 +30,8 @@ def batch_gradients(evaluate: Evaluator) -> Iterator[tuple[Sequence[Tensor], int
     parameters = trainable(evaluate.model)
     with evaluation_mode(evaluate.model, evaluate.batch_norm), torch.enable_grad():
         for inputs, targets in evaluate.batches:
-            loss = evaluate.loss(evaluate.model(inputs), targets)
-            yield torch.autograd.grad(loss, parameters, materialize_grads=True), len(targets)
+            loss = evaluate.loss(predict(evaluate.model, inputs), targets)
+            yield torch.autograd.grad(loss, parameters, materialize_grads=True), count_of(targets)
 
 
 def largest_gradient_variance(evaluate: Evaluator) -> float:
@@ -117,22 +117,15 @@ def alignment(evaluate: Evaluator, directions: int = DIRECTIONS) -> dict[str, fl
     def hessian_product(vector: Sequence[Tensor]) -> list[Tensor]:
         return hessian_vector_product(evaluate, vector)
 
-    length = sum(parameter.numel() for parameter in mean)
-    first = np.random.Generator(np.random.PCG64(0)).standard_normal(length)
-
-    def top(product) -> tuple[np.ndarray, np.ndarray]:
-        multiply = multiplier(evaluate, product)
-        operator = LinearOperator((length, length), matvec=multiply, dtype=np.float64)
-        return eigsh(operator, k=directions, which="LA", v0=first, tol=1e-2)
-
-    _, noisy = top(covariance_product)
-    sharpness, sharp = top(hessian_product)
     multiply_h = multiplier(evaluate, hessian_product)
     multiply_c = multiplier(evaluate, covariance_product)
-    along_noise = sum(float(v @ multiply_h(v)) for v in noisy.T)
-    noise_along = sum(float(v @ multiply_c(v)) for v in sharp.T)
+    first, top = first_vector(evaluate), range(-directions, 0)
+    _, noisy, _, _ = lanczos(multiply_c, first, top, TOLERANCE)
+    sharpness, sharp, _, _ = lanczos(multiply_h, first, top, TOLERANCE)
+    along_noise = sum(float(v @ multiply_h(v)) for v in noisy)
+    noise_along = sum(float(v @ multiply_c(v)) for v in sharp)
     return {
-        "noise_overlap": float(((noisy.T @ sharp) ** 2).sum() / directions),
+        "noise_overlap": float(((noisy @ sharp.T) ** 2).sum() / directions),
         "noise_sharpness": along_noise / float(sharpness.sum()),
         "noise_share": noise_along / trace,
     }

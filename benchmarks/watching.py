@@ -1,0 +1,63 @@
+"""What watching costs beyond the evaluations: time of a step, and vectors in memory."""
+
+import gc
+import weakref
+
+import torch
+from interpolation import BATCH, Case
+from timing import interleaved
+
+from valleywalk import models, watch
+from valleywalk.datasets import load
+from valleywalk.evaluation import cross_entropy, trainable
+
+
+def measure(case: Case, rounds: int, device: torch.device) -> dict[str, float | str]:
+    """A training step with and without a watch that evaluates nothing; vectors with one that does.
+
+    Parameters and gradients are the training's own and are not counted.
+    """
+    dataset = load(case.dataset)
+    layout = models.memory_format(case.model, case.width)
+    model, twin = (
+        models.build(
+            case.model, dataset.channels, dataset.image_size, len(dataset.classes), case.width, 0
+        ).to(device, memory_format=layout)
+        for _ in range(2)
+    )
+    images = dataset.normalise(dataset.train_images[:BATCH].to(device))
+    labels = dataset.train_labels[:BATCH].to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    plain = torch.optim.SGD(twin.parameters(), lr=1e-3)
+
+    def step(model: torch.nn.Module = model, optimizer: torch.optim.Optimizer = optimizer) -> None:
+        optimizer.zero_grad(set_to_none=False)
+        cross_entropy(model(images), labels).backward()
+        optimizer.step()
+
+    with watch(model, optimizer, cross_entropy, (images, labels), steps=lambda step: False):
+        times = interleaved({"plain": lambda: step(twin, plain), "watched": step}, rounds, device)
+    size = sum(parameter.numel() for parameter in trainable(model))
+    gc.collect()
+    before = _numbers()
+    with watch(model, optimizer, cross_entropy, (images, labels), points=2):
+        for _ in range(2):
+            step()
+        gc.collect()
+        vectors = (_numbers() - before - images.numel()) / size
+    return {
+        "network": case.title,
+        "time beyond evaluations": times["watched"] / times["plain"] - 1,
+        "parameter vectors": vectors,
+    }
+
+
+def _numbers() -> int:
+    """Floating-point numbers in all tensors that are alive, each storage once."""
+    storages = {}
+    for found in gc.get_objects():
+        if isinstance(found, weakref.ProxyTypes) or not isinstance(found, torch.Tensor):
+            continue
+        if found.is_floating_point():
+            storages[found.untyped_storage().data_ptr()] = found.untyped_storage().nbytes()
+    return sum(storages.values()) // 4

@@ -1,0 +1,248 @@
+"""A walk that is stopped at any moment and started again ends as if it had never been stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from valleywalk import Experiment, Store, WalkError, open_trace, walk
+from valleywalk.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from valleywalk.probes.interpolation import Interpolation
+
+MLP = {"model": "mlp", "dataset": "mnist5k", "width": 0.1, "training_images": 160}
+VGG = {"model": "vgg11", "dataset": "photos", "width": 0.0625, "training_images": 40}
+SMALL = {"batch_size": 20, "evaluation_batch_size": 20, "epochs": 3, "points": 3}
+GD = MLP | SMALL | {"update": "gd", "probed_epochs": (), "epochs": 6}
+
+WALKS = {
+    "sgd": MLP | SMALL,
+    "window": MLP | SMALL | {"probed_epochs": (2,), "probed_iterations": 3},
+    "code": MLP | SMALL | {"convention": "code"},
+    "augmented": VGG | SMALL | {"augmentation": True, "convention": "code"},
+    "eval mode": VGG | SMALL | {"batch_norm": "eval"},
+    "curvature": MLP | SMALL | {"curvature_every": 1, "curvature_images": 40, "probed_epochs": ()},
+    "schedule": MLP | SMALL | {"schedule": "trapezoid", "probed_epochs": ()},
+    "clr": MLP | SMALL | {"schedule": "clr", "probed_epochs": ()},
+    "noise": GD | {"noise_factor": 0.1},
+    "switch": GD
+    | {"noise_factor": 0.1, "switch_epoch": 2, "switch_update": "sgd", "switch_batch_size": 40},
+}
+
+
+class StoppedError(Exception):
+    """Stands for whatever ends a process."""
+
+
+def stop_after(steps):
+    left = [steps]
+
+    def step():
+        left[0] -= 1
+        if not left[0]:
+            raise StoppedError
+
+    return step
+
+
+@pytest.mark.parametrize("fields", WALKS.values(), ids=WALKS)
+def test_a_resumed_walk_ends_with_the_same_bits(fields, tmp_path):
+    experiment = Experiment(**fields)
+    whole = walk(experiment, progress=False)
+    file = tmp_path / "walk.checkpoint"
+    steps = len(whole["iteration"])
+    # Stopped in each stretch anew, each time in another step of an epoch, and just before its end.
+    for stretch in (2, 3, steps - 6, 2):
+        with pytest.raises(StoppedError):
+            walk(
+                experiment,
+                progress=stop_after(max(2, stretch)),
+                checkpoint=file,
+                checkpoint_seconds=0,
+            )
+    resumed = walk(experiment, progress=False, checkpoint=file, checkpoint_seconds=0)
+    assert resumed.drop_attrs().identical(whole.drop_attrs())
+    for name in ("final_state_hash", "plan_hash", "gradient_variance", "noise_deviation"):
+        assert resumed.attrs.get(name) == whole.attrs.get(name)
+
+
+def test_a_resumed_walk_does_not_walk_again_what_was_walked(tmp_path):
+    experiment, file, seen = Experiment(**MLP, **SMALL), tmp_path / "c", []
+    with pytest.raises(StoppedError):
+        walk(experiment, progress=stop_after(10), checkpoint=file, checkpoint_seconds=0)
+    walk(experiment, progress=lambda: seen.append(1), checkpoint=file)
+    # 24 steps in all; the tenth was stopped before its checkpoint.
+    assert len(seen) == 24 - 9
+
+
+def test_a_finished_epoch_is_kept_when_it_is_cheap(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["valleywalk.walk"], "FIRST_COST", 0.0)
+    file = tmp_path / "c"
+    with pytest.raises(StoppedError):
+        walk(Experiment(**MLP, **SMALL), progress=stop_after(12), checkpoint=file)
+    header = json.loads(_header(file)["values"])
+    assert header["position"] == [2, 0]
+
+
+def test_probes_that_remember_are_given_back_what_they_knew():
+    probe = Interpolation(2)
+    other = Interpolation(2)
+    other.restore(probe.state())
+    assert np.isnan(other.state()["loss"])
+    assert other.state()["end"] == []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from valleywalk import Experiment, walk
+experiment = Experiment.model_validate_json(sys.argv[1])
+print("ready", flush=True)
+walk(experiment, progress=False, checkpoint=Path(sys.argv[2]), checkpoint_seconds=0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_killed_at_random_moments(tmp_path):
+    experiment = Experiment(**MLP, **(SMALL | {"epochs": 40, "curvature_every": 4}))
+    file = tmp_path / "walk.checkpoint"
+    random = np.random.default_rng(int(time.time()))
+    kills = 0
+    for _ in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, experiment.model_dump_json(), str(file)],
+            stdout=subprocess.PIPE,
+        )
+        process.stdout.readline()
+        time.sleep(float(random.uniform(0.3, 2.0)))
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert kills, "the walk is too short to be killed"
+    resumed = walk(experiment, progress=False, checkpoint=file)
+    whole = walk(experiment, progress=False)
+    assert resumed.drop_attrs().identical(whole.drop_attrs())
+    assert resumed.attrs["final_state_hash"] == whole.attrs["final_state_hash"]
+    # What a kill in the midst of writing leaves is no checkpoint, and is never read.
+    assert all(path.suffix in (".checkpoint", ".part") for path in tmp_path.iterdir())
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A store in which a walk was stopped, its experiment and its checkpoint."""
+    store = Store(tmp_path / "cache", tmp_path / "recorded")
+    experiment = Experiment(**MLP, **SMALL)
+    store.folder.mkdir()
+    file = store.folder / f"{experiment.hash}.checkpoint"
+    with pytest.raises(StoppedError):
+        walk(experiment, progress=stop_after(10), checkpoint=file, checkpoint_seconds=0)
+    return store, experiment, file
+
+
+def test_the_store_goes_on_and_cleans_up(stopped):
+    store, experiment, file = stopped
+    trace = store.get(experiment, progress=False)
+    assert trace.drop_attrs().identical(walk(experiment, progress=False).drop_attrs())
+    assert not file.exists()
+
+
+def _header(file):
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as opened:
+        return opened.metadata()
+
+
+def damage(file, how):
+    content = file.read_bytes()
+    middle = len(content) - 500
+    if how == "another tensor":
+        tensors = load_file(file)
+        tensors["model.1.weight"] = tensors["model.1.weight"] + 1
+        save_file(tensors, file, metadata=_header(file))
+    else:
+        file.write_bytes(
+            {
+                "truncated": content[:middle],
+                "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+                "empty": b"",
+                "text": b"no checkpoint",
+            }[how]
+        )
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped", "empty", "text", "another tensor"])
+def test_a_damaged_checkpoint_is_refused_by_name_and_restart_starts_over(stopped, how):
+    store, experiment, file = stopped
+    damage(file, how)
+    broken = file.read_bytes()
+    with pytest.raises(CheckpointError, match=rf"{file.name} is damaged.*--restart"):
+        store.get(experiment, progress=False)
+    assert file.read_bytes() == broken
+    trace = store.get(experiment, restart=True, progress=False)
+    assert trace.drop_attrs().identical(walk(experiment, progress=False).drop_attrs())
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("name", ["format", "torch", "valleywalk", "device", "experiment", "data"])
+def test_a_checkpoint_of_something_else_is_refused(stopped, name):
+    store, experiment, file = stopped
+    made_by = json.loads(_header(file)["made_by"])
+    tensors, values = load_checkpoint(file, made_by)
+    if name == "format":
+        made_by["format"] = "0"
+    save_checkpoint(file, tensors, values, made_by | {name: "other"})
+    with pytest.raises(CheckpointError, match=f"{file.name} was made with {name} other"):
+        store.get(experiment, progress=False)
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(stopped, monkeypatch):
+    _, experiment, file = stopped
+    good = file.read_bytes()
+
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("valleywalk.checkpoint.save_file", full)
+    with pytest.raises(OSError, match=r"cannot be written \(No space left.*the one before is kept"):
+        walk(experiment, progress=False, checkpoint=file, checkpoint_seconds=0)
+    assert file.read_bytes() == good
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_checkpoint_holds_no_pickle_and_keeps_every_bit(tmp_path):
+    file = tmp_path / "c"
+    tensors = {"a": torch.randn(3, 2), "b": torch.tensor([1, 2], dtype=torch.uint8)}
+    values = {"big": 2**127 + 1, "third": 1 / 3, "nan": float("nan")}
+    save_checkpoint(file, tensors, values, {})
+    found, known = load_checkpoint(file, {})
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    assert (known["big"], known["third"]) == (values["big"], values["third"])
+    assert np.isnan(known["nan"])
+    torch.save(tensors, file)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(file, {})
+
+
+def test_a_divergent_walk_keeps_what_was_seen(tmp_path):
+    store = Store(tmp_path / "cache", tmp_path / "recorded")
+    experiment = Experiment(**MLP, **SMALL, learning_rate=1e20)
+    with pytest.raises(
+        WalkError, match=r"at iteration (\d+) with .*1e\+20.*diverged\.nc"
+    ) as raised:
+        store.get(experiment, progress=False)
+    (file,) = store.folder.glob("*.diverged.nc")
+    trace = open_trace(file, experiment)
+    assert f"iteration {len(trace['iteration'])} " in str(raised.value)
+    assert len(trace["iteration"]) >= 1
+    assert store.find(experiment) is None, "it is no trace of the whole walk"
+    with pytest.raises(RuntimeError, match=r"1 of 1 walks failed:\n.*diverged\.nc"):
+        store.compute([experiment], progress=False)
