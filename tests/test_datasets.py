@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import pickle
+import re
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 
 from valleywalk import datasets
 from valleywalk.datasets import DatasetError, load
+from valleywalk.experiment import TRAINING_IMAGES
 from valleywalk.torchvision_compat import torchvision
 
 
@@ -332,3 +335,44 @@ def test_annotations_that_do_not_fit(tiny_imagenet):
     file.write_text(text + "val_9.JPEG\tn99\n")
     with pytest.raises(DatasetError, match="without a file and a class"):
         load("tiny-imagenet", folder=tiny_imagenet)
+
+
+@pytest.fixture
+def all_of_cifar10(monkeypatch):
+    """CIFAR-10's files as torchvision reads them, the first pixels of an image being its number."""
+
+    def opened(count):
+        data = np.zeros((count, 32, 32, 3), np.uint8)
+        data[:, 0, 0, 0] = np.arange(count) // 256
+        data[:, 0, 0, 1] = np.arange(count) % 256
+        return SimpleNamespace(data=data, targets=[i % 10 for i in range(count)])
+
+    def files(*given):
+        return opened(50_000), opened(10_000)
+
+    monkeypatch.setattr(datasets, "_open_torchvision", files)
+
+
+def test_cifar9k_is_picked_from_cifar10(all_of_cifar10, tmp_path, monkeypatch):
+    with pytest.raises(DatasetError, match="is not cifar9k: the hash of its images") as caught:
+        load("cifar9k", folder=tmp_path)
+    assert list(tmp_path.iterdir()) == [], "nothing is kept of other images"
+    found = re.search("images is ([0-9a-f]{16})", str(caught.value)).group(1)
+    monkeypatch.setattr(datasets, "CIFAR9K_HASH", found)
+    loaded = load("cifar9k", folder=tmp_path)
+    assert len(loaded.train_labels) == TRAINING_IMAGES["cifar9k"]
+    number = loaded.train_images[:, 0, 0, 0].long() * 256 + loaded.train_images[:, 1, 0, 0]
+    assert number[[0, 3999, 4000, 5016, 5017, 8067]].tolist() == [
+        *(0, 3999, 10_000, 11_016, 20_000, 41_016)
+    ]
+    assert (number % 10 == loaded.train_labels).all()
+    assert loaded.validation_labels.tolist() == [i % 10 for i in range(1017)]
+
+    def no_files(*given):
+        raise AssertionError("read from its own file now")
+
+    monkeypatch.setattr(datasets, "_open_torchvision", no_files)
+    assert load("cifar9k", folder=tmp_path).hash == loaded.hash
+    np.savez(tmp_path / "cifar9k.npz", train_images=loaded.train_images.numpy())
+    with pytest.raises(DatasetError, match=r"cifar9k.npz is not cifar9k \(.*; delete it"):
+        load("cifar9k", folder=tmp_path)

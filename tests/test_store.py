@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import psutil
@@ -216,6 +215,7 @@ from valleywalk import Experiment, Store, walk
 import valleywalk.store
 def counted(*args, **options):
     print("walks", flush=True)
+    sys.stdin.readline()
     return walk(*args, **options)
 valleywalk.store.walk = counted
 store = Store(sys.argv[2], sys.argv[2] + "-recorded")
@@ -225,23 +225,24 @@ print(store.get(Experiment.model_validate_json(sys.argv[1]), progress=True).expe
 
 def test_two_processes_that_ask_for_the_same_walk_it_once(kept, tmp_path):
     """The second waits for the first, says so, and then has the same trace."""
-    experiment = Experiment(**FIELDS, epochs=400)
+    experiment = Experiment(**FIELDS)
     command = [sys.executable, "-c", SAME, experiment.model_dump_json(), str(tmp_path / "cache")]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
-    outputs = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    said = "".join(out for out, _ in outputs)
-    assert said.splitlines().count("walks") == 1
-    assert "waiting for another process" in "".join(told for _, told in outputs)
-    assert said.count(experiment.hash) == 2
+    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")} | {"text": True}
+    first = subprocess.Popen(command, **pipes)
+    assert first.stdout.readline() == "walks\n"
+    second = subprocess.Popen(command, **pipes)
+    assert any("waiting for another process" in line for line in second.stderr)
+    # Only now the first one walks on.
+    assert first.communicate("\n", timeout=120)[0] == f"{experiment.hash}\n"
+    assert second.communicate(timeout=120)[0] == f"{experiment.hash}\n", "it did not walk"
+    assert first.returncode == second.returncode == 0
     open_trace(tmp_path / "cache" / f"{experiment.hash}.nc", experiment)
 
 
 def test_a_lock_of_a_killed_process_holds_up_nobody(kept, tmp_path):
-    experiment = Experiment(**FIELDS, epochs=3000)
+    experiment = Experiment(**FIELDS)
     command = [sys.executable, "-c", SAME, experiment.model_dump_json(), str(tmp_path / "cache")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "walks\n"
     process.kill()
     process.wait()
@@ -251,31 +252,24 @@ def test_a_lock_of_a_killed_process_holds_up_nobody(kept, tmp_path):
         pass
 
 
+def walk_and_be_killed(own, experiment, device, restart):
+    """What a worker does; the process of the longest walk is killed at its third step."""
+    steps = []
+
+    def step():
+        steps.append(1)
+        if experiment.epochs > 100 and len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    own.get(experiment, device=device, restart=restart, progress=step)
+
+
 def test_a_walk_whose_process_is_killed_takes_no_other_down(kept, tmp_path, monkeypatch):
     """Its pool breaks; the others go on in pools of their own."""
+    monkeypatch.setattr(sys.modules["valleywalk.store"], "_get_in_worker", walk_and_be_killed)
     store = Store(tmp_path / "cache", tmp_path / "recorded")
-    victim = Experiment(**FIELDS, epochs=100_000)
+    victim = Experiment(**FIELDS, epochs=1000)
     others = [Experiment(**FIELDS, seed=seed) for seed in (1, 2)]
-
-    def kill(stop):
-        deadline = time.monotonic() + 90
-        killed = 0
-        while killed < 2 and time.monotonic() < deadline and not stop.is_set():
-            for child in psutil.Process().children():
-                ready = "spawn_main" in " ".join(child.cmdline()) and child.cpu_times().user > 8
-                if ready and killed < 2:
-                    child.kill()
-                    killed += 1
-                    time.sleep(2)
-            time.sleep(0.2)
-
-    stop = threading.Event()
-    killer = threading.Thread(target=kill, args=(stop,))
-    killer.start()
-    try:
-        with pytest.raises(RuntimeError, match=rf"(?s)1 of 3 walks failed:\n{victim.hash}.*killed"):
-            store.compute([victim, *others], processes=1, progress=False)
-    finally:
-        stop.set()
-        killer.join()
+    with pytest.raises(RuntimeError, match=rf"(?s)1 of 3 walks failed:\n{victim.hash}.*killed"):
+        store.compute([victim, *others], processes=1, progress=False)
     assert all(store.find(experiment) for experiment in others)

@@ -58,7 +58,7 @@ def figure(
 
     Args:
         name: fig1, fig2, …; see `valleywalk list`.
-        scale: smoke (seconds), quick (minutes) or paper (needs a GPU).
+        scale: smoke (seconds), quick (minutes), overnight (hours, real data) or paper (GPU).
         output: File to write, its suffix says the kind; default NAME.png.
         device: auto, cpu, cuda, cuda:1.
         scheduler: Address of a Dask scheduler whose workers walk; default this machine.
@@ -132,7 +132,7 @@ def data(name: Positional[str | None] = None, download: bool = False) -> None:
             place = datasets.PLACES.get(known)
             if place is None:
                 state = "ready: shipped with installed packages"
-            elif (datasets_folder() / place).is_dir():
+            elif (datasets_folder() / place).exists():
                 state = f"ready: in {place}"
             else:
                 state = f"not there: fetch it with `valleywalk data {known} --download`"
@@ -159,7 +159,7 @@ def bind(
     """Build the book: walk what is missing, execute all notebooks, render the pages.
 
     Args:
-        scale: smoke (seconds), quick (minutes) or paper (needs a GPU).
+        scale: smoke (seconds), quick (minutes), overnight (hours, real data) or paper (GPU).
         strict: Take warnings as errors.
         processes: Walks and notebooks at a time; default one a core.
         device: auto, cpu, cuda, cuda:1.
@@ -187,7 +187,7 @@ def ledger(
     """Print the claims of the paper, each with our number, its interval and a verdict.
 
     Args:
-        scale: smoke, quick or paper; default all for which traces are there.
+        scale: smoke, quick, overnight or paper; default all for which traces are there.
         json: For programs: a list of objects.
         compute: Walk first what the scale's ledger needs and is not there (quick: an hour or more).
         device: auto, cpu, cuda, cuda:1.

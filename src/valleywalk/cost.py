@@ -16,6 +16,7 @@ SHAPES = {
     "mnist5k": (1, 28, 10),
     "mnist": (1, 28, 10),
     "cifar10": (3, 32, 10),
+    "cifar9k": (3, 32, 10),
     "tiny-imagenet": (3, 64, 200),
 }
 TINY_IMAGENET_CLASS = 500

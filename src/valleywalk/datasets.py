@@ -16,10 +16,37 @@ from .files import atomic_path
 from .folders import datasets_folder
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+CIFAR10_CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+# Arrays of a data set that is kept in one file, and their types.
+ARRAYS = {
+    "train_images": np.uint8,
+    "train_labels": np.int64,
+    "validation_images": np.uint8,
+    "validation_labels": np.int64,
+}
 # Where each downloaded data set lies below the data sets' folder.
-PLACES = {"mnist": "MNIST", "cifar10": "cifar-10-batches-py", "tiny-imagenet": "tiny-imagenet-200"}
+PLACES = {
+    "mnist": "MNIST",
+    "cifar10": "cifar-10-batches-py",
+    "cifar9k": "cifar9k.npz",
+    "tiny-imagenet": "tiny-imagenet-200",
+}
 TINY_IMAGENET_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+# cifar9k: which images of CIFAR-10's training files, in their order, how many of the test file's
+# first, and the pixels' and labels' hash.
+CIFAR9K_TRAINING = (
+    (0, 4000),
+    (10_000, 11_017),
+    (20_000, 21_017),
+    (30_000, 31_017),
+    (40_000, 41_017),
+)
+CIFAR9K_VALIDATION = 1017
+CIFAR9K_HASH = "8ae0e72f397b35d0"
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm"}
 VALIDATION_FOLDERS = ("val", "validation", "test")
 
@@ -112,7 +139,7 @@ def load(
     ----------
     name : str
         photos, photos16, photos64, mnist5k (shipped with installed packages); mnist, cifar10,
-        tiny-imagenet (files in `folder`, or fetched with `download`); folder:PATH.
+        cifar9k, tiny-imagenet (files in `folder`, or fetched with `download`); folder:PATH.
     image_size : int, optional
         Side to which the images of a folder are resized and cut; default: their own size.
     classes : int, optional
@@ -141,6 +168,8 @@ def load(
         return _mnist5k()
     if name == "tiny-imagenet":
         return _tiny_imagenet(folder, download, classes)
+    if name == "cifar9k":
+        return _cifar9k(folder, download)
     return _mnist(folder, download) if name == "mnist" else _cifar10(folder, download)
 
 
@@ -327,6 +356,53 @@ def _cifar10(folder: Path, download: bool, count: int = 50_000) -> Dataset:
         std=CIFAR10_STD,
         classes=tuple(train.classes),
     )
+
+
+def _cifar9k(folder: Path, download: bool) -> Dataset:
+    """9,085 images of CIFAR-10, from a file of their own or picked from the original files."""
+    path = folder / PLACES["cifar9k"]
+    arrays = _read_cache(path)
+    if arrays is None:
+        train, test = _open_torchvision("cifar10", folder, download, "photos")
+        chosen = np.concatenate([np.arange(*part) for part in CIFAR9K_TRAINING])
+        arrays = {
+            "train_images": train.data[chosen].transpose(0, 3, 1, 2),
+            "train_labels": np.array(train.targets)[chosen],
+            "validation_images": test.data[:CIFAR9K_VALIDATION].transpose(0, 3, 1, 2),
+            "validation_labels": np.array(test.targets[:CIFAR9K_VALIDATION]),
+        }
+        _check_cifar9k(arrays, folder / PLACES["cifar10"])
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+    return _check_cifar9k(arrays, path)
+
+
+def _check_cifar9k(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
+    """The data set, if these are its arrays."""
+    try:
+        loaded = Dataset(
+            name="cifar9k",
+            description=(
+                "9,085 images of CIFAR-10: 8,068 of its training images, the first 1,017 of its "
+                "test images for validation"
+            ),
+            mean=CIFAR10_MEAN,
+            std=CIFAR10_STD,
+            classes=CIFAR10_CLASSES,
+            **{
+                key: torch.from_numpy(np.ascontiguousarray(arrays[key], dtype=kind))
+                for key, kind in ARRAYS.items()
+            },
+        )
+        found = loaded.hash
+    except (KeyError, ValueError, TypeError) as error:
+        raise DatasetError(f"{path} is not cifar9k ({error}); delete it") from error
+    if found != CIFAR9K_HASH:
+        raise DatasetError(
+            f"{path} is not cifar9k: the hash of its images is {found}, not {CIFAR9K_HASH}; "
+            "delete it"
+        )
+    return loaded
 
 
 # Image folders -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from .conventions import Conventions
 from .factors import Factors
 from .isotropic import IsotropicNoise
 from .quadratic import Quadratic
-from .scales import STAND_IN, TITLES, Page, Scale, original_dataset
+from .scales import TITLES, Page, Scale, dataset_at, original_dataset
 from .schedules import Schedules
 from .spectral import SpectralNorm
 from .structure import NoiseStructure
@@ -62,8 +62,8 @@ class Item:
         if NOTEBOOKS[self.notebook] is Quadratic:
             return {}
         chosen = dict(self.chosen)
-        if "dataset" in chosen and scale != "paper":
-            chosen["dataset"] = STAND_IN[chosen["model"], chosen["dataset"]]
+        if "dataset" in chosen:
+            chosen["dataset"] = dataset_at(scale, chosen["model"], chosen["dataset"])
         return {"scale": scale, **chosen}
 
     def page(self, scale: Scale, **more: Any) -> Page | Quadratic:

@@ -1,4 +1,4 @@
-"""What each page walks at the scales smoke, quick and paper; any value can be overridden."""
+"""What each page walks at each scale; any value can be overridden."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
@@ -11,7 +11,9 @@ from ..experiment import SIZES, TRAINING_IMAGES, Experiment, ModelName, Strict
 from ..store import Store
 from ..trace import provenance
 
-Scale = Literal["smoke", "quick", "paper"]
+# Seconds for tests; minutes on data that need no download; hours on real data sets, on a CPU; the
+# paper's own setting, on a GPU.
+Scale = Literal["smoke", "quick", "overnight", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -24,12 +26,19 @@ Table = dict[str, dict[str, Any]]
 TITLES: dict[str, str] = {"mlp": "MLP", "vgg11": "VGG-11", "resnet56": "ResNet-56"}
 
 # What stands in for the paper's data sets where no download is wanted.
-STAND_IN: dict[tuple[ModelName, str], str] = {
+EMBEDDED: dict[tuple[ModelName, str], str] = {
     ("mlp", "mnist"): "mnist5k",
     ("vgg11", "cifar10"): "photos",
     # ResNet-56 is deep: each of its images costs ten times what one of VGG-11's costs.
     ("resnet56", "cifar10"): "photos16",
     ("vgg11", "tiny-imagenet"): "photos64",
+}
+# At each scale, for a network and the paper's data set: what it walks on instead, if not on that.
+STAND_IN: dict[Scale, dict[tuple[ModelName, str], str]] = {
+    "smoke": EMBEDDED,
+    "quick": EMBEDDED,
+    "overnight": {("vgg11", "cifar10"): "cifar9k", ("resnet56", "cifar10"): "cifar9k"},
+    "paper": {},
 }
 
 # A scale is this table and nothing else: experiment fields by scale, then by model or by data set;
@@ -79,6 +88,23 @@ SETTINGS: dict[Scale, Table] = {
         },
         "photos64": {"training_images": 300, "evaluation_images": 200},
     },
+    "overnight": {
+        "mlp": {"iterations": 40, "epochs_shown": (1, 2)},
+        "vgg11": {
+            "width": 0.125,
+            "evaluation_images": 400,
+            "iterations": 40,
+            "epochs_shown": (*range(1, 41), 100),
+        },
+        "resnet56": {
+            "width": 0.25,
+            "training_images": 1000,
+            "evaluation_images": 200,
+            "iterations": 24,
+            "epochs_shown": (1, 2, 10, 25, 100),
+        },
+        "tiny-imagenet": {"classes": 20, "training_images": 1000},
+    },
     "paper": {
         "mlp": {"iterations": 40, "epochs_shown": (1, 2)},
         "vgg11": {"iterations": 40, "epochs_shown": (2, 25, 100)},
@@ -101,6 +127,21 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
             "vgg11": {"evaluation_images": None},
             "resnet56": {"evaluation_images": None},
             "photos64": {"evaluation_images": None},
+        },
+        "overnight": {
+            "mlp": {"batch_size": 5000},
+            "vgg11": {
+                "training_images": 4500,
+                "batch_size": 500,
+                "evaluation_batch_size": 500,
+                "evaluation_images": None,
+            },
+            "resnet56": {"training_images": 900, "evaluation_images": None},
+            "tiny-imagenet": {
+                "training_images": 900,
+                "batch_size": 100,
+                "evaluation_batch_size": 100,
+            },
         },
         "paper": {
             "mlp": {"batch_size": 5000},
@@ -139,6 +180,17 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
                 ("resnet56", 100, 100),
             )
         },
+        "overnight": {
+            name: {
+                "epochs": 300,
+                "curvature_every": 20,
+                "training_images": images,
+                "batch_size": images,
+                "evaluation_batch_size": images,
+                "evaluation_images": None,
+            }
+            for name, images in (("mlp", 1000), ("vgg11", 500), ("resnet56", 100))
+        },
         "paper": {
             name: {
                 "epochs": 1000,
@@ -160,6 +212,16 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
         "quick": {
             "mlp": {"epochs": 20, "curvature_every": 2, "curvature_images": 500},
             "vgg11": {"epochs": 40, "curvature_every": 8, "curvature_images": 200},
+            "resnet56": {
+                "learning_rate": 0.3,
+                "epochs": 40,
+                "curvature_every": 8,
+                "curvature_images": 200,
+            },
+        },
+        "overnight": {
+            "mlp": {"epochs": 40, "curvature_every": 4, "curvature_images": 1000},
+            "vgg11": {"epochs": 40, "curvature_every": 4, "curvature_images": 400},
             "resnet56": {
                 "learning_rate": 0.3,
                 "epochs": 40,
@@ -204,6 +266,24 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
                 ("photos64", 60),
             )
         },
+        "overnight": {
+            # The paper's own epoch for the MLP.
+            "mlp": {
+                "learning_rates": (0.05, 0.1, 0.2),
+                "batch_sizes": (50, 100, 200, 400),
+                "iterations": 4500,
+                "seeds": 3,
+            },
+            **{
+                name: {
+                    "learning_rates": (0.05, 0.1, 0.2),
+                    "batch_sizes": (25, 50, 100, 200),
+                    "iterations": iterations,
+                    "seeds": 3,
+                }
+                for name, iterations in (("vgg11", 400), ("resnet56", 60), ("tiny-imagenet", 60))
+            },
+        },
         "paper": {
             name: {
                 "learning_rates": (0.05, 0.1, 0.2),
@@ -232,6 +312,16 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
             "vgg11": {"epochs": 80, "training_images": 300},
             "resnet56": {"epochs": 40, "training_images": 200},
         },
+        "overnight": {
+            "mlp": {
+                "epochs": 200,
+                "training_images": 5000,
+                "batch_size": 500,
+                "evaluation_batch_size": 500,
+            },
+            "vgg11": {"epochs": 200, "training_images": 500},
+            "resnet56": {"epochs": 80, "training_images": 200},
+        },
         "paper": {
             "mlp": {"epochs": 2000},
             "vgg11": {"epochs": 2000},
@@ -249,6 +339,21 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
             "vgg11": {"epochs": 12, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3},
             "resnet56": {"epochs": 12, "learning_rates": (0.1, 0.3), "seeds": 3},
         },
+        "overnight": {
+            "mlp": {"epochs": 10, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3},
+            "vgg11": {
+                "epochs": 12,
+                "training_images": 4000,
+                "learning_rates": (0.03, 0.1, 0.3),
+                "seeds": 3,
+            },
+            "resnet56": {
+                "epochs": 12,
+                "training_images": 500,
+                "learning_rates": (0.1, 0.3),
+                "seeds": 3,
+            },
+        },
         "paper": {
             name: {"epochs": 100, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3}
             for name in get_args(ModelName)
@@ -259,6 +364,10 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
     "tables": {
         "smoke": {},
         "quick": {},
+        # Whole epochs of the MLP as in the paper, their loss on fewer images.
+        "overnight": {
+            "mlp": {"iterations": None, "epochs_shown": (1, 10, 25), "evaluation_images": 2000},
+        },
         "paper": {
             "mlp": {"iterations": None, "epochs_shown": (1, 10, 25)},
             "vgg11": {"iterations": None, "epochs_shown": (*range(1, 41), 100)},
@@ -287,6 +396,15 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
                 "curvature_images": 120,
             }
             for name, epochs, every in (("mlp", 6, 2), ("vgg11", 24, 8), ("resnet56", 24, 24))
+        },
+        "overnight": {
+            name: {
+                "epochs": epochs,
+                "evaluation_batch_size": 20,
+                "curvature_every": every,
+                "curvature_images": 120,
+            }
+            for name, epochs, every in (("mlp", 6, 2), ("vgg11", 12, 4), ("resnet56", 24, 24))
         },
         "paper": {
             name: {
@@ -386,15 +504,20 @@ class ModelPage(Page):
 
 def default_dataset(model: ModelName, scale: Scale) -> str:
     """The paper's data set for a network, or what stands in for it at a scale."""
-    dataset = "mnist" if model == "mlp" else "cifar10"
-    return dataset if scale == "paper" else STAND_IN[model, dataset]
+    return dataset_at(scale, model, "mnist" if model == "mlp" else "cifar10")
+
+
+def dataset_at(scale: Scale, model: ModelName, dataset: str) -> str:
+    """What a network walks on at a scale in place of the paper's data set, or that itself."""
+    return STAND_IN[scale].get((model, dataset), dataset)
 
 
 def original_dataset(model: ModelName, dataset: str) -> str:
     """The paper's data set that one stands in for, or its own name."""
-    for (network, original), stand_in in STAND_IN.items():
-        if (network, stand_in) == (model, dataset):
-            return original
+    for table in STAND_IN.values():
+        for (network, original), stand_in in table.items():
+            if (network, stand_in) == (model, dataset):
+                return original
     return dataset
 
 
