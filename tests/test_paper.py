@@ -196,7 +196,7 @@ def test_every_notebook_serves_an_item():
 def test_every_item_has_experiments_at_every_scale(item, scale):
     experiments = item.experiments(scale)
     assert len({experiment.hash for experiment in experiments}) == len(experiments)
-    assert (experiments == []) == (item.name == "fig28")
+    assert (experiments == []) == (item.name in ("fig28", "optimizers", "transformer"))
     assert all(cost.core_hours(experiment) > 0 for experiment in experiments)
     if scale == "paper":
         assert all(experiment.width == 1 for experiment in experiments)

@@ -122,21 +122,27 @@ def exact_float32() -> Iterator[None]:
 
 
 @contextmanager
-def evaluation_mode(model: nn.Module, batch_norm: str) -> Iterator[None]:
+def evaluation_mode(
+    model: nn.Module, batch_norm: str, dropout_mask: int | None = None
+) -> Iterator[None]:
     """Batch norm in the given mode, all else in eval mode; modes, buffers, RNG are put back.
 
     The global random state is set to a constant inside, so that a stochastic layer that ignores
-    eval mode still sees the same numbers at every call.
+    eval mode still sees the same numbers at every call. With a `dropout_mask` all else is in train
+    mode, and that number is the constant: the same dropout at every call.
     """
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     first = next(model.parameters(), None)
     devices = [first.device] if first is not None and first.is_cuda else []
     with torch.random.fork_rng(devices=devices), torch.no_grad(), exact_float32():
-        torch.manual_seed(0)
+        torch.manual_seed(dropout_mask or 0)
         try:
             for module, _ in modes:
-                module.training = batch_norm == "train" and isinstance(module, _NormBase)
+                if isinstance(module, _NormBase):
+                    module.training = batch_norm == "train"
+                else:
+                    module.training = dropout_mask is not None
             yield
         finally:
             for module, training in modes:
@@ -177,6 +183,8 @@ class Evaluator:
     batch_norm : {"train", "eval"}
         Mode of batch norm. The paper measures in train mode (footnote 6), which is what the
         optimizer sees. Running statistics are not touched.
+    dropout_masks : int
+        0: without dropout. Else the mean over so many masks, the same ones at every call.
     """
 
     def __init__(
@@ -185,11 +193,13 @@ class Evaluator:
         loss: Loss,
         batches: Iterable[tuple[Any, Tensor]],
         batch_norm: str = "train",
+        dropout_masks: int = 0,
     ):
         self.model = model
         self.loss = loss
         self.batches = batches
         self.batch_norm = batch_norm
+        self.masks: Sequence[int | None] = range(dropout_masks) if dropout_masks else (None,)
 
     def __call__(self, parameters: Sequence[Tensor] | None = None) -> float:
         """Mean loss at `parameters` (default: where the model stands)."""
@@ -202,16 +212,17 @@ class Evaluator:
         values = parameters if parameters is not None else [p.data for p in trainable(self.model)]
         totals: list[Any] = [0.0] * len(metrics)
         images = 0
-        with (
-            evaluation_mode(self.model, self.batch_norm),
-            parameters_replaced(self.model, values),
-        ):
-            for inputs, targets in self.batches:
-                output = predict(self.model, inputs)
-                count = count_of(targets)
-                images += count
-                for index, metric in enumerate(metrics):
-                    totals[index] = totals[index] + metric(output, targets).double() * count
+        for mask in self.masks:
+            with (
+                evaluation_mode(self.model, self.batch_norm, mask),
+                parameters_replaced(self.model, values),
+            ):
+                for inputs, targets in self.batches:
+                    output = predict(self.model, inputs)
+                    count = count_of(targets)
+                    images += count
+                    for index, metric in enumerate(metrics):
+                        totals[index] = totals[index] + metric(output, targets).double() * count
         return [float(total) / images for total in totals]
 
 

@@ -134,6 +134,50 @@ def walk(
     return figure
 
 
+def side_by_side(traces: Sequence[xr.Dataset], names: Sequence[str]) -> Figure:
+    """Walks from one start, a column each: losses and floor, cosine, distance, on equal axes.
+
+    Parameters
+    ----------
+    traces : sequence of xarray.Dataset
+    names : sequence of str
+        Title of each column.
+    """
+    with _style():
+        figure, axes = plt.subplots(
+            3,
+            len(traces),
+            figsize=(3.4 * len(traces), 6.5),
+            height_ratios=(2, 1, 1),
+            sharex=True,
+            sharey="row",
+            squeeze=False,
+            layout="constrained",
+        )
+        for (top, middle, bottom), trace, name in zip(axes.T, traces, names, strict=True):
+            steps = window(trace)
+            loss, alpha = steps["loss"].values, steps["alpha"].values
+            positions = np.arange(len(loss))
+            along = (positions[:, None] + alpha[None, :]).ravel()
+            top.plot(along, loss.ravel(), color=BLUE, linewidth=1)
+            floor = positions + analysis.floor_alpha(loss, alpha)
+            top.plot(floor, analysis.floor(loss), color=ORANGE, linestyle="--", linewidth=1)
+            top.set_title(name)
+            middle.plot(positions, steps["cosine"], color=BLUE, linewidth=1)
+            middle.axhline(0, color="0.5", linewidth=0.8)
+            middle.set_ylim(-1.05, 1.05)
+            bottom.plot(positions + 1, steps["distance"], color=BLUE, linewidth=1)
+            bottom.set_xlabel("iteration $t$")
+        for axis, label in zip(
+            axes[:, 0],
+            (r"loss $L(\theta^\alpha)$", r"$\cos(g_{t-1}, g_t)$", r"$\|\theta_t - \theta_0\|_2$"),
+            strict=True,
+        ):
+            axis.set_ylabel(label)
+        sns.despine(figure)
+    return figure
+
+
 def _sharpness(axis: Axes, trace: xr.Dataset, colour: Any, label: str | None = None) -> None:
     """The spectral norm by epoch; hollow where the search had not converged."""
     known = trace[["hessian_max", "hessian_residual"]].dropna("epoch")

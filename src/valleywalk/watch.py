@@ -42,10 +42,11 @@ class watch:
     loss : callable (output, target) → scalar Tensor
         The mean over a batch.
     evaluation_data : pair of Tensors, or an iterable of batches
-        What the loss along the segment is measured on. A pair is put into a fixed random order and
-        cut into batches of `batch_size`. Batches are gone through once, here, and kept. A batch is
-        (inputs, targets); inputs that are a tuple or a dict are spread over the model's arguments.
-        A batch that is a dict is both: `loss` is given the model's output and the whole batch.
+        What the loss along the segment is measured on, moved to the model's device. A pair is put
+        into a fixed random order and cut into batches of `batch_size`. Batches are gone through
+        once, here, and kept. A batch is (inputs, targets); inputs that are a tuple or a dict are
+        spread over the model's arguments. A batch that is a dict is both: `loss` is given the
+        model's output and the whole batch.
     points : int
         Intervals of a segment.
     steps : int, container of int, or callable int → bool, optional
@@ -58,6 +59,9 @@ class watch:
         Images batch norm sees at a time, for a pair of tensors.
     batch_norm : {"train", "eval"}
         Mode of batch norm in the measurement.
+    dropout_masks : int
+        0: the loss is measured without dropout. 1: with one frozen mask, the same at every point.
+        More: the mean over so many.
     seed : int
         Seed of the fixed order.
     scaler : torch.amp.GradScaler, optional
@@ -82,6 +86,7 @@ class watch:
         probes: Sequence[Probe] = (),
         batch_size: int = 100,
         batch_norm: str = "train",
+        dropout_masks: int = 0,
         seed: int = 0,
         scaler: torch.amp.GradScaler | None = None,
     ):
@@ -93,10 +98,13 @@ class watch:
             )
         if batch_norm not in ("train", "eval"):
             raise ValueError(f"batch_norm is {batch_norm!r}; allowed are 'train' and 'eval'")
+        if dropout_masks < 0:
+            raise ValueError(f"dropout_masks is {dropout_masks}; give 0 for none, or how many")
         self.parameters = trainable(model)
         if not self.parameters:
             raise ValueError("the model has no parameter that requires a gradient")
-        self.optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+        optimizers = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
+        self.optimizers = [_stepping(each) for each in optimizers]
         groups = [group for each in self.optimizers for group in each.param_groups]
         held = {id(p) for group in groups for p in group["params"]}
         if not any(id(p) in held for p in self.parameters):
@@ -105,9 +113,11 @@ class watch:
                 "give the optimizer that trains this model"
             )
         self.scaler = scaler
-        self.evaluate = Evaluator(
-            model, loss, _batches(evaluation_data, batch_size, seed), batch_norm
-        )
+        batches = _batches(evaluation_data, batch_size, seed)
+        if isinstance(batches, list):
+            device = self.parameters[0].device
+            batches = [_moved(batch, device) for batch in batches]
+        self.evaluate = Evaluator(model, loss, batches, batch_norm, dropout_masks)
         self.steps = _chosen(steps)
         interpolation = Interpolation(points)
         self.alpha = interpolation.alpha
@@ -290,6 +300,26 @@ def _unwrapped(model: nn.Module) -> nn.Module:
             model = model._orig_mod  # type: ignore[assignment]
         else:
             return model
+
+
+def _stepping(optimizer: Optimizer) -> Optimizer:
+    """The optimizer inside of what Accelerate or Lightning wraps around it."""
+    while isinstance(inside := getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = inside
+    return optimizer
+
+
+def _moved(data: Any, device: torch.device) -> Any:
+    """Tensors of a batch, whatever they lie in, on a device."""
+    if isinstance(data, Tensor):
+        return data.to(device)
+    if isinstance(data, Mapping):
+        return {name: _moved(part, device) for name, part in data.items()}
+    if isinstance(data, (tuple, list)):
+        # A batch that is a dict stands twice in its pair.
+        moved = {id(part): _moved(part, device) for part in data}
+        return tuple(moved[id(part)] for part in data)
+    return data
 
 
 def _chosen(steps: int | Container[int] | Callable[[int], bool] | None) -> Callable[[int], bool]:

@@ -74,6 +74,17 @@ def test_the_quadratic_s_notebook(tmp_path):
     assert "| 2 | under-damped | 0.8 | 0.8 |" in shown
 
 
+@pytest.mark.parametrize("problem", ["digits", "text"])
+def test_optimizers_side_by_side(tmp_path, problem):
+    path = checkout() / "notebooks" / "optimizers.ipynb"
+    small = {"steps": 3, "batch_size": 4, "evaluation_examples": 8, "points": 2}
+    notebook = execute(path, tmp_path, problem=problem, learning_rates=[0.2, 0.1, 0.03], **small)
+    shown = str(notebook.cells)
+    assert "image/png" in shown
+    assert "|  | SGD, 0.2 | momentum 0.9, 0.1 | Adam, 0.03 |" in shown
+    assert "3 steps of batch 4, loss on 8 examples" in shown
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [({"learning_rte": 0.2}, "did you mean 'learning_rate'"), ({"epoch": "first"}, "epoch: ")],

@@ -4,6 +4,7 @@ from .conventions import Conventions
 from .factors import Factors
 from .isotropic import IsotropicNoise
 from .items import ITEMS, NOTEBOOKS, PAGES, Item
+from .optimizers import Optimizers
 from .quadratic import Quadratic
 from .scales import FAMILIES, SCALES, SETTINGS, STAND_IN, ModelPage, Page, Scale
 from .schedules import Schedules
@@ -30,6 +31,7 @@ __all__ = [
     "Item",
     "ModelPage",
     "NoiseStructure",
+    "Optimizers",
     "Page",
     "Quadratic",
     "Scale",

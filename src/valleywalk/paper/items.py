@@ -8,6 +8,7 @@ from ..experiment import TRAINING_IMAGES, Experiment, ModelName
 from .conventions import Conventions
 from .factors import Factors
 from .isotropic import IsotropicNoise
+from .optimizers import Optimizers
 from .quadratic import Quadratic
 from .scales import TITLES, Page, Scale, dataset_at, original_dataset
 from .schedules import Schedules
@@ -17,7 +18,8 @@ from .tables import BarriersByEpoch, BarrierTable, HeightTable
 from .walks import GradientDescentWalk, StochasticWalk
 
 # Notebook's file, without its suffix → its parameters.
-NOTEBOOKS: dict[str, type[Page] | type[Quadratic]] = {
+AnyPage = Page | Quadratic | Optimizers
+NOTEBOOKS: dict[str, type[AnyPage]] = {
     "fig1_gd_walk": GradientDescentWalk,
     "fig2_sgd_walk": StochasticWalk,
     "fig3_spectral_norm": SpectralNorm,
@@ -30,6 +32,7 @@ NOTEBOOKS: dict[str, type[Page] | type[Quadratic]] = {
     "tab2_height": HeightTable,
     "appd_noise_structure": NoiseStructure,
     "text_against_code": Conventions,
+    "optimizers": Optimizers,
 }
 _DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "tiny-imagenet": "Tiny-ImageNet"}
 
@@ -59,14 +62,14 @@ class Item:
 
     def parameters(self, scale: Scale) -> dict[str, Any]:
         """Parameters for the item's notebook at a scale."""
-        if NOTEBOOKS[self.notebook] is Quadratic:
-            return {}
         chosen = dict(self.chosen)
+        if "scale" not in NOTEBOOKS[self.notebook].model_fields:
+            return chosen
         if "dataset" in chosen:
             chosen["dataset"] = dataset_at(scale, chosen["model"], chosen["dataset"])
         return {"scale": scale, **chosen}
 
-    def page(self, scale: Scale, **more: Any) -> Page | Quadratic:
+    def page(self, scale: Scale, **more: Any) -> AnyPage:
         """The item's page at a scale."""
         return NOTEBOOKS[self.notebook](**self.parameters(scale), **more)
 
@@ -78,7 +81,7 @@ class Item:
         """In a few words, what is walked at a scale, and what stands in for the paper's data."""
         experiments = self.experiments(scale)
         if not experiments:
-            return "a quadratic, the same at every scale"
+            return f"{NOTEBOOKS[self.notebook].subject}, the same at every scale"
         return "; ".join(dict.fromkeys(_setting(experiment) for experiment in experiments))
 
 
@@ -175,5 +178,19 @@ PAGES: dict[str, Item] = ITEMS | {
         "Text against code",
         "The same walks in both readings",
         "text_against_code",
-    )
+    ),
+    "optimizers": Item(
+        "optimizers",
+        "Side by side",
+        "SGD, momentum and Adam on digits",
+        "optimizers",
+        {"problem": "digits"},
+    ),
+    "transformer": Item(
+        "transformer",
+        "Side by side",
+        "a transformer on a small text",
+        "optimizers",
+        {"problem": "text"},
+    ),
 }

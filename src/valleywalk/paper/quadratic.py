@@ -20,6 +20,7 @@ class Quadratic(Strict):
     learning_rate: PositiveFloat = 1.6
     steps: Annotated[int, Field(ge=1, le=500)] = 20
 
+    subject: ClassVar[str] = "a quadratic"
     alternative_text: ClassVar[str] = (
         "The convergence rate over the learning rate: for each eigenvalue a line that falls to "
         "zero at one over the eigenvalue and rises again, with circles of measured runs on it."

@@ -431,6 +431,7 @@ class Page(Strict):
     traces: str | None = None
     scheduler: str | None = None
 
+    subject: ClassVar[str] = "walks"
     alternative_text: ClassVar[str]
 
     @property
