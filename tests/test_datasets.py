@@ -1,5 +1,6 @@
 """Every reader, on files in the original layout that the tests write."""
 
+import dataclasses
 import gzip
 import hashlib
 import pickle
@@ -376,3 +377,13 @@ def test_cifar9k_is_picked_from_cifar10(all_of_cifar10, tmp_path, monkeypatch):
     np.savez(tmp_path / "cifar9k.npz", train_images=loaded.train_images.numpy())
     with pytest.raises(DatasetError, match=r"cifar9k.npz is not cifar9k \(.*; delete it"):
         load("cifar9k", folder=tmp_path)
+
+
+def test_labels_out_of_range(monkeypatch, tmp_path):
+    good = load("mnist5k")
+    labels = good.train_labels.clone()
+    labels[7] = 10
+    damaged = dataclasses.replace(good, train_labels=labels)
+    monkeypatch.setattr(datasets, "_mnist5k", lambda: damaged)
+    with pytest.raises(DatasetError, match="labels from 0 to 10, but 10 classes"):
+        load("mnist5k")

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -260,3 +262,19 @@ def test_the_structure_of_the_noise_is_recorded():
     for name in ("noise_overlap", "noise_share"):
         assert 0 < trace[name].values[1] <= 1
     assert -1 <= trace["noise_sharpness"].values[1] <= 1
+
+
+def test_too_little_memory_is_said_with_what_to_lower(monkeypatch):
+    def too_large(*given, **options):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 EB")
+
+    monkeypatch.setattr(sys.modules["valleywalk.walk"], "accumulate_gradient", too_large)
+    with pytest.raises(WalkError, match=r"too little memory \(.*lower evaluation_batch_size"):
+        walk(Experiment(**MLP, **SMALL), progress=False)
+
+    def wrong(*given, **options):
+        raise RuntimeError("another thing")
+
+    monkeypatch.setattr(sys.modules["valleywalk.walk"], "accumulate_gradient", wrong)
+    with pytest.raises(RuntimeError, match="another thing"):
+        walk(Experiment(**MLP, **SMALL), progress=False)

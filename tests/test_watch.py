@@ -207,7 +207,9 @@ def test_an_error_in_the_measurement_puts_the_parameters_back(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
 
     def loss(output, target):
-        raise RuntimeError("no loss today")
+        if output.abs().max() == 0:
+            raise RuntimeError("no loss today")
+        return nn.functional.cross_entropy(output, target)
 
     before = [p.data_ptr() for p in network.parameters()]
     buffers = [b.clone() for b in network.buffers()]
@@ -236,7 +238,9 @@ def test_batches_are_gone_through_once_and_kept(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     data = torch.utils.data.TensorDataset(*images)
     loader = torch.utils.data.DataLoader(data, batch_size=16, shuffle=True)
+    random = torch.get_rng_state()
     recorder = watch(network, optimizer, nn.functional.cross_entropy, loader)
+    assert torch.equal(random, torch.get_rng_state()), "shuffled with random numbers of its own"
     assert recorder.evaluate() == recorder.evaluate()
 
 
@@ -250,6 +254,15 @@ def test_batches_are_gone_through_once_and_kept(network, images):
         ({"model": nn.LazyLinear(3)}, "lazy"),
         ({"model": nn.ReLU()}, "no parameter"),
         ({"model": nn.Linear(2, 2)}, "holds none"),
+        (
+            {"evaluation_data": (torch.full((3, 3, 8, 8), torch.nan), torch.zeros(3).long())},
+            "the loss of the first batch of evaluation_data is nan; look at its inputs",
+        ),
+        (
+            {"evaluation_data": (torch.zeros(3, 3, 8, 8), torch.tensor([0, 1, 4]))},
+            r"cannot be measured \(Target 4 is out of bounds",
+        ),
+        ({"evaluation_data": (torch.zeros(3, 5), torch.zeros(3).long())}, "cannot be measured"),
     ],
 )
 def test_bad_input_is_refused_at_entry(network, images, change, message):

@@ -156,6 +156,19 @@ def load(
         set to use instead); files damaged.
     """
     folder = Path(folder) if folder is not None else datasets_folder()
+    loaded = _load(name, image_size, classes, folder, download)
+    for labels in (loaded.train_labels, loaded.validation_labels):
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(loaded.classes):
+            raise DatasetError(
+                f"data set {name!r} has labels from {int(labels.min())} to {int(labels.max())}, "
+                f"but {len(loaded.classes)} classes; its files are damaged: fetch them again"
+            )
+    return loaded
+
+
+def _load(
+    name: str, image_size: int | None, classes: int | None, folder: Path, download: bool
+) -> Dataset:
     if name.startswith(FOLDER_PREFIX):
         root = Path(name[len(FOLDER_PREFIX) :]).expanduser()
         return load_folder(root, name, image_size, classes)
@@ -290,7 +303,11 @@ def _open_torchvision(name: str, folder: Path, download: bool, instead: str) -> 
     reader = {"mnist": torchvision.datasets.MNIST, "cifar10": torchvision.datasets.CIFAR10}[name]
     try:
         return tuple(reader(folder, train=train, download=download) for train in (True, False))
-    except (RuntimeError, OSError, ValueError, EOFError, LookupError, TypeError) as error:
+    except (
+        *(RuntimeError, OSError, ValueError, EOFError, LookupError, TypeError),
+        # torchvision asserts what it expects of a file's first bytes.
+        *(AssertionError, OverflowError, MemoryError),
+    ) as error:
         where = folder / PLACES[name]
         cause = error if download or where.exists() else None
         raise _unusable(name, where, instead, cause) from error

@@ -177,8 +177,11 @@ def open_trace(path: Path, experiment: Experiment | None = None) -> xr.Dataset:
             f"{path} is damaged, or no trace of valleywalk: its checksum does not fit; "
             "delete it, or ask for it to be recomputed"
         )
-    with xr.open_dataset(path, engine="h5netcdf") as opened:
-        trace = opened.load()
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            trace = opened.load()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise TraceError(f"{path} is no trace of valleywalk ({error})") from error
     if trace.attrs.get("schema") != SCHEMA:
         raise TraceError(f"{path} is no trace of valleywalk")
     found = trace.attrs.get("schema_version")

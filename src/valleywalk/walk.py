@@ -123,7 +123,22 @@ def walk(
         with state.recorder:
             if checkpoint is not None and checkpoint.is_file():
                 state.restore(*load_checkpoint(checkpoint, state.made_by))
-            return state.go(progress, _Keeper(checkpoint, checkpoint_seconds))
+            try:
+                return state.go(progress, _Keeper(checkpoint, checkpoint_seconds))
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                raise WalkError(
+                    f"{device_name(place)} has too little memory ({error}); lower "
+                    f"evaluation_batch_size (now {experiment.evaluation_batch_size}) or batch_size "
+                    f"(now {experiment.batch_size})"
+                ) from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # On a CPU torch raises a plain RuntimeError.
+    known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return known or "can't allocate memory" in str(error)
 
 
 class _Walk:

@@ -1,5 +1,6 @@
 """Watch any training loop: hooks on the optimizer call the probes at each step."""
 
+import math
 import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -71,7 +72,8 @@ class watch:
     ------
     ValueError
         No trainable parameters, parameters not initialised yet, an optimizer that holds other
-        parameters, no evaluation data, tensors of different lengths, points below 1.
+        parameters, no evaluation data, tensors of different lengths, a first batch whose loss
+        cannot be measured or is no finite number, points below 1.
     """
 
     def __init__(
@@ -118,6 +120,9 @@ class watch:
             device = self.parameters[0].device
             batches = [_moved(batch, device) for batch in batches]
         self.evaluate = Evaluator(model, loss, batches, batch_norm, dropout_masks)
+        # Those of a walk are ours, and may be drawn anew each time.
+        if not isinstance(batches, Batches):
+            _try(self.evaluate)
         self.steps = _chosen(steps)
         interpolation = Interpolation(points)
         self.alpha = interpolation.alpha
@@ -302,6 +307,20 @@ def _unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
+def _try(evaluate: Evaluator) -> None:
+    """Measure the loss of the first batch, so that what cannot work is said before the training."""
+    first = [next(iter(evaluate.batches))]
+    advice = "look at its inputs, targets and the loss function"
+    try:
+        loss = Evaluator(evaluate.model, evaluate.loss, first, evaluate.batch_norm)()
+    except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"the loss of the first batch of evaluation_data cannot be measured ({error}); {advice}"
+        ) from error
+    if not math.isfinite(loss):
+        raise ValueError(f"the loss of the first batch of evaluation_data is {loss}; {advice}")
+
+
 def _stepping(optimizer: Optimizer) -> Optimizer:
     """The optimizer inside of what Accelerate or Lightning wraps around it."""
     while isinstance(inside := getattr(optimizer, "optimizer", None), Optimizer):
@@ -352,7 +371,9 @@ def _batches(data: Any, batch_size: int, seed: int) -> Iterable[tuple[Any, Any]]
         plan = EvaluationPlan.draw(len(targets), batch_size, seed)
         order = [torch.from_numpy(batch).to(targets.device) for batch in plan.batches]
         return [(inputs[index], targets[index]) for index in order]
-    batches = [(batch, batch) if isinstance(batch, Mapping) else tuple(batch) for batch in data]
+    # A loader that shuffles, or draws a seed for its workers, takes from torch's random state.
+    with torch.random.fork_rng(devices=[]):
+        batches = [(batch, batch) if isinstance(batch, Mapping) else tuple(batch) for batch in data]
     wrong = next((batch for batch in batches if len(batch) != 2), None)
     if wrong is not None:
         raise ValueError(

@@ -1,0 +1,83 @@
+"""Bad input: each row of the chapter's tables is typed, and must say what the row says."""
+
+import re
+import shlex
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import valleywalk
+from valleywalk import analysis, paper
+from valleywalk.cli import main
+from valleywalk.folders import checkout
+
+TEXT = (checkout() / "book" / "refused.md").read_text(encoding="utf-8")
+ROWS = [
+    (given.replace("\\|", "|"), said)
+    for given, said in re.findall(r"^\| `(.+?)` \| (.+) \|$", TEXT, flags=re.MULTILINE)
+]
+
+
+def write_images(root, *folders, count=2, size=8):
+    for folder in folders:
+        (root / folder).mkdir(parents=True)
+        for number in range(count):
+            pixels = np.random.default_rng(number).integers(0, 255, (size, size, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(root / folder / f"{number}.png")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with what the rows name in it."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (here / "a-file").write_text("no trace, no checkpoint, no folder")
+    write_images(here / "one-class", "train/a", "val/a")
+    write_images(here / "no-validation", "train/a", "train/b")
+    for name in ("pictures", "damaged", "sizes"):
+        write_images(here / name, "train/a", "train/b", "val/a", "val/b")
+    damaged = here / "damaged" / "train" / "a" / "0.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    write_images(here / "sizes", "train/c", size=9)
+    return here
+
+
+def names():
+    model = nn.Linear(5, 3)
+    given = {
+        "model": model,
+        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
+        "loss": nn.functional.cross_entropy,
+        "evaluation_data": (torch.ones(4, 5), torch.arange(4) % 3),
+    }
+    everything = {name: getattr(valleywalk, name) for name in valleywalk.__all__}
+    more = {"analysis": analysis, "paper": paper, "torch": torch, "nn": nn, "Path": Path}
+    return everything | more | {"given": given}
+
+
+def test_there_are_rows():
+    assert len(ROWS) >= 50
+
+
+@pytest.mark.parametrize(("given", "said"), ROWS, ids=[given for given, _ in ROWS])
+def test_a_row(given, said, place, capsys):
+    before = sorted(path for path in place.rglob("*"))
+    began = time.monotonic()
+    if given.startswith("valleywalk "):
+        with pytest.raises(SystemExit) as caught:
+            main(shlex.split(given)[1:])
+        message = " ".join(f"{caught.value} {capsys.readouterr().err}".replace("│", " ").split())
+        assert "Traceback" not in message
+    else:
+        with pytest.raises((ValueError, TypeError, OSError, RuntimeError)) as caught:
+            eval(given, names())
+        message = str(caught.value)
+    assert said in message
+    assert time.monotonic() - began < 30, "said at once"
+    assert sorted(path for path in place.rglob("*")) == before, "nothing was written"
