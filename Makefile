@@ -1,6 +1,6 @@
 # Two commands: `make book` and `make test`. Each sets everything up first, in .venv.
 PYTHON ?= python3
-SCALE ?= quick
+SCALE ?= recorded
 BIN := .venv/bin
 
 # Compiled bytecode makes each start several times as fast.

@@ -17,7 +17,18 @@ def _drop_thebe(app, pagename, templatename, context, doctree):
     ]
 
 
+def _drop_edit(app, pagename, templatename, context, doctree):
+    # A page made from a notebook has no one file to edit; it links to its notebook.
+    if pagename.startswith("figures/"):
+        for group in context.get("header_buttons", []):
+            if "buttons" in group:
+                group["buttons"] = [
+                    b for b in group["buttons"] if "/edit/" not in str(b.get("url", ""))
+                ]
+
+
 def setup(app):
     app.connect("config-inited", _number_no_figures, priority=999)
     app.connect("html-page-context", _drop_thebe, priority=999)
+    app.connect("html-page-context", _drop_edit, priority=999)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,24 +1,36 @@
 """Execute the notebooks and bind them into the book."""
 
 import multiprocessing
+import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
+from urllib.parse import quote
 
 import nbformat
 import papermill
+import yaml
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from . import explorer
 from .claims import Verdict, findings, ledger_table
 from .experiment import TRAINING_IMAGES
 from .folders import checkout
 from .paper import NOTEBOOKS, PAGES, SCALES, Item, Scale
 from .store import Store, cores
+
+# As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
+BookScale = Scale | Literal["recorded"]
+NEAREST_FIRST: tuple[Scale, ...] = ("paper", "overnight", "quick")
+
+
+REPOSITORY = re.compile(r"https://[\w.-]+/[\w.-]+/[\w.-]+")
 
 
 class BookError(RuntimeError):
@@ -26,7 +38,7 @@ class BookError(RuntimeError):
 
 
 def build(
-    scale: Scale = "quick",
+    scale: BookScale = "recorded",
     *,
     folder: Path | None = None,
     strict: bool = False,
@@ -34,12 +46,15 @@ def build(
     device: str = "auto",
     scheduler: str | None = None,
     restart: bool = False,
+    repository: str | None = None,
 ) -> Path:
     """Walk what is missing, execute the notebook of each item, and render the pages.
 
     Parameters
     ----------
-    scale : {"smoke", "quick", "paper"}
+    scale : {"recorded", "smoke", "quick", "overnight", "paper"}
+        recorded: each page at the scale nearest to the paper's of which all walks are there; what
+        has none is walked at the quick scale.
     folder : Path, optional
         Where it is built; default `build/book` of the checkout.
     strict : bool
@@ -52,6 +67,9 @@ def build(
         Address of a Dask scheduler whose workers walk.
     restart : bool
         Start walks over that were interrupted, rather than going on.
+    repository : str, optional
+        Address of the project's repository, https://HOST/OWNER/NAME, for links to its source, to
+        its issues, and, on GitHub, to Binder and Colab. Default: no such links.
 
     Returns
     -------
@@ -61,15 +79,19 @@ def build(
     Raises
     ------
     BookError
-        Not a checkout; a notebook failed (named); the rendering failed.
+        Not a checkout; no such repository; a notebook failed (named); the rendering failed.
     """
+    if repository is not None and not REPOSITORY.fullmatch(repository):
+        raise BookError(f"repository is {repository!r}; give https://HOST/OWNER/NAME")
     root = checkout()
     if root is None:
         raise BookError("the book is built from a checkout of the project, not from a package")
     folder = folder or root / "build" / "book"
-    items = list(PAGES.values())
     store = Store()
-    experiments = [experiment for item in items for experiment in item.experiments(scale)]
+    scales = {name: scale_of(item, scale, store) for name, item in PAGES.items()}
+    experiments = [
+        experiment for name, item in PAGES.items() for experiment in item.experiments(scales[name])
+    ]
     store.compute(
         experiments, device=device, processes=processes, scheduler=scheduler, restart=restart
     )
@@ -77,13 +99,27 @@ def build(
     shutil.copytree(root / "book", folder)
     (folder / "figures").mkdir(exist_ok=True)
     (folder / "ledger.md").write_text(ledger(), encoding="utf-8")
-    _execute_all(root, folder / "figures", items, scale, processes)
+    (folder / "explorer-data.html").write_text(explorer.data(scales, store), encoding="utf-8")
+    if repository is not None:
+        _link(folder / "_config.yml", repository)
+    _execute_all(root, folder / "figures", scales, processes, repository)
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(folder), "-n"]
     if strict:
         command += ["-W", "--keep-going"]
     if subprocess.run(command, check=False).returncode:
         raise BookError(f"jupyter-book failed; its messages are above. Its sources are in {folder}")
     return folder / "_build" / "html" / "index.html"
+
+
+def scale_of(item: Item, scale: BookScale, store: Store) -> Scale:
+    """The scale at which an item is shown."""
+    if scale != "recorded":
+        return scale
+    for nearest in NEAREST_FIRST:
+        needed = item.experiments(nearest)
+        if needed and all(store.find(experiment) for experiment in needed):
+            return nearest
+    return "quick"
 
 
 def ledger() -> str:
@@ -100,13 +136,20 @@ def ledger() -> str:
 
 
 def _execute_all(
-    root: Path, target: Path, items: list[Item], scale: Scale, processes: int | None
+    root: Path,
+    target: Path,
+    scales: Mapping[str, Scale],
+    processes: int | None,
+    repository: str | None,
 ) -> None:
     workers = processes or cores()
     failed = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        tasks = {pool.submit(execute_page, root, target, item, scale): item for item in items}
+        tasks = {
+            pool.submit(execute_page, root, target, PAGES[name], scale, repository): PAGES[name]
+            for name, scale in scales.items()
+        }
         for task in tqdm(as_completed(tasks), total=len(tasks), desc="notebooks", unit="page"):
             if (error := task.exception()) is not None:
                 failed.append(f"{tasks[task].label}: {error}")
@@ -114,7 +157,9 @@ def _execute_all(
         raise BookError(f"{len(failed)} notebooks failed:\n" + "\n".join(failed))
 
 
-def execute_page(root: Path, target: Path, item: Item, scale: Scale) -> None:
+def execute_page(
+    root: Path, target: Path, item: Item, scale: Scale, repository: str | None = None
+) -> None:
     """Execute an item's notebook into `target/<item>.ipynb`, with the item's own prose on top.
 
     A notebook that failed is not left there.
@@ -133,12 +178,41 @@ def execute_page(root: Path, target: Path, item: Item, scale: Scale) -> None:
             cwd=root,
         )
         notebook = nbformat.read(page, as_version=4)
-        notebook = bind_page(notebook, item, scale, prose.read_text(encoding="utf-8"))
+        text = prose.read_text(encoding="utf-8") + _ways_to_run(item, scale, repository)
+        notebook = bind_page(notebook, item, scale, text)
         nbformat.write(notebook, page)
     except BaseException:
         page.unlink(missing_ok=True)
         raise
     prose.unlink()
+
+
+def _link(config: Path, repository: str) -> None:
+    """Switch the theme's links to the repository on."""
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    settings["repository"] = {"url": repository, "path_to_book": "book", "branch": "main"}
+    for button in ("repository", "issues", "edit_page"):
+        settings["html"][f"use_{button}_button"] = True
+    config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+
+
+def _ways_to_run(item: Item, scale: Scale, repository: str | None) -> str:
+    """How a reader runs the page's notebook."""
+    path = f"notebooks/{item.notebook}.ipynb"
+    chosen = " ".join(f"-p {name} {value}" for name, value in item.parameters(scale).items())
+    text = f"\n## Run it\n\n    papermill {path} out.ipynb {chosen}\n".rstrip(" \n") + "\n"
+    if repository is None:
+        return text
+    text += f"\n[Source of the notebook]({repository}/blob/main/{path})"
+    if repository.startswith("https://github.com/"):
+        name = repository.removeprefix("https://github.com/")
+        binder = f"https://mybinder.org/v2/gh/{name}/main?labpath={quote(path, safe='')}"
+        colab = f"https://colab.research.google.com/github/{name}/blob/main/{path}"
+        text += (
+            f" · [open in Binder]({binder}) · [open in Colab]({colab}), where the first cell must "
+            f"be `%pip install git+{repository}`"
+        )
+    return f"{text}\n"
 
 
 def bind_page(notebook: NotebookNode, item: Item, scale: Scale, prose: str) -> NotebookNode:

@@ -149,22 +149,25 @@ def data(name: Positional[str | None] = None, download: bool = False) -> None:
 
 
 def bind(
-    scale: Scale = "quick",
+    scale: book.BookScale = "recorded",
     strict: bool = False,
     processes: int | None = None,
     device: str = "auto",
     scheduler: str | None = None,
     restart: bool = False,
+    repository: str | None = None,
 ) -> None:
     """Build the book: walk what is missing, execute all notebooks, render the pages.
 
     Args:
-        scale: smoke (seconds), quick (minutes), overnight (hours, real data) or paper (GPU).
+        scale: recorded (each page from the best recorded walks), smoke (seconds), quick (minutes),
+            overnight (hours, real data) or paper (GPU).
         strict: Take warnings as errors.
         processes: Walks and notebooks at a time; default one a core.
         device: auto, cpu, cuda, cuda:1.
         scheduler: Address of a Dask scheduler whose workers walk; default this machine.
         restart: Start walks over that were interrupted, rather than going on.
+        repository: Address of the project's repository, for links to source, issues, Binder, Colab.
     """
     front = book.build(
         scale,
@@ -173,6 +176,7 @@ def bind(
         device=device,
         scheduler=scheduler,
         restart=restart,
+        repository=repository,
     )
     print(f"The book is ready: {front}")
 

@@ -178,6 +178,31 @@ def side_by_side(traces: Sequence[xr.Dataset], names: Sequence[str]) -> Figure:
     return figure
 
 
+def twin(kept: xr.Dataset, live: xr.Dataset) -> Figure:
+    """One walk, recorded and walked again: the losses along the segments and their difference."""
+    with _style():
+        figure, (top, bottom) = plt.subplots(
+            2, 1, figsize=(8, 5), height_ratios=(2, 1), sharex=True, layout="constrained"
+        )
+        drawn = []
+        for trace, colour, style, label in (
+            (kept, BLUE, "-", "recorded"),
+            (live, ORANGE, ":", "live"),
+        ):
+            steps = window(trace)
+            loss, alpha = steps["loss"].values, steps["alpha"].values
+            along = (np.arange(len(loss))[:, None] + alpha[None, :]).ravel()
+            top.plot(along, loss.ravel(), color=colour, linestyle=style, linewidth=2, label=label)
+            drawn.append(loss.ravel())
+        top.set_ylabel(r"training loss $L(\theta^\alpha)$")
+        top.legend(frameon=False)
+        bottom.plot(along, drawn[1] - drawn[0], color=GREEN, linewidth=1.2)
+        bottom.set_ylabel("live − recorded")
+        bottom.set_xlabel("iteration $t$")
+        sns.despine(figure)
+    return figure
+
+
 def _sharpness(axis: Axes, trace: xr.Dataset, colour: Any, label: str | None = None) -> None:
     """The spectral norm by epoch; hollow where the search had not converged."""
     known = trace[["hessian_max", "hessian_residual"]].dropna("epoch")

@@ -11,6 +11,7 @@ from .schedules import Schedules
 from .spectral import SpectralNorm
 from .structure import NoiseStructure
 from .tables import BarriersByEpoch, BarrierTable, HeightTable
+from .twin import Twin
 from .walks import GradientDescentWalk, StochasticWalk
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "Schedules",
     "SpectralNorm",
     "StochasticWalk",
+    "Twin",
 ]

@@ -15,6 +15,7 @@ from .schedules import Schedules
 from .spectral import SpectralNorm
 from .structure import NoiseStructure
 from .tables import BarriersByEpoch, BarrierTable, HeightTable
+from .twin import Twin
 from .walks import GradientDescentWalk, StochasticWalk
 
 # Notebook's file, without its suffix → its parameters.
@@ -33,6 +34,7 @@ NOTEBOOKS: dict[str, type[AnyPage]] = {
     "appd_noise_structure": NoiseStructure,
     "text_against_code": Conventions,
     "optimizers": Optimizers,
+    "twin": Twin,
 }
 _DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "tiny-imagenet": "Tiny-ImageNet"}
 
@@ -179,6 +181,7 @@ PAGES: dict[str, Item] = ITEMS | {
         "The same walks in both readings",
         "text_against_code",
     ),
+    "twin": Item("twin", "Recorded and live", "one walk twice", "twin"),
     "optimizers": Item(
         "optimizers",
         "Side by side",

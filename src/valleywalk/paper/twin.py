@@ -1,0 +1,66 @@
+"""A recorded walk, walked again when the page is made: how far do the two differ?"""
+
+from typing import ClassVar
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from .. import figures
+from ..experiment import Experiment
+from ..trace import experiment_of, provenance
+from ..walk import walk
+from .scales import ModelPage, markdown_table
+from .walks import StochasticWalk
+
+# A seed that no figure shows.
+TWIN_SEED = 1
+
+
+class Twin(ModelPage):
+    """Parameters of the notebook `twin`: the walk of Figure 2, recorded and live."""
+
+    seed: int = TWIN_SEED
+
+    alternative_text: ClassVar[str] = (
+        "Two panels over the iteration: the losses along the segments of both walks, one drawn "
+        "over the other, and the difference of the two."
+    )
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        given = self.model_dump(exclude_unset=True) | {"seed": self.seed}
+        return StochasticWalk(**given).experiments
+
+    def get_traces(self) -> list[xr.Dataset]:
+        """The trace that is kept, and one that is walked now."""
+        (experiment,) = self.experiments
+        kept = self.store.get(experiment, device=self.device)
+        return [kept, walk(experiment, device=self.device, progress=False)]
+
+    def draw(self, traces: list[xr.Dataset]) -> Figure:
+        return figures.twin(*traces)
+
+    def table(self, traces: list[xr.Dataset]) -> str:
+        """The largest difference in each variable that both have."""
+        kept, live = traces
+        rows = []
+        for name, variable in kept.data_vars.items():
+            difference = np.abs(variable.values - live[name].values)
+            largest = float(np.nanmax(difference)) if np.isfinite(difference).any() else np.nan
+            same = bool(np.array_equal(variable.values, live[name].values, equal_nan=True))
+            value = float(np.nanmax(np.abs(variable.values)))
+            shown = "none, to the last bit" if same else f"{largest:.2g}"
+            rows.append([variable.attrs["long_name"], f"{value:.4g}", shown])
+        seconds = [float(trace.attrs["wall_seconds"]) for trace in traces]
+        table = markdown_table(["variable", "largest value", "largest difference"], rows)
+        equal = kept.attrs["final_state_hash"] == live.attrs["final_state_hash"]
+        return (
+            f"{table}\n\nThe parameters at the end are {'the same' if equal else 'not the same'} "
+            f"to the last bit. The recorded walk took {seconds[0]:.0f} s, the live one "
+            f"{seconds[1]:.0f} s."
+        )
+
+    def provenance(self, traces: list[xr.Dataset]) -> str:
+        assert experiment_of(traces[0]) == experiment_of(traces[1])
+        return f"Recorded: {provenance(traces[0])}. Live: {provenance(traces[1])}"
