@@ -1,5 +1,18 @@
 """What the theme and other extensions set and cannot be told otherwise by the configuration."""
 
+import re
+from pathlib import Path
+
+# What is put for what in every page.
+REPLACED = [
+    # A browser may not preload a font of a page that it opened from the file system, and complains.
+    (re.compile(r'\s*<link rel="preload" as="font"[^>]*>'), ""),
+    # A list must have items for a screen reader; the bibliography's entries have another role.
+    (re.compile(r'<div role="list" class="citation-list">'), '<div class="citation-list">'),
+    # A table that is wider than the page scrolls, and must be reached without a mouse.
+    (re.compile(r'<table class="table'), '<table tabindex="0" class="table'),
+]
+
 
 def _number_no_figures(app, config):
     # Captions number figures as the paper does; counted numbers would contradict them.
@@ -27,8 +40,18 @@ def _drop_edit(app, pagename, templatename, context, doctree):
                 ]
 
 
+def _replace_in_pages(app, exception):
+    if exception is None and app.builder.format == "html":
+        for page in Path(app.outdir).rglob("*.html"):
+            text = page.read_text(encoding="utf-8")
+            for pattern, put in REPLACED:
+                text = pattern.sub(put, text)
+            page.write_text(text, encoding="utf-8")
+
+
 def setup(app):
     app.connect("config-inited", _number_no_figures, priority=999)
     app.connect("html-page-context", _drop_thebe, priority=999)
+    app.connect("build-finished", _replace_in_pages)
     app.connect("html-page-context", _drop_edit, priority=999)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

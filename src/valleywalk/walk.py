@@ -118,7 +118,7 @@ def walk(
         )
     dataset = dataset.first(experiment.training_images)
     _check_sizes(experiment, dataset)
-    with _ONE_AT_A_TIME, _reproducible(threads):
+    with _ONE_AT_A_TIME, reproducible(threads):
         state = _Walk(experiment, dataset, place)
         with state.recorder:
             if checkpoint is not None and checkpoint.is_file():
@@ -506,7 +506,7 @@ def device_name(device: torch.device) -> str:
 
 
 @contextmanager
-def _reproducible(threads: int) -> Iterator[None]:
+def reproducible(threads: int) -> Iterator[None]:
     """Plain float32, deterministic convolutions, a fixed number of threads; put back after."""
     cudnn = torch.backends.cudnn
     before = (cudnn.deterministic, cudnn.benchmark, torch.get_num_threads())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .. import analysis, datasets, figures, models
 from ..experiment import Experiment, Strict
+from ..walk import reproducible
 from ..watch import watch
 from .scales import PositiveFloat, PositiveInt, markdown_table
 
@@ -96,7 +97,8 @@ class Optimizers(Strict):
 
     def get_traces(self) -> list[xr.Dataset]:
         """Train with each optimizer from the same start on the same batches, and watch."""
-        return [self._train(number) for number in range(3)]
+        with reproducible(threads=1):
+            return [self._train(number) for number in range(3)]
 
     def _train(self, number: int) -> xr.Dataset:
         torch.manual_seed(self.seed)
