@@ -7,11 +7,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hypothesis
 import pytest
 import torch
+from hypothesis import HealthCheck
 from torch import nn
 
 torch.set_num_threads(1)
-# First calls import and compile; on a shared machine times say nothing about correctness.
-hypothesis.settings.register_profile("project", deadline=None)
+# First calls import and compile; on a shared machine times say nothing about correctness. Of random
+# experiments many are impossible.
+hypothesis.settings.register_profile(
+    "project",
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+    # What CI says is the same twice; new examples are looked for where they can be looked into.
+    derandomize="CI" in os.environ,
+)
 hypothesis.settings.load_profile("project")
 
 

@@ -74,9 +74,7 @@ def test_a_page_loads_without_complaint_and_fits_a_phone(visit, page):
 def test_a_page_is_accessible(visit, page, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(
-        visit(page, color_scheme=scheme), options={"runOnly": ["wcag2a", "wcag2aa"]}
-    )
+    found = Axe().run(visit(page, color_scheme=scheme), options={"runOnly": ["wcag2a", "wcag2aa"]})
     grave = [
         (violation["id"], node["html"][:200])
         for violation in found.response["violations"]
