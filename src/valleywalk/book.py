@@ -106,9 +106,13 @@ def build(
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(folder), "-n"]
     if strict:
         command += ["-W", "--keep-going"]
-    if subprocess.run(command, check=False).returncode:
+    if _render(command):
         raise BookError(f"jupyter-book failed; its messages are above. Its sources are in {folder}")
     return folder / "_build" / "html" / "index.html"
+
+
+def _render(command: list[str]) -> int:
+    return subprocess.run(command, check=False).returncode
 
 
 def scale_of(item: Item, scale: BookScale, store: Store) -> Scale:

@@ -9,7 +9,7 @@ import tyro
 from pydantic import ValidationError
 from tyro.conf import Positional, arg
 
-from . import analysis, book, claims, cost, datasets
+from . import analysis, book, claims, cost, datasets, recorded
 from .datasets import DatasetError
 from .experiment import TRAINING_IMAGES, Experiment, unknown_names
 from .folders import datasets_folder
@@ -148,6 +148,17 @@ def data(name: Positional[str | None] = None, download: bool = False) -> None:
     )
 
 
+def record(scale: Scale | None = None) -> None:
+    """Keep walks that were computed here with the recorded ones, and write their index.
+
+    Args:
+        scale: Those of the pages and the ledger at this scale; default all.
+    """
+    store = Store()
+    new = recorded.record(SCALES if scale is None else (scale,), store)
+    print(f"{len(new)} more walks recorded in {store.recorded}")
+
+
 def bind(
     scale: book.BookScale = "recorded",
     strict: bool = False,
@@ -222,6 +233,7 @@ COMMANDS: dict[str, Any] = {
     "figure": figure,
     "walk": walk,
     "data": data,
+    "record": record,
     "book": bind,
 }
 

@@ -2,6 +2,7 @@
 
 import ast
 
+import matplotlib.pyplot as plt
 import nbformat
 import papermill
 import pytest
@@ -46,6 +47,7 @@ SHOWN = {
     "tab2_height": "| MLP | 0.05 | 1 | not printed | ",
     "appd_noise_structure": "| overlap by chance | ",
     "text_against_code": "| nothing printed |",
+    "twin": "| training loss along the segment | ",
 }
 
 
@@ -62,8 +64,14 @@ def test_a_notebook_draws_its_figure(name, tmp_path):
     shown = "".join(output.get("data", {}).get("text/markdown", "") for output in outputs)
     assert "Provenance." in shown
     assert SHOWN[name] in shown
-    experiments = PAGES[name](**parameters).experiments
-    assert len(list(tmp_path.glob("*.nc"))) == len(experiments)
+    page = PAGES[name](**parameters)
+    assert len(list(tmp_path.glob("*.nc"))) == len(page.experiments)
+    # What the notebook shows is what the library says, from the traces that it kept.
+    traces = page.get_traces()
+    if name != "twin":
+        assert page.table(traces) in shown
+        assert f"*Provenance.* {page.provenance(traces)}." in shown
+    plt.close(page.draw(traces))
 
 
 def test_the_quadratic_s_notebook(tmp_path):
@@ -83,6 +91,8 @@ def test_optimizers_side_by_side(tmp_path, problem):
     assert "image/png" in shown
     assert "|  | SGD, 0.2 | momentum 0.9, 0.1 | Adam, 0.03 |" in shown
     assert "3 steps of batch 4, loss on 8 examples" in shown
+    page = PAGES["optimizers"](problem=problem, learning_rates=[0.2, 0.1, 0.03], **small)
+    assert page.table(page.get_traces()).splitlines()[2] in shown, "the same again"
 
 
 @pytest.mark.parametrize(

@@ -84,16 +84,19 @@ class Item:
         experiments = self.experiments(scale)
         if not experiments:
             return f"{NOTEBOOKS[self.notebook].subject}, the same at every scale"
-        return "; ".join(dict.fromkeys(_setting(experiment) for experiment in experiments))
+        return "; ".join(dict.fromkeys(setting_of(experiment) for experiment in experiments))
 
 
-def _setting(experiment: Experiment) -> str:
+def setting_of(experiment: Experiment) -> str:
+    """In a few words, what network walks on what data."""
     original = original_dataset(experiment.model, experiment.dataset)
     data = _DATASETS.get(original, original)
     if original != experiment.dataset:
         data = f"`{experiment.dataset}` in place of {data}"
     width = "" if experiment.width == 1 else f" at width {experiment.width:g}"
     images = experiment.training_images or TRAINING_IMAGES[experiment.dataset]
+    if experiment.classes is not None:
+        data += f" ({experiment.classes} classes)"
     return f"{TITLES[experiment.model]}{width}, {images:,} images, {data}"
 
 

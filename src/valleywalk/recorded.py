@@ -1,0 +1,96 @@
+"""The recorded walks that come with the project: keep more of them, and say what each one is."""
+
+import shutil
+from pathlib import Path
+from typing import get_args
+
+import xarray as xr
+
+from . import claims
+from .experiment import Experiment
+from .paper import PAGES, SCALES, Scale
+from .paper.items import setting_of
+from .paper.scales import markdown_table
+from .store import Store
+from .trace import experiment_of, open_trace
+
+INDEX = "README.md"
+INTRODUCTION = """# Recorded walks
+
+One netCDF file a walk, named by the hash of its experiment, which is in its attributes with the
+device, the versions and the hash of the data. To make one again, delete it and run its command: the
+trace is then put into `data/cache/`. `valleywalk record` writes this table.
+"""
+
+
+def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> list[Path]:
+    """Keep walks that were computed here with the recorded ones, and write their index.
+
+    Parameters
+    ----------
+    scales : tuple of {"smoke", "quick", "overnight", "paper"}
+        Walks of the pages and of the ledger at these scales are kept.
+    store : Store, optional
+
+    Returns
+    -------
+    list of Path
+        The files that are new.
+    """
+    store = store or Store()
+    store.recorded.mkdir(parents=True, exist_ok=True)
+    new = []
+    for scale in scales:
+        for experiment in _commands(scale):
+            computed = store.folder / f"{experiment.hash}.nc"
+            kept = store.recorded / computed.name
+            if computed.is_file() and not kept.is_file():
+                open_trace(computed, experiment)
+                shutil.copyfile(computed, kept)
+                new.append(kept)
+    (store.recorded / INDEX).write_text(index(store), encoding="utf-8")
+    return new
+
+
+def index(store: Store) -> str:
+    """What each recorded walk is, on what it was made, and the command that makes it again."""
+    commands: dict[str, str] = {}
+    for scale in get_args(Scale):
+        for experiment, command in _commands(scale).items():
+            commands.setdefault(experiment.hash, command)
+    rows = []
+    for path in sorted(store.recorded.glob("*.nc")):
+        trace = open_trace(path)
+        command = commands.get(path.stem, "valleywalk walk, with its experiment's fields")
+        rows.append((command, path.stem, *_description(trace)))
+    # Walks of one command together.
+    cells = [[f"`{command}`", f"`{name}`", *rest] for command, name, *rest in sorted(rows)]
+    header = ["command", "file", "walk", "seed", "made on", "seconds", "day"]
+    return f"{INTRODUCTION}\n{markdown_table(header, cells)}\n"
+
+
+def _commands(scale: Scale) -> dict[Experiment, str]:
+    """The walks of all pages and of the ledger at a scale, each with a command that makes it."""
+    found: dict[Experiment, str] = {}
+    for item in PAGES.values():
+        for experiment in item.experiments(scale):
+            found.setdefault(experiment, f"valleywalk figure {item.name} --scale {scale}")
+    for experiment in claims.all_experiments(scale):
+        found.setdefault(experiment, f"valleywalk claims --scale {scale} --compute")
+    return found
+
+
+def _description(trace: xr.Dataset) -> list[str]:
+    experiment, attributes = experiment_of(trace), trace.attrs
+    walk = (
+        f"{setting_of(experiment)}; {experiment.update}, rate {experiment.learning_rate:g}, "
+        f"batch {experiment.batch_size}, {experiment.epochs} epochs"
+    )
+    seconds = f"{float(attributes['wall_seconds']):.0f}"
+    return [
+        walk,
+        str(experiment.seed),
+        attributes["device"],
+        seconds,
+        attributes["started"][:10],
+    ]
