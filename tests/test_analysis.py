@@ -101,3 +101,15 @@ def test_bad_input():
         analysis.barriers([[1.0, 2.0, 3.0]], "neither")
     with pytest.raises(ValueError, match="points >= 2"):
         analysis.barriers([[1.0, 2.0]])
+
+
+def test_convex_up_to_a_tolerance():
+    """A parabola is; one with a dent of second difference −0.5 only within a tolerance of it."""
+    parabola = np.linspace(-1, 1, 11) ** 2
+    dented = np.array([1.0, 0.5, 0.5, 0.0, 1.0])
+    assert np.diff(dented, n=2).min() == -0.5
+    assert analysis.is_convex([parabola]).tolist() == [True]
+    assert analysis.is_convex([dented]).tolist() == [False]
+    assert analysis.is_convex([dented], tolerance=0.5).tolist() == [True]
+    assert analysis.is_convex([dented], tolerance=0.49).tolist() == [False]
+    assert analysis.is_convex([np.full(5, np.nan)], tolerance=9).tolist() == [False]

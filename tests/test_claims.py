@@ -7,8 +7,18 @@ import numpy as np
 import pytest
 
 from valleywalk import Store, claims
-from valleywalk.claims import CLAIMS, Claim, findings, judge, verdict_of
+from valleywalk.claims import (
+    CLAIM_COUNT,
+    CLAIMS,
+    Claim,
+    as_objects,
+    findings,
+    judge,
+    ledger_table,
+    verdict_of,
+)
 from valleywalk.cli import main
+from valleywalk.folders import checkout
 from valleywalk.paper import PAGES, GradientDescentWalk
 from valleywalk.statistics import Interval
 from valleywalk.trace import assemble, save
@@ -199,3 +209,19 @@ def test_a_smoke_ledger_from_real_walks():
         store.get(experiment, progress=False)
     found = {f.id for f in findings("smoke", claims=own, models=["mlp"], seeds=1)}
     assert found == {claim.id for claim in own}
+
+
+@pytest.mark.slow
+def test_the_recorded_ledger_has_every_claim(tmp_path):
+    """Each claim's number can be computed from the walks that come with the project."""
+    store = Store(tmp_path, checkout() / "data" / "traces")
+    found = findings("quick", store=store)
+    assert {finding.id for finding in found} == {claim.id for claim in CLAIMS}
+    assert len(found) == CLAIM_COUNT
+    assert all(math.isfinite(finding.estimate) for finding in found)
+    assert min(finding.seeds for finding in found if finding.page != "fig28") >= 4
+    table = ledger_table(found)
+    assert table.count("\n") == len(CLAIMS) + 1
+    for verdict in ("supported", "not supported", "inconclusive"):
+        assert f"**{verdict}**" in table
+    assert len(json.loads(json.dumps(as_objects(found), allow_nan=False))) == CLAIM_COUNT

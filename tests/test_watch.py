@@ -275,3 +275,14 @@ def test_bad_input_is_refused_at_entry(network, images, change, message):
     }
     with pytest.raises(ValueError, match=message):
         watch(**(given | change))
+
+
+def test_a_segment_has_as_many_points_as_asked_for(network, images):
+    """Ten intervals by default; one is the least there can be."""
+    loss = nn.functional.cross_entropy
+    for options, count in (({}, 11), ({"points": 1}, 2)):
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        with watch(network, optimizer, loss, images, **options) as recorder:
+            train(network, optimizer, images)
+        assert recorder.trace["loss"].shape == (5, count)
+        assert np.allclose(recorder.trace["alpha"], np.linspace(0, 1, count))

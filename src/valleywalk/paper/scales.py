@@ -91,7 +91,7 @@ SETTINGS: dict[Scale, Table] = {
     "overnight": {
         "mlp": {"iterations": 40, "epochs_shown": (1, 2)},
         "vgg11": {
-            "width": 0.125,
+            "width": 0.5,
             "evaluation_images": 400,
             "iterations": 40,
             "epochs_shown": (*range(1, 41), 100),
@@ -103,7 +103,7 @@ SETTINGS: dict[Scale, Table] = {
             "iterations": 24,
             "epochs_shown": (1, 2, 10, 25, 100),
         },
-        "tiny-imagenet": {"classes": 20, "training_images": 1000},
+        "tiny-imagenet": {"width": 0.25, "classes": 20, "training_images": 1000},
     },
     "paper": {
         "mlp": {"iterations": 40, "epochs_shown": (1, 2)},
