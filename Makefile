@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Compiled bytecode makes each start several times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: book test lint benchmarks clean
+.PHONY: book test coverage lint benchmarks clean
 
 book: .venv/ready
 	$(BIN)/valleywalk book --scale $(SCALE)
@@ -17,6 +17,10 @@ test: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 	$(BIN)/pytest -n auto
+
+# Lines and branches of src that the tests run, those in notebooks' and workers' processes included.
+coverage: .venv/ready
+	$(BIN)/pytest -n auto --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 lint: .venv/ready
 	$(BIN)/ruff check --fix src tests notebooks book benchmarks
