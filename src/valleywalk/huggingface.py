@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import xarray as xr
 from torch import Tensor
 
+from .callback import Watching
 from .evaluation import Loss
-from .watch import watch
 
 try:
     from transformers import TrainerCallback
@@ -26,7 +25,7 @@ def own_loss(output: Any, batch: Any) -> Tensor:
     return output.loss
 
 
-class WatchCallback(TrainerCallback):
+class WatchCallback(Watching, TrainerCallback):
     """Watch what a Trainer trains.
 
         batches = [collator(rows) for rows in chunks]
@@ -42,39 +41,16 @@ class WatchCallback(TrainerCallback):
         Default: the loss that the model computes.
     **options
         As of `valleywalk.watch`.
-
-    Attributes
-    ----------
-    recorder : watch or None
-        That of the last training; None before the first.
     """
 
     def __init__(self, evaluation_data: Any, loss: Loss = own_loss, **options: Any):
-        self.loss, self.evaluation_data, self.options = loss, evaluation_data, options
-        self.recorder: watch | None = None
+        super().__init__(loss, evaluation_data, **options)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin to watch: the model is on its device and has its optimizer."""
-        # The Trainer tells nobody when training ends with an exception.
-        self._end()
-        options: dict[str, Any] = {
-            "scaler": getattr(kwargs["optimizer"], "scaler", None)
-        } | self.options
-        self.recorder = watch(
-            kwargs["model"], kwargs["optimizer"], self.loss, self.evaluation_data, **options
-        ).__enter__()
+        optimizer = kwargs["optimizer"]
+        self.begin(kwargs["model"], optimizer, getattr(optimizer, "scaler", None))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """End the watch."""
-        self._end()
-
-    def _end(self) -> None:
-        if self.recorder is not None:
-            self.recorder.__exit__(None, None, None)
-
-    @property
-    def trace(self) -> xr.Dataset:
-        """What was seen in the last training."""
-        if self.recorder is None:
-            raise ValueError("nothing was trained yet; the trace is there after Trainer.train")
-        return self.recorder.trace
+        """End the watch. The Trainer tells nobody when training ends with an exception."""
+        self.end()
