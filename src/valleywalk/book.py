@@ -28,8 +28,6 @@ from .store import Store, cores
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
 BookScale = Scale | Literal["recorded"]
 NEAREST_FIRST: tuple[Scale, ...] = ("paper", "overnight", "quick")
-
-
 REPOSITORY = re.compile(r"https://[\w.-]+/[\w.-]+/[\w.-]+")
 
 

@@ -378,20 +378,21 @@ def _cifar10(folder: Path, download: bool, count: int = 50_000) -> Dataset:
 def _cifar9k(folder: Path, download: bool) -> Dataset:
     """9,085 images of CIFAR-10, from a file of their own or picked from the original files."""
     path = folder / PLACES["cifar9k"]
-    arrays = _read_cache(path)
-    if arrays is None:
-        train, test = _open_torchvision("cifar10", folder, download, "photos")
-        chosen = np.concatenate([np.arange(*part) for part in CIFAR9K_TRAINING])
-        arrays = {
-            "train_images": train.data[chosen].transpose(0, 3, 1, 2),
-            "train_labels": np.array(train.targets)[chosen],
-            "validation_images": test.data[:CIFAR9K_VALIDATION].transpose(0, 3, 1, 2),
-            "validation_labels": np.array(test.targets[:CIFAR9K_VALIDATION]),
-        }
-        _check_cifar9k(arrays, folder / PLACES["cifar10"])
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-    return _check_cifar9k(arrays, path)
+    kept = _read_cache(path)
+    if kept is not None:
+        return _check_cifar9k(kept, path)
+    train, test = _open_torchvision("cifar10", folder, download, "photos")
+    chosen = np.concatenate([np.arange(*part) for part in CIFAR9K_TRAINING])
+    arrays = {
+        "train_images": train.data[chosen].transpose(0, 3, 1, 2),
+        "train_labels": np.array(train.targets)[chosen],
+        "validation_images": test.data[:CIFAR9K_VALIDATION].transpose(0, 3, 1, 2),
+        "validation_labels": np.array(test.targets[:CIFAR9K_VALIDATION]),
+    }
+    loaded = _check_cifar9k(arrays, folder / PLACES["cifar10"])
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    return loaded
 
 
 def _check_cifar9k(arrays: dict[str, np.ndarray], path: Path) -> Dataset:

@@ -101,8 +101,13 @@ def walk(
         for axis in (top, middle, bottom):
             for position in range(len(loss) + 1):
                 axis.axvline(position, color=GREY, linewidth=0.7, zorder=0)
-        along = (positions[:, None] + alpha[None, :]).ravel()
-        top.plot(along, loss.ravel(), color=BLUE, linewidth=1.4, label=r"$L(\theta^\alpha)$")
+        top.plot(
+            _along(loss, alpha),
+            loss.ravel(),
+            color=BLUE,
+            linewidth=1.4,
+            label=r"$L(\theta^\alpha)$",
+        )
         top.plot(
             positions + analysis.floor_alpha(loss, alpha),
             analysis.floor(loss),
@@ -134,6 +139,11 @@ def walk(
     return figure
 
 
+def _along(loss: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Where each loss of consecutive segments stands on the axis of iterations."""
+    return (np.arange(len(loss))[:, None] + alpha[None, :]).ravel()
+
+
 def side_by_side(traces: Sequence[xr.Dataset], names: Sequence[str]) -> Figure:
     """Walks from one start, a column each: losses and floor, cosine, distance, on equal axes.
 
@@ -158,8 +168,7 @@ def side_by_side(traces: Sequence[xr.Dataset], names: Sequence[str]) -> Figure:
             steps = window(trace)
             loss, alpha = steps["loss"].values, steps["alpha"].values
             positions = np.arange(len(loss))
-            along = (positions[:, None] + alpha[None, :]).ravel()
-            top.plot(along, loss.ravel(), color=BLUE, linewidth=1)
+            top.plot(_along(loss, alpha), loss.ravel(), color=BLUE, linewidth=1)
             floor = positions + analysis.floor_alpha(loss, alpha)
             top.plot(floor, analysis.floor(loss), color=ORANGE, linestyle="--", linewidth=1)
             top.set_title(name)
@@ -191,7 +200,7 @@ def twin(kept: xr.Dataset, live: xr.Dataset) -> Figure:
         ):
             steps = window(trace)
             loss, alpha = steps["loss"].values, steps["alpha"].values
-            along = (np.arange(len(loss))[:, None] + alpha[None, :]).ravel()
+            along = _along(loss, alpha)
             top.plot(along, loss.ravel(), color=colour, linestyle=style, linewidth=2, label=label)
             drawn.append(loss.ravel())
         top.set_ylabel(r"training loss $L(\theta^\alpha)$")
