@@ -169,12 +169,16 @@ class WalkPage(ModelPage):
     convention: Convention = "text"
 
     update: ClassVar[UpdateName]
-    families: ClassVar[tuple[Family, ...]]
     alternative_text: ClassVar[str] = (
         "Three panels over the iteration: the training loss along each segment with the valley "
         "floor as a dashed line, the cosine of consecutive gradients, the distance from the "
         "initialisation."
     )
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """What changes the scale's table."""
+        return ("first",) if self.epoch == 1 else ()
 
     @property
     def experiments(self) -> list[Experiment]:
@@ -217,7 +221,10 @@ class GradientDescentWalk(WalkPage, EdgePage):
     """Parameters of the notebook `fig1_gd_walk`."""
 
     update: ClassVar[UpdateName] = "gd"
-    families: ClassVar[tuple[Family, ...]] = ("gd",)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        return ("gd", *super().families)
 
     @property
     def experiments(self) -> list[Experiment]:
@@ -229,4 +236,3 @@ class StochasticWalk(WalkPage):
     """Parameters of the notebook `fig2_sgd_walk`."""
 
     update: ClassVar[UpdateName] = "sgd"
-    families: ClassVar[tuple[Family, ...]] = ()
