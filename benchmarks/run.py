@@ -18,7 +18,7 @@ import watching
 
 from valleywalk.folders import checkout
 from valleywalk.paper.scales import markdown_table
-from valleywalk.walk import _reproducible, device_name
+from valleywalk.walk import device_name, reproducible
 
 FORMATS = {
     "images a second": "{:,.0f}",
@@ -51,7 +51,7 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     rounds = given.rounds
     parts: dict[str, str] = {}
-    with _reproducible(threads=1):
+    with reproducible(threads=1):
         parts["interpolation"] = table(
             [interpolation.measure(case, rounds, device) for case in interpolation.CASES]
         )

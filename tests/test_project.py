@@ -1,5 +1,7 @@
 """The ways to install the project name the same packages in the same versions."""
 
+import ast
+import importlib
 import re
 import subprocess
 import tomllib
@@ -74,3 +76,16 @@ def test_pictures_that_pages_name_are_under_git():
         ["git", "-C", ROOT, "ls-files", "book"], capture_output=True, text=True, check=True
     ).stdout.split()
     assert all(f"book/{picture}" in listed for picture in named)
+
+
+def test_benchmarks_name_what_is_there():
+    """Their other packages are not installed for tests, but what they take from here must be."""
+    taken = 0
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("valleywalk"):
+                module = importlib.import_module(node.module)
+                for name in node.names:
+                    assert hasattr(module, name.name), f"{path.name}: {node.module}.{name.name}"
+                    taken += 1
+    assert taken > 10
