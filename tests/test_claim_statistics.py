@@ -51,7 +51,7 @@ def test_shares_of_segments():
 def test_convex_within_the_noise_of_the_first_epoch():
     losses = [SAG, LINE, DENT, BUMP]
     for noise, share in ((0.05, 2 / 4), (0.2, 3 / 4)):
-        trace = trace_of(losses, {1: {"loss_noise": noise}, 30: {"loss_noise": 9.0}})
+        trace = trace_of(losses, {1: {"loss_noise": noise}, 2: {"loss_noise": 9.0}})
         assert VALUE["convex-segments"]([None], [[trace]]) == pytest.approx(share)
 
 
@@ -104,15 +104,14 @@ def test_slopes_over_doublings():
 
 
 def test_height_at_one_rate_over_that_at_another():
-    """Four and nine times as high in two epochs: geometric mean six."""
-    page = HeightTable(
-        models=["mlp"], learning_rates=[0.1, 0.05], epochs_shown=[1, 2], training_images=200
-    )
+    """Four and nine times as high in two epochs: geometric mean six. A third rate is not asked."""
+    rates = [0.1, 0.05, 0.01]
+    page = HeightTable(models=["mlp"], learning_rates=rates, epochs_shown=[1, 2])
     length = page.fields_of("mlp", None, "tables")["iterations"]
-    ratios = {0.1: (4.0, 9.0), 0.05: (1.0, 1.0)}
+    heights = {0.1: (8.0, 27.0), 0.05: (2.0, 3.0), 0.01: (1.0, 1.0)}
     traces = []
     for experiment in page.experiments:
-        first, second = ratios[experiment.learning_rate]
+        first, second = heights[experiment.learning_rate]
         losses = [*[first * SAG] * length, *[second * SAG] * length]
         trace = trace_of(losses, experiment=experiment)
         trace.attrs["steps_in_epoch"] = length
@@ -141,7 +140,7 @@ def test_the_spectral_norm_along_training():
 
 
 def test_gradient_descent_with_noise_and_what_frees_it():
-    page = IsotropicNoise(model="mlp", epochs=4, noise_factors=[0.1, 0.05], training_images=1000)
+    page = IsotropicNoise(model="mlp", epochs=6, noise_factors=[0.1, 0.05], training_images=1000)
     ends = {
         # training loss, validation accuracy, distance, parameter norm at the end
         "GD": (0.5, 0.9, 2.0, 10.0),
@@ -156,13 +155,14 @@ def test_gradient_descent_with_noise_and_what_frees_it():
     for (name, experiment), end in zip(page.walks.items(), ends.values(), strict=True):
         assert name in ends
         loss, accuracy, distance, norm = end
-        # The noisy walk is left after epoch 2, at a loss of 4.
+        # The noisy walk is left after epoch 3, at a loss of 4.
         epochs = {
             1: {"train_loss": 7.0, "validation_accuracy": 0.2},
-            2: {"train_loss": 4.0, "validation_accuracy": 0.3},
-            4: {"train_loss": loss, "validation_accuracy": accuracy},
+            2: {"train_loss": 6.0, "validation_accuracy": 0.2},
+            3: {"train_loss": 4.0, "validation_accuracy": 0.3},
+            6: {"train_loss": loss, "validation_accuracy": accuracy},
         }
-        steps = sum(experiment.phase(epoch + 1).steps(1000) for epoch in range(4))
+        steps = sum(experiment.phase(epoch + 1).steps(1000) for epoch in range(6))
         traces.append(
             trace_of(
                 epochs=epochs,
@@ -212,7 +212,7 @@ def test_schedules_are_compared_at_their_own_best_rates():
 @pytest.mark.parametrize("heights", [(1, 3, 8), (8, 3, 1)])
 def test_walks_of_equal_ratio_are_compared_in_doublings(heights):
     page = EqualRatio(model="mlp")
-    traces = [trace_of([height * SAG, height * SAG]) for height in heights]
+    traces = [trace_of([height * SAG] * (2 + height)) for height in heights]
     assert VALUE["ratio-is-not-all"]([page], [traces]) == pytest.approx(3)
 
 

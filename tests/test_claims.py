@@ -45,10 +45,15 @@ def test_claims_are_complete():
         ((1.1, 0.9, 1.3), "inconclusive"),
         ((1.5, 0.0, 3.0), "inconclusive"),
         ((1.5, math.nan, math.nan), "inconclusive"),
+        # An end on the border lies neither inside nor, for certain, on the other side.
+        ((1.5, 1.0, 1.8), "inconclusive"),
+        ((1.5, 1.2, 2.0), "inconclusive"),
+        ((0.5, 0.2, 1.0), "not supported"),
+        ((2.5, 2.0, 2.8), "not supported"),
     ],
 )
 def test_verdicts_from_intervals(interval, verdict):
-    assert verdict_of(Interval(*interval), 1.0, 2.0, seeds=5) == verdict
+    assert verdict_of(Interval(*interval), 1.0, 2.0, seeds=3) == verdict
     assert verdict_of(Interval(*interval), 1.0, 2.0, seeds=2) == "inconclusive"
 
 
@@ -76,6 +81,9 @@ def test_a_share_that_never_changes_is_not_certain():
     assert interval.low == 0, "a share cannot leave 0 … 1"
     assert 0 < interval.high < 0.06
     assert verdict == "supported"
+    interval, verdict = judge(BY_ID["few-barriers"], [1.0] * 5, claims.CLAIM_COUNT)
+    assert interval.low > 0.06
+    assert interval.high == 1
     assert judge(BY_ID["few-barriers"], [0.0] * 3, claims.CLAIM_COUNT)[1] == "inconclusive"
 
 
