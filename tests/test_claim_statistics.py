@@ -120,7 +120,7 @@ def test_height_at_one_rate_over_that_at_another():
 
 
 def test_the_spectral_norm_along_training():
-    sharpness = {2: 8.0, 4: 2.0, 6: 1.0, 8: 3.0}
+    sharpness = {2: 16.0, 4: 4.0, 6: 2.0, 8: 6.0}
     accuracy = {2: 0.1, 4: 0.5, 6: 0.4, 8: 0.3}
     epochs = {
         e: {"hessian_max": sharpness[e], "validation_accuracy": accuracy[e]} for e in sharpness
@@ -128,8 +128,8 @@ def test_the_spectral_norm_along_training():
     # Epochs in which only one of the two was measured do not count.
     epochs |= {1: {"hessian_max": 99.0}, 9: {"validation_accuracy": 0.9}}
     traces = [[trace_of(epochs=epochs, distance=[1.0])]]
-    assert VALUE["sharpness-falls"]([None], traces) == pytest.approx(1 / 8)
-    assert VALUE["sharpness-rises"]([None], traces) == pytest.approx(3 / 1)
+    assert VALUE["sharpness-falls"]([None], traces) == pytest.approx(2 / 16)
+    assert VALUE["sharpness-rises"]([None], traces) == pytest.approx(6 / 2)
     # Ranks 4, 2, 1, 3 and 1, 4, 3, 2: 1 − 6 Σ d² / (n (n² − 1)) with Σ d² = 9 + 4 + 4 + 1.
     expected = 1 - 6 * 18 / (4 * 15)
     assert VALUE["sharpness-and-accuracy"]([None], traces) == pytest.approx(expected)
@@ -209,7 +209,7 @@ def test_schedules_are_compared_at_their_own_best_rates():
     assert VALUE["clr-and-stepwise"](pages, traces) == pytest.approx(0.02)
 
 
-@pytest.mark.parametrize("heights", [(1, 3, 8), (8, 3, 1)])
+@pytest.mark.parametrize("heights", [(2, 5, 16), (16, 5, 2)])
 def test_walks_of_equal_ratio_are_compared_in_doublings(heights):
     page = EqualRatio(model="mlp")
     traces = [trace_of([height * SAG] * (2 + height)) for height in heights]
@@ -221,7 +221,9 @@ def test_overlap_over_that_by_chance():
     names = ("noise_sharpness", "noise_share", "hessian_max", "train_loss")
     rest = dict.fromkeys(names, 1.0)
     trace = trace_of(
-        epochs={2: {"noise_overlap": 0.9} | rest, 4: {"noise_overlap": 0.3} | rest},
+        epochs={
+            e: {"noise_overlap": overlap} | rest for e, overlap in ((2, 0.9), (4, 0.6), (6, 0.3))
+        },
         distance=[1.0],
     )
     trace.attrs["parameters"] = 1000

@@ -47,6 +47,13 @@ def test_walk_keeps_its_trace_and_says_what_it_saw(capsys, tmp_path):
     assert open_trace(tmp_path / "own.nc").final_state_hash == trace.final_state_hash
 
 
+def test_a_divergent_walk_keeps_its_trace_beside_the_file_that_was_asked_for(tmp_path):
+    output = tmp_path / "own.nc"
+    assert "own.diverged.nc" in refused([*WALK, "--learning-rate", "1e20", "--output", str(output)])
+    assert len(open_trace(tmp_path / "own.diverged.nc")["iteration"]) >= 1
+    assert not output.exists()
+
+
 def test_figure_writes_a_picture_and_its_provenance(capsys, tmp_path):
     main(["figure", "fig18", "--scale", "smoke", "--output", str(tmp_path / "own.png")])
     assert (tmp_path / "own.png").read_bytes().startswith(b"\x89PNG")

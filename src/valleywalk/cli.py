@@ -14,10 +14,9 @@ from .datasets import DatasetError
 from .experiment import TRAINING_IMAGES, Experiment, unknown_names
 from .folders import datasets_folder
 from .paper import ITEMS, PAGES, SCALES, Scale
-from .store import Store
-from .trace import TraceError, provenance, save
+from .store import Store, walk_into
+from .trace import TraceError, provenance
 from .walk import WalkError
-from .walk import walk as walk_now
 
 
 def list_items() -> None:
@@ -97,12 +96,7 @@ def walk(
     if output is not None:
         if not output.parent.is_dir():
             raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
-        checkpoint = output.with_name(f"{output.name}.checkpoint")
-        if restart:
-            checkpoint.unlink(missing_ok=True)
-        trace = walk_now(experiment, device=device, checkpoint=checkpoint)
-        save(trace, output)
-        checkpoint.unlink(missing_ok=True)
+        trace = walk_into(output, experiment, device=device, restart=restart)
     else:
         store = Store()
         trace = store.get(experiment, device=device, recompute=recompute, restart=restart)

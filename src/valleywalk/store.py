@@ -90,32 +90,15 @@ class Store:
                 # Another process may have walked it in the meantime.
                 path = None if recompute else self.find(experiment)
                 if path is None:
-                    path = self._walk(experiment, device, recompute or restart, progress)
+                    path = self.folder / f"{experiment.hash}.nc"
+                    walk_into(
+                        path,
+                        experiment,
+                        device=device,
+                        restart=recompute or restart,
+                        progress=progress,
+                    )
         return open_trace(path, experiment)
-
-    def _walk(
-        self,
-        experiment: Experiment,
-        device: str,
-        restart: bool,
-        progress: bool | Callable[[], None],
-    ) -> Path:
-        path = self.folder / f"{experiment.hash}.nc"
-        checkpoint = self.folder / f"{experiment.hash}.checkpoint"
-        if restart:
-            checkpoint.unlink(missing_ok=True)
-        try:
-            trace = walk(experiment, device=device, progress=progress, checkpoint=checkpoint)
-        except WalkError as error:
-            if error.trace is None:
-                raise
-            kept = path.with_suffix(".diverged.nc")
-            save(error.trace, kept)
-            checkpoint.unlink(missing_ok=True)
-            raise WalkError(f"{error}; what was seen until then is in {kept}") from None
-        save(trace, path)
-        checkpoint.unlink(missing_ok=True)
-        return path
 
     @contextmanager
     def _alone(self, experiment: Experiment, tell: bool) -> Iterator[None]:
@@ -258,6 +241,48 @@ class Store:
                 f"traces cannot be kept in {self.folder} ({error}); "
                 "choose another folder, or set VALLEYWALK_DATA"
             ) from error
+
+
+def walk_into(
+    path: Path,
+    experiment: Experiment,
+    *,
+    device: str = "auto",
+    restart: bool = False,
+    progress: bool | Callable[[], None] = True,
+) -> xr.Dataset:
+    """Walk, and save the trace in a file; until then a checkpoint is kept beside it.
+
+    Parameters
+    ----------
+    path : Path
+    experiment : Experiment
+    device : str
+    restart : bool
+        Delete a checkpoint rather than going on from it.
+    progress : bool or callable
+        Show a progress bar, or call this after each step.
+
+    Raises
+    ------
+    WalkError
+        The walk diverged; what was seen until then is kept in a file that is named.
+    """
+    checkpoint = path.with_suffix(".checkpoint")
+    if restart:
+        checkpoint.unlink(missing_ok=True)
+    try:
+        trace = walk(experiment, device=device, progress=progress, checkpoint=checkpoint)
+    except WalkError as error:
+        if error.trace is None:
+            raise
+        kept = path.with_suffix(".diverged.nc")
+        save(error.trace, kept)
+        checkpoint.unlink(missing_ok=True)
+        raise WalkError(f"{error}; what was seen until then is in {kept}") from None
+    save(trace, path)
+    checkpoint.unlink(missing_ok=True)
+    return trace
 
 
 def cores() -> int:
