@@ -50,6 +50,10 @@ def test_a_book_is_made_of_executed_notebooks(commands, tmp_path):
     assert "colab.research.google.com/github/owner/name/blob/main/notebooks/fig2" in heading
     (drawn,) = [c for c in page.cells if "figure" in c.metadata.get("tags", [])]
     assert drawn.outputs
+    assert re.fullmatch(
+        r"\*Executed\* 20\d\d-\d\d-\d\d \d\d:\d\d UTC in \d+ s; papermill [\d.]+, valleywalk .*\.",
+        page.cells[-1].source,
+    )
     assert drawn.metadata["mystnb"]["figure"]["name"] == "fig18-figure"
     assert not (tmp_path / "book" / "figures" / "fig18.md").exists()
     settings = yaml.safe_load((tmp_path / "book" / "_config.yml").read_text())

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 import subprocess
 import tomllib
@@ -89,3 +90,14 @@ def test_benchmarks_name_what_is_there():
                     assert hasattr(module, name.name), f"{path.name}: {node.module}.{name.name}"
                     taken += 1
     assert taken > 10
+
+
+def test_what_is_cited_is_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    deposit = json.loads((ROOT / ".zenodo.json").read_text(encoding="utf-8"))
+    assert citation["version"] == deposit["version"] == PROJECT["version"]
+    assert citation["title"] == deposit["title"]
+    assert citation["license"] == deposit["license"] == PROJECT["license"]
+    paper = citation["references"][0]["identifiers"][0]["value"]
+    assert paper == deposit["related_identifiers"][0]["identifier"]
+    assert "doi" not in deposit, "none is given before it is deposited"

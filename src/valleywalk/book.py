@@ -1,5 +1,6 @@
 """Execute the notebooks and bind them into the book."""
 
+import json
 import multiprocessing
 import re
 import shutil
@@ -24,6 +25,7 @@ from .experiment import TRAINING_IMAGES
 from .folders import checkout
 from .paper import NOTEBOOKS, PAGES, SCALES, Item, Scale
 from .store import Store, cores
+from .trace import environment
 
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
 BookScale = Scale | Literal["recorded"]
@@ -238,4 +240,16 @@ def bind_page(notebook: NotebookNode, item: Item, scale: Scale, prose: str) -> N
                 "figure": {"name": f"{item.name}-figure", "caption": caption},
                 "image": {"alt": f"{caption} {alternative}"},
             }
+    notebook.cells.append(nbformat.v4.new_markdown_cell(_executed(notebook)))
     return notebook
+
+
+def _executed(notebook: NotebookNode) -> str:
+    """When the notebook was executed, and by what; the walks' own day is in the provenance line."""
+    run, made_by = notebook.metadata["papermill"], environment()
+    versions = json.loads(made_by["versions"])
+    return (
+        f"*Executed* {run['start_time'][:16].replace('T', ' ')} UTC in {run['duration']:.0f} s; "
+        f"papermill {run['version']}, valleywalk {versions['valleywalk']} "
+        f"({made_by['git_commit']}), Python {versions['python']}, {made_by['platform']}."
+    )

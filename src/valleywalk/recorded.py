@@ -19,7 +19,10 @@ INTRODUCTION = """# Recorded walks
 
 One netCDF file a walk, named by the hash of its experiment, which is in its attributes with the
 device, the versions and the hash of the data. To make one again, delete it and run its command: the
-trace is then put into `data/cache/`. `valleywalk record` writes this table.
+trace is then put into `data/cache/`. *Distance* is that from the initialisation at the walk's end,
+*state* the hash of the parameters there: on a CPU with the same vector instructions both come out
+the same; the book's page on reproducibility says how far another one's differ. `valleywalk record`
+writes this table.
 """
 
 
@@ -65,7 +68,7 @@ def index(store: Store) -> str:
         rows.append((command, path.stem, *_description(trace)))
     # Walks of one command together.
     cells = [[f"`{command}`", f"`{name}`", *rest] for command, name, *rest in sorted(rows)]
-    header = ["command", "file", "walk", "seed", "made on", "seconds", "day"]
+    header = ["command", "file", "walk", "seed", "made on", "seconds", "day", "distance", "state"]
     return f"{INTRODUCTION}\n{markdown_table(header, cells)}\n"
 
 
@@ -93,4 +96,6 @@ def _description(trace: xr.Dataset) -> list[str]:
         attributes["device"],
         seconds,
         attributes["started"][:10],
+        f"{float(trace['distance'][-1]):.6g}",
+        f"`{attributes['final_state_hash']}`",
     ]

@@ -66,7 +66,7 @@ def test_each_item_has_its_figure_numbers_and_provenance(item):
     text = (HTML / "figures" / f"{item.name}.html").read_text(encoding="utf-8")
     assert item.label in text
     assert re.search(r'<img alt="[^"]{30,}"', text)
-    parts = ["What the paper shows", "What our run shows", "Provenance."]
+    parts = ["What the paper shows", "What our run shows", "Provenance.", "Executed"]
     for part in parts + (["experiment"] if item.experiments("smoke") else []):
         assert part in text
     assert "Traceback" not in text
