@@ -166,6 +166,31 @@ def test_fewer_seeds_decide_nothing(store):
     assert found["distance"].interval is None
 
 
+def test_a_claim_whose_walks_are_only_partly_there_is_left_out(store):
+    for seed in range(5):
+        (experiment,) = claims.page_of(
+            claims.StochasticWalk, "quick", "vgg11", seed, {}
+        ).experiments
+        if seed != 3:
+            (store.folder / f"{experiment.hash}.nc").unlink()
+    found = by_id(findings("quick", store=store))
+    assert found["gd-cosine"].seeds == 5
+    assert found["distance"].seeds == 1
+
+
+def test_the_ledger_s_walks_are_those_of_its_claims_each_once():
+    experiments = claims.all_experiments("quick", seeds=2)
+    assert len({experiment.hash for experiment in experiments}) == len(experiments)
+    needed = {
+        experiment.hash
+        for claim in CLAIMS
+        for model in claim.models
+        for seed in (0, 1)
+        for experiment in claims.experiments_of(claim, "quick", model, seed)
+    }
+    assert {experiment.hash for experiment in experiments} == needed
+
+
 def test_what_needs_no_walk_is_always_there():
     found = {finding.id: finding for finding in findings("smoke")}
     assert set(found) == {"hessian-is-covariance", "quadratic-contraction"}
