@@ -131,9 +131,9 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
         "overnight": {
             "mlp": {"batch_size": 5000},
             "vgg11": {
-                "training_images": 4500,
-                "batch_size": 500,
-                "evaluation_batch_size": 500,
+                "training_images": 2250,
+                "batch_size": 250,
+                "evaluation_batch_size": 250,
                 "evaluation_images": None,
             },
             "resnet56": {"training_images": 900, "evaluation_images": None},
