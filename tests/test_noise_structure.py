@@ -7,6 +7,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from valleywalk.evaluation import EvaluationPlan, Evaluator
+from valleywalk.paper import structure
 from valleywalk.probes.noise_structure import alignment, decompose, largest_gradient_variance
 
 cross_entropy = nn.functional.cross_entropy
@@ -137,3 +138,23 @@ def test_the_model_is_left_as_it_was(network, images):
     assert all(torch.equal(before[n], v) for n, v in network.state_dict().items())
     assert all(p.grad is None for p in network.parameters())
     assert network.training
+
+
+def test_a_page_s_decomposition_keeps_to_one_thread(monkeypatch):
+    """Pages are made side by side: busy threads of several processes starve each other."""
+    threads = []
+
+    def noted(model, inputs, targets):
+        threads.append(torch.get_num_threads())
+        return decompose(model, inputs, targets)
+
+    monkeypatch.setattr(structure, "decompose", noted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = structure.decomposition_along_training(10, 2, 3, seed=5)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(threads) == {1}
+    assert found["step"].tolist() == [0, 1, 2, 3]

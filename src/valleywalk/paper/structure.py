@@ -15,12 +15,15 @@ from torch import nn
 from .. import figures
 from ..experiment import Experiment, ModelName
 from ..probes.noise_structure import DIRECTIONS, decompose
+from ..walk import reproducible
 from .scales import TITLES, Page, PositiveFloat, PositiveInt, experiment_fields, markdown_table
 
 TERMS = {"covariance": "C", "mean_outer": "ḡḡᵀ", "residual": "residual"}
 
 
+# Two busy threads of each of several pages being made on as few cores can take many times as long.
 @cache
+@reproducible(threads=1)
 def decomposition_along_training(
     images: int, hidden: int, steps: int, seed: int, only_end: bool = False
 ) -> pd.DataFrame:
