@@ -65,8 +65,9 @@ def test_floors_that_rise():
 
 
 def test_cosines_are_those_of_the_last_ten_steps():
-    gd = trace_of(cosine=[math.nan, 1.0, 1.0, *[-0.9] * 5, *[-0.7] * 5])
-    sgd = trace_of(cosine=[math.nan, -1.0, -1.0, *[-0.3] * 10])
+    gd = trace_of([SAG] * 13, cosine=[math.nan, 1.0, 1.0, *[-0.9] * 5, *[-0.7] * 5])
+    # Its epoch goes on after the steps whose segments were measured.
+    sgd = trace_of([SAG] * 13, cosine=[math.nan, -1.0, -1.0, *[-0.3] * 10, 1.0, 1.0])
     assert VALUE["gd-cosine"]([None], [[gd]]) == pytest.approx(-0.8)
     assert VALUE["sgd-cosine"]([None, None], [[gd], [sgd]]) == pytest.approx(0.5)
 

@@ -194,7 +194,9 @@ def _floor_difference(pages: Pages, traces: Traces) -> float:
 
 
 def _last_cosine(trace: xr.Dataset) -> float:
-    return float(trace["cosine"][-10:].mean())
+    # An epoch may go on after the first steps, those whose segments were measured.
+    first = analysis.measured(trace["loss"].values)
+    return float(trace["cosine"][first][-10:].mean())
 
 
 def _gd_cosine(pages: Pages, traces: Traces) -> float:
