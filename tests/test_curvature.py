@@ -1,5 +1,7 @@
 """Hessian products and extremes against dense matrices whose entries are known another way."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -146,6 +148,119 @@ def test_lanczos_on_matrices_with_fewer_directions_than_wanted(rank):
     found, basis, _, _ = lanczos(lambda v: matrix @ v, first, (-3, -2, -1), 1e-6)
     assert found == pytest.approx([0.0] * (3 - rank) + values[::-1], abs=1e-6)
     assert basis @ basis.T == pytest.approx(np.eye(3), abs=1e-6)
+
+
+def counted(matrix):
+    """The product with a matrix, and a list that grows by one at each."""
+    calls = []
+
+    def multiply(vector):
+        calls.append(1)
+        return matrix @ vector
+
+    return multiply, calls
+
+
+def test_lanczos_counts_its_products_and_stops_where_it_must():
+    matrix, _ = symmetric(np.linspace(-1, 1, 50))
+    multiply, calls = counted(matrix)
+    first = np.random.default_rng(1).standard_normal(50)
+    assert lanczos(multiply, first, (-1, 0), 1e-9)[3] == len(calls)
+    calls.clear()
+    assert lanczos(multiply, first, (-1, 0), 0.0, max_products=7)[3] == len(calls) == 7
+    calls.clear()
+    multiply, calls = counted(np.diag([1.0, 2.0, 3.0]))
+    found, _, _, products = lanczos(multiply, np.array([0.0, 0.0, 1.0]), (-1,), 1e-9)
+    assert products == len(calls) == 1, "it began at the answer, and nothing is left over"
+    assert found.tolist() == [3.0]
+
+
+def test_lanczos_does_not_take_the_first_eigenvector_it_meets():
+    """It begins so near to one in the middle that its residual is below the tolerance."""
+    matrix, vectors = symmetric([*np.linspace(0.5, 0.9, 40), 1.0, 9.0])
+    first = vectors[:, -2] + 1e-3 * vectors[:, -1]
+    assert np.linalg.norm(matrix @ first - first) < 0.01
+    (found,), *_ = lanczos(lambda v: matrix @ v, first, (-1,), 0.01)
+    assert found == pytest.approx(9.0, rel=0.01)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_lanczos_on_small_and_large_numbers(size):
+    matrix, _ = symmetric([size * value for value in (5.0, 4.0, *[0.0] * 8)])
+    first = np.random.default_rng(1).standard_normal(10)
+    found, basis, _, _ = lanczos(lambda v: matrix @ v, first, (-3, -2, -1), 1e-6)
+    assert found == pytest.approx([0.0, 4.0 * size, 5.0 * size], abs=1e-6 * size)
+    assert basis @ basis.T == pytest.approx(np.eye(3), abs=1e-6)
+
+
+def quadratic_of(curvature):
+    """Evaluator whose Hessian is diagonal with these entries."""
+    curvature = torch.as_tensor(curvature, dtype=torch.float64)
+    model = nn.Linear(len(curvature), 1, bias=False).double()
+    data = [(torch.eye(len(curvature), dtype=torch.float64), torch.zeros(len(curvature)))]
+    return Evaluator(
+        model, lambda output, target: 0.5 * (curvature * output[:, 0] ** 2).sum(), data
+    )
+
+
+def test_both_ends_must_have_converged():
+    """The top stands out and is found in a few products; the bottom is one of many."""
+    found = extremes(
+        quadratic_of([*np.linspace(-1, 1, 199), 1000.0]), tolerance=1e-6, max_products=5
+    )
+    assert found.residuals[0] < 1e-6 < found.residuals[1]
+    assert not found.converged
+    assert found.products == 5
+
+
+def test_a_warm_start_is_mostly_the_old_vectors():
+    curvature = [*np.linspace(-1, 1, 197), -2.0, 2.0, 3.0]
+    evaluate = quadratic_of(curvature)
+    cold = extremes(evaluate, tolerance=0.05)
+    warm = extremes(evaluate, tolerance=0.05, start=np.eye(200)[[199, 197]])
+    assert warm.products <= 3 < cold.products / 2
+    assert (warm.largest, warm.smallest) == pytest.approx((3, -2), rel=0.05)
+
+
+def test_documented_defaults():
+    def default(function, name):
+        return inspect.signature(function).parameters[name].default
+
+    assert default(power_iteration, "iterations") == 15, "the authors' number"
+    assert default(extremes, "tolerance") == 1e-3
+    assert default(extremes, "max_products") == default(lanczos, "max_products") == 400
+    assert default(lanczos, "max_vectors") == 64
+
+
+def test_a_parameter_without_curvature_beside_one_that_has_it():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bent = nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.float64))
+            self.straight = nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
+
+        def forward(self, inputs):
+            return (self.bent**2).sum() * 2 + self.straight.sum()
+
+    evaluate = Evaluator(Model(), lambda output, target: output, [(torch.ones(1), torch.zeros(1))])
+    vector = [torch.ones(2, dtype=torch.float64), torch.ones(1, dtype=torch.float64)]
+    bent, straight = hessian_vector_product(evaluate, vector)
+    assert bent.tolist() == [4.0, 4.0]
+    assert straight.tolist() == [0.0]
+
+
+def test_the_authors_power_iteration_step_by_step():
+    """Value and residual after three steps, against the same written for a diagonal matrix."""
+    curvature = np.array([3.0, 2.0, -2.5, 0.1])
+    vector = np.random.Generator(np.random.PCG64(0)).standard_normal(4)
+    for _ in range(3):
+        vector = curvature * vector
+        value = vector[np.argmax(np.abs(vector))]
+        vector = vector / value
+    vector /= np.linalg.norm(vector)
+    residual = np.linalg.norm(curvature * vector - value * vector) / abs(value)
+    found = power_iteration(quadratic_of(curvature), iterations=3)
+    assert found == pytest.approx((value, residual), rel=1e-9)
 
 
 def test_a_warm_start_does_not_miss_a_new_sharpest_direction():
