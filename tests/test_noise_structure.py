@@ -71,6 +71,29 @@ def test_the_estimate_from_mini_batches_is_unbiased():
     )
 
 
+def test_two_batches_have_one():
+    model, (inputs, targets) = small(), data(12)
+    batches = batches_of(inputs, targets, 6)
+    assert len(batches) == 2
+    gradients = np.array([single_gradients(model, x, y).mean(axis=0) for x, y in batches])
+    evaluate = Evaluator(model, cross_entropy, batches, "eval")
+    assert largest_gradient_variance(evaluate) == pytest.approx(
+        6 * gradients.var(axis=0, ddof=1).max(), rel=1e-9
+    )
+
+
+def test_a_parameter_that_the_loss_does_not_need_has_no_noise():
+    model, (inputs, targets) = small(), data(60)
+    batches = batches_of(inputs, targets, 5)
+    expected = alignment(Evaluator(model, cross_entropy, batches, "eval"))
+    variance = largest_gradient_variance(Evaluator(model, cross_entropy, batches, "eval"))
+    model.unused = nn.Parameter(torch.ones(3, dtype=torch.float64))
+    model.forward = lambda x: model[3](model[2](model[1](model[0](x))))
+    evaluate = Evaluator(model, cross_entropy, batches, "eval")
+    assert largest_gradient_variance(evaluate) == pytest.approx(variance, rel=1e-12)
+    assert alignment(evaluate) == pytest.approx(expected, rel=0.05)
+
+
 def test_one_batch_has_no_variance():
     evaluate = Evaluator(small(), cross_entropy, [data(10)], "eval")
     with pytest.raises(ValueError, match="at least 2 batches"):
@@ -128,6 +151,11 @@ def test_alignment_needs_more_batches_than_directions():
     evaluate = Evaluator(small(), cross_entropy, batches_of(inputs, targets, 5), "eval")
     with pytest.raises(ValueError, match="more than 4 batches, there are 4"):
         alignment(evaluate, directions=3)
+    with pytest.raises(ValueError, match="top 3 directions"):
+        alignment(evaluate)
+    inputs, targets = data(25)
+    evaluate = Evaluator(small(), cross_entropy, batches_of(inputs, targets, 5), "eval")
+    assert 0 < alignment(evaluate)["noise_overlap"] <= 1
 
 
 def test_the_model_is_left_as_it_was(network, images):

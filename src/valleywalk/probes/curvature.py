@@ -59,8 +59,10 @@ def hessian_vector_product(evaluate: Evaluator, vector: Sequence[Tensor]) -> lis
         for inputs, targets in evaluate.batches:
             count = count_of(targets)
             loss = evaluate.loss(predict(evaluate.model, inputs), targets)
-            gradients = torch.autograd.grad(loss, parameters, create_graph=True)
-            # A gradient that depends on no parameter has none of its own.
+            gradients = torch.autograd.grad(
+                loss, parameters, create_graph=True, materialize_grads=True
+            )
+            # A gradient that depends on no parameter, or is none, has none of its own.
             pairs = [(g, v) for g, v in zip(gradients, vector, strict=True) if g.requires_grad]
             if pairs:
                 slopes, along = zip(*pairs, strict=True)
