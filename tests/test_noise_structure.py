@@ -127,6 +127,9 @@ def test_equation_7_holds_to_rounding_at_any_point(trained):
     middle = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
     gauss_newton = torch.einsum("nap,nab,nbq->pq", jacobian, middle, jacobian) / len(targets)
     assert found.fisher == pytest.approx(gauss_newton.numpy(), abs=1e-12)
+    away, whole = (np.linalg.norm(m) for m in (found.hessian - found.fisher, found.hessian))
+    assert found.distance_from_fisher == pytest.approx(away / whole)
+    assert found.share("fisher") == pytest.approx(np.linalg.norm(found.fisher) / whole)
 
 
 def test_alignment_against_dense_matrices():
