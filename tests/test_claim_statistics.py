@@ -53,6 +53,7 @@ def test_convex_within_the_noise_of_the_first_epoch():
     for noise, share in ((0.05, 2 / 4), (0.2, 3 / 4)):
         trace = trace_of(losses, {1: {"loss_noise": noise}, 2: {"loss_noise": 9.0}})
         assert VALUE["convex-segments"]([None], [[trace]]) == pytest.approx(share)
+    assert math.isnan(VALUE["convex-segments"]([None], [[trace_of(losses)]]))
 
 
 def test_floors_that_rise():

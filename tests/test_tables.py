@@ -78,7 +78,19 @@ def test_figure_8_counts_each_epoch():
     table = page.table([trace])
     assert "| barriers, both | none in most epochs | 1 of 3 |" in table
     assert "| barriers, either | the captions' definition | 2 of 3 |" in table
+    assert "Largest barrier: 0.1 in epoch 2, 9.09% of the loss there; noise floor 0.01" in table
     assert len(page.draw([trace]).axes) == 2
+
+
+def test_figure_8_says_what_was_not_measured_or_found():
+    page = BarriersByEpoch(epochs_shown=[1, 2], training_images=100)
+    (experiment,) = page.experiments
+    trace = trace_of([segment(end=-0.1), segment(sag=0.1)], 1, experiment=experiment)
+    table = page.table([trace])
+    assert "| barriers, above noise | not measured | not measured |" in table
+    assert "No barrier is higher than both ends; noise floor not measured." in table
+    _, labels = page.draw([trace]).axes[1].get_legend_handles_labels()
+    assert labels == ["training loss"]
 
 
 def test_effects_of_factors_are_found():

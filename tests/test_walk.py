@@ -105,6 +105,11 @@ def test_what_a_trace_says_about_its_epochs():
     for name in ("train_accuracy", "validation_accuracy"):
         assert 0 <= trace[name].values[1] <= 1
     assert 0 < trace.loss_noise.values[1] < 0.1
+    # Also where the window of measured segments is shorter than the epoch; not where there is none.
+    window = {"probed_epochs": (2,), "probed_iterations": 3, "evaluate_every": 1}
+    noise = quietly(**MLP, **SMALL, **window).loss_noise.values
+    assert np.isnan(noise[0])
+    assert noise[1] == trace.loss_noise.values[1]
     assert trace.steps_in_epoch == 8
     assert trace.attrs["training_images"] == 160
 

@@ -169,7 +169,10 @@ def _interior_minimum(pages: Pages, traces: Traces) -> float:
 
 def _convex(pages: Pages, traces: Traces) -> float:
     trace = traces[0][0]
-    return float(analysis.is_convex(_segments(trace), nearest_noise(trace, 1)).mean())
+    noise = nearest_noise(trace, 1)
+    if math.isnan(noise):
+        return math.nan  # It was not measured, so that no dent can be told from noise.
+    return float(analysis.is_convex(_segments(trace), noise).mean())
 
 
 def _barrier_share(pages: Pages, traces: Traces) -> float:

@@ -451,14 +451,19 @@ def barriers_by_epoch(epochs: pd.DataFrame) -> Figure:
             ("both", BLUE, "higher than both ends"),
             ("above noise", ORANGE, "the same, above the noise floor"),
         ):
-            top.bar(epochs["epoch"], epochs[column], color=colour, label=label)
+            if column != "above noise" or epochs["noise"].notna().any():
+                top.bar(epochs["epoch"], epochs[column], color=colour, label=label)
         top.set_ylim(0, max(epochs["steps"].max(), 1))
         top.set_ylabel(f"barriers in {epochs['steps'].max()} steps")
-        top.legend(frameon=False)
+        top.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         bottom.plot(epochs["epoch"], epochs["loss"], color=GREEN, label="training loss")
-        bottom.plot(epochs["epoch"], epochs["noise"], color=ORANGE, ls="--", label="noise floor")
+        if epochs["noise"].notna().any():
+            noise = epochs["noise"]
+            bottom.plot(epochs["epoch"], noise, color=ORANGE, ls="--", label="noise floor")
         crossed = epochs[epochs["largest"] > 0]
-        bottom.plot(crossed["epoch"], crossed["largest"], "o", color=BLUE, label="largest barrier")
+        if len(crossed):
+            where, heights = crossed["epoch"], crossed["largest"]
+            bottom.plot(where, heights, "o", color=BLUE, label="largest barrier")
         bottom.set_yscale("log")
         bottom.set_ylabel("loss")
         bottom.set_xlabel("epoch")

@@ -245,7 +245,9 @@ class _Walk:
         experiment = self.experiment
         measured: dict[str, float] = {}
         if experiment.evaluate_every and epoch % experiment.evaluate_every == 0:
-            probed = experiment.probes(self.recorder.iteration - 1, self.data.steps_in_epoch)
+            steps, last = self.data.steps_in_epoch, self.recorder.iteration
+            of_epoch = range(last - self.position[1], last)
+            probed = any(experiment.probes(iteration, steps) for iteration in of_epoch)
             measured |= self.data.measure(self.model, noise=probed)
         if experiment.curvature_every and epoch % experiment.curvature_every == 0:
             measured |= self.data.measure_curvature(self.model)

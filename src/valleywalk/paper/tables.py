@@ -129,11 +129,15 @@ class BarriersByEpoch(ModelPage):
         counted = self.by_epoch(traces)
         steps = int(counted["steps"].sum())
         rows = []
+        noise_known = bool(counted["noise"].notna().any())
         for name, paper in (
             ("both", "none in most epochs"),
             ("above noise", "not measured"),
             ("either", "the captions' definition"),
         ):
+            if name == "above noise" and not noise_known:
+                rows.append([f"barriers, {name}", paper, *["not measured"] * 3])
+                continue
             count = int(counted[name].sum())
             share = statistics.proportion(count, steps)
             epochs = int((counted[name] > 0).sum())
@@ -141,11 +145,16 @@ class BarriersByEpoch(ModelPage):
                 [f"barriers, {name}", paper, f"{count} of {steps}", str(share), f"{epochs}"]
             )
         largest = counted.loc[counted["largest"].idxmax()]
+        found = "No barrier is higher than both ends"
+        if largest["both"]:
+            found = (
+                f"Largest barrier: {largest['largest']:.2g} in epoch {largest['epoch']}, "
+                f"{largest['largest share']:.2%} of the loss there"
+            )
+        noise = f"{counted['noise'].max():.2g} at most" if noise_known else "not measured"
         note = (
-            f"Largest barrier: {largest['largest']:.2g} in epoch {largest['epoch']}, "
-            f"{largest['largest share']:.2%} of the loss there; noise floor "
-            f"{largest['noise']:.2g}. The paper calls its barriers substantially smaller than the "
-            "loss."
+            f"{found}; noise floor {noise}. The paper calls its barriers substantially smaller "
+            "than the loss."
         )
         header = ["", "paper", "this walk", "share of steps", "epochs with any"]
         return markdown_table(header, rows) + "\n\n" + note
