@@ -1,7 +1,9 @@
 """Intervals: exact cases, the textbook's formula, and how often they hold the truth."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from arch.bootstrap import StationaryBootstrap
 
 from valleywalk import statistics
 
@@ -14,7 +16,7 @@ def autoregressive(random, length, memory=0.7):
     return series[50:]
 
 
-@pytest.mark.parametrize(("count", "total"), [(0, 40), (3, 40), (40, 40), (13, 450)])
+@pytest.mark.parametrize(("count", "total"), [(0, 40), (1, 40), (3, 40), (40, 40), (13, 450)])
 def test_proportion_is_wilson_s(count, total):
     share, z = count / total, 1.959964
     middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
@@ -70,6 +72,32 @@ def test_too_little_for_an_interval(function):
     for bad in ([], [1.0, np.nan], [[1.0]]):
         with pytest.raises(ValueError, match="series of numbers"):
             function(bad)
+
+
+def test_percentiles_are_those_of_the_confidence():
+    drawn = np.linspace(0, 1, 1001)
+    assert statistics._percentiles(0.5, drawn, 0.9) == pytest.approx((0.5, 0.05, 0.95))
+
+
+def test_the_shortest_series_with_an_interval():
+    values = np.random.default_rng(0).standard_normal(10)
+    assert np.isfinite(statistics.mean_of_steps(values).low)
+    assert np.isnan(statistics.mean_of_steps(values[:9]).low)
+
+
+@pytest.mark.parametrize(("optimal", "taken"), [(0.3, 1.0), (4.0, 4.0), (90.0, 20.0)])
+def test_blocks_are_at_least_a_step_and_at_most_half_the_series(monkeypatch, optimal, taken):
+    blocks = []
+
+    def noted(block, *arguments, **keywords):
+        blocks.append(block)
+        return StationaryBootstrap(block, *arguments, **keywords)
+
+    found = pd.DataFrame({"stationary": [optimal]})
+    monkeypatch.setattr(statistics, "optimal_block_length", lambda numbers: found)
+    monkeypatch.setattr(statistics, "StationaryBootstrap", noted)
+    statistics.mean_of_steps(np.random.default_rng(0).standard_normal(40))
+    assert blocks == [taken]
 
 
 def test_a_constant_series_has_no_spread():
