@@ -80,9 +80,9 @@ def test_percentiles_are_those_of_the_confidence():
 
 
 def test_the_shortest_series_with_an_interval():
-    values = np.random.default_rng(0).standard_normal(10)
+    values = np.random.default_rng(0).standard_normal(11)
     assert np.isfinite(statistics.mean_of_steps(values).low)
-    assert np.isnan(statistics.mean_of_steps(values[:9]).low)
+    assert np.isnan(statistics.mean_of_steps(values[:10]).low)
 
 
 @pytest.mark.parametrize(("optimal", "taken"), [(0.3, 1.0), (4.0, 4.0), (90.0, 20.0)])

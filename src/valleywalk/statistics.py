@@ -15,8 +15,9 @@ from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 REPETITIONS = 2000
-# Below this many steps nothing can be said about their autocorrelation: then there is no interval.
-SHORTEST_SERIES = 10
+# Below this many steps too little can be said about their autocorrelation (arch divides by the sum of
+# an empty series): then there is no interval.
+SHORTEST_SERIES = 11
 
 
 class Interval(NamedTuple):
