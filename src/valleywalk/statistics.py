@@ -15,8 +15,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 REPETITIONS = 2000
-# Below this many steps too little can be said about their autocorrelation (arch divides by the sum of
-# an empty series): then there is no interval.
+# Below this many steps too little can be said about their autocorrelation (arch divides by the sum
+# of an empty series): then there is no interval.
 SHORTEST_SERIES = 11
 
 
