@@ -8,6 +8,9 @@ import torch
 from torch import nn
 
 from valleywalk import analysis, watch
+from valleywalk.probes import Step
+from valleywalk.probes.cosine import Cosine
+from valleywalk.probes.distance import Distance
 from valleywalk.probes.interpolation import Interpolation
 
 
@@ -286,3 +289,66 @@ def test_a_segment_has_as_many_points_as_asked_for(network, images):
             train(network, optimizer, images)
         assert recorder.trace["loss"].shape == (5, count)
         assert np.allclose(recorder.trace["alpha"], np.linspace(0, 1, count))
+
+
+class Measure:
+    """Stands for an evaluator: the square of the first parameter, and where it was asked for."""
+
+    batch_norm = "train"
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, values):
+        self.asked.append(float(values[0]))
+        return float(values[0]) ** 2
+
+
+def one_step(start, before, after, gradient, evaluate=None):
+    """A step between these parameter vectors, each a list of tensors."""
+    vectors = ([torch.tensor(part) for part in v] for v in (start, before, after, gradient))
+    return Step(0, *vectors, evaluate)
+
+
+def test_norms_go_over_all_tensors_of_the_parameters():
+    start = [[0.0, 0.0], [0.0], [1.0]]
+    after = [[1.0, 2.0], [4.0], [11.0]]
+    seen = Distance()(one_step(start, start, after, start))
+    assert seen["distance"] == pytest.approx((1 + 4 + 16 + 100) ** 0.5)
+    assert seen["parameter_norm"] == pytest.approx((1 + 4 + 16 + 121) ** 0.5)
+
+
+def test_a_cosine_goes_on_from_its_state():
+    def step(*gradient):
+        values = [[value] for value in gradient]
+        return one_step(values, values, values, values)
+
+    first, second = Cosine(), Cosine()
+    second.restore(first.state())
+    assert np.isnan(second(step(1.0, 0.0))["cosine"]), "nothing had been seen"
+    second.restore(Cosine().state())
+    assert np.isnan(second(step(1.0, 0.0))["cosine"])
+    first(step(3.0, 4.0))
+    second.restore(first.state())
+    assert second(step(-3.0, 4.0))["cosine"] == pytest.approx(7 / 25)
+
+
+def test_interpolation_goes_on_from_its_state():
+    """The end of the last segment is known and not measured again; a fresh state knows none."""
+    evaluate = Measure()
+
+    def step(before, after):
+        return one_step([[0.0]], [[before]], [[after]], [[0.0]], evaluate)
+
+    assert Interpolation().alpha == pytest.approx(np.arange(11) / 10), "the paper's ten points"
+    first, second = Interpolation(2), Interpolation(2)
+    second.restore(first.state())
+    assert second(step(1.0, 3.0))["loss"].tolist() == [1.0, 4.0, 9.0]
+    assert evaluate.asked == [1.0, 2.0, 3.0]
+    first.restore(second.state())
+    evaluate.asked.clear()
+    assert first(step(3.0, 5.0))["loss"].tolist() == [9.0, 16.0, 25.0]
+    assert evaluate.asked == [4.0, 5.0]
+    evaluate.asked.clear()
+    assert first(step(4.0, 6.0))["loss"].tolist() == [16.0, 25.0, 36.0]
+    assert evaluate.asked == [4.0, 5.0, 6.0], "it does not begin where the last one ended"
