@@ -49,6 +49,16 @@ def test_between_the_ends_is_a_barrier_only_by_the_definition_of_either():
     assert analysis.barriers(loss, "either")[0]
 
 
+def test_the_highest_interior_point_decides():
+    loss = [[1.0, 0.5, 1.5, 0.2, 1.0]]
+    assert analysis.barrier_height(loss)[0] == pytest.approx(0.5)
+    assert analysis.barriers(loss)[0]
+
+
+def test_a_segment_without_interior_points_has_no_interior_minimum():
+    assert analysis.has_interior_minimum([[1.0, 0.5], [0.5, 1.0]]).tolist() == [False, False]
+
+
 def test_as_low_as_an_end_is_no_interior_minimum():
     assert not analysis.has_interior_minimum([[1.0, 1.0, 2.0]])[0]
     assert analysis.has_interior_minimum([[1.0, 0.9, 2.0]])[0]
@@ -73,6 +83,7 @@ def test_facts_of_any_segment(loss):
 def test_segments_that_were_not_measured():
     loss = np.full((2, 11), np.nan)
     loss[1] = (ALPHA - 0.5) ** 2
+    loss[0, 3] = 1.0  # A single loss is no segment.
     assert analysis.measured(loss).tolist() == [False, True]
     assert np.isnan(analysis.height(loss)[0])
     assert np.isnan(analysis.floor_alpha(loss, ALPHA)[0])
@@ -86,6 +97,7 @@ def test_segments_that_were_not_measured():
         ([0.5, -0.1, -0.9], 1),
         ([0.5, -0.1, 0.2], None),
         ([-1, -1], 0),
+        ([-1, 0, -1], 2),
         ([np.nan, -1], 1),
         ([], None),
     ],
