@@ -190,14 +190,18 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
         },
         "overnight": {
             name: {
-                "epochs": 300,
-                "curvature_every": 20,
+                "epochs": epochs,
+                "curvature_every": epochs // 15,
                 "training_images": images,
                 "batch_size": images,
                 "evaluation_batch_size": images,
                 "evaluation_images": None,
             }
-            for name, images in (("mlp", 1000), ("vgg11", 500), ("resnet56", 100))
+            for name, epochs, images in (
+                ("mlp", 300, 1000),
+                ("vgg11", 75, 500),
+                ("resnet56", 75, 100),
+            )
         },
         "paper": {
             name: {
