@@ -43,8 +43,10 @@ def test_walk_keeps_its_trace_and_says_what_it_saw(capsys, tmp_path):
     assert json.loads(trace.experiment)["batch_size"] == 20
     assert "3 segments measured" in printed
     assert trace.experiment_hash in path
-    main([*WALK, "--output", str(tmp_path / "own.nc")])
-    assert open_trace(tmp_path / "own.nc").final_state_hash == trace.final_state_hash
+    # Whatever the file is called, it is not taken for the checkpoint beside it.
+    for name in ("own.nc", "own.checkpoint"):
+        main([*WALK, "--output", str(tmp_path / name)])
+        assert open_trace(tmp_path / name).final_state_hash == trace.final_state_hash
 
 
 def test_a_divergent_walk_keeps_its_trace_beside_the_file_that_was_asked_for(tmp_path):

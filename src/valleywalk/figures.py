@@ -442,6 +442,7 @@ def barriers_by_epoch(epochs: pd.DataFrame) -> Figure:
     epochs : DataFrame
         A row an epoch: epoch, steps, both, either, above noise, largest, loss, noise.
     """
+    noise_known = epochs["noise"].notna().any()
     with _style():
         figure, (top, bottom) = plt.subplots(
             2, 1, sharex=True, figsize=(8, 7), layout="constrained"
@@ -451,13 +452,13 @@ def barriers_by_epoch(epochs: pd.DataFrame) -> Figure:
             ("both", BLUE, "higher than both ends"),
             ("above noise", ORANGE, "the same, above the noise floor"),
         ):
-            if column != "above noise" or epochs["noise"].notna().any():
+            if column != "above noise" or noise_known:
                 top.bar(epochs["epoch"], epochs[column], color=colour, label=label)
         top.set_ylim(0, max(epochs["steps"].max(), 1))
         top.set_ylabel(f"barriers in {epochs['steps'].max()} steps")
         top.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         bottom.plot(epochs["epoch"], epochs["loss"], color=GREEN, label="training loss")
-        if epochs["noise"].notna().any():
+        if noise_known:
             noise = epochs["noise"]
             bottom.plot(epochs["epoch"], noise, color=ORANGE, ls="--", label="noise floor")
         crossed = epochs[epochs["largest"] > 0]

@@ -268,7 +268,9 @@ def walk_into(
     WalkError
         The walk diverged; what was seen until then is kept in a file that is named.
     """
-    checkpoint = path.with_suffix(".checkpoint")
+    # Whatever the file's own ending is, those beside it are others.
+    stem = path.name.removesuffix(".nc")
+    checkpoint = path.with_name(f"{stem}.checkpoint")
     if restart:
         checkpoint.unlink(missing_ok=True)
     try:
@@ -276,7 +278,7 @@ def walk_into(
     except WalkError as error:
         if error.trace is None:
             raise
-        kept = path.with_suffix(".diverged.nc")
+        kept = path.with_name(f"{stem}.diverged.nc")
         save(error.trace, kept)
         checkpoint.unlink(missing_ok=True)
         raise WalkError(f"{error}; what was seen until then is in {kept}") from None
