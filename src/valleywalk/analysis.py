@@ -4,6 +4,7 @@ A segment is a row of losses L(θ^α) at α from 0 to 1. Segments that were not 
 NaN: they give NaN, and are no barrier.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -104,3 +105,73 @@ def first_negative(cosine: ArrayLike) -> int | None:
     not_negative = np.flatnonzero(~(values < 0))
     start = int(not_negative[-1]) + 1 if len(not_negative) else 0
     return start if start < len(values) else None
+
+
+def standard_error_over_batches(values: ArrayLike, images: ArrayLike) -> float:
+    """Standard error of the mean over all images of what was measured batch by batch.
+
+    √(B / (B − 1) · Σ w_b² (v_b − v̄)²) with w_b a batch's share of the images and v̄ = Σ w_b v_b.
+    Batch norm in train mode makes batches of one plan independent draws. NaN for a single batch.
+
+    Parameters
+    ----------
+    values : array_like, shape (batches,)
+    images : array_like of int, shape (batches,)
+    """
+    seen, weights = np.asarray(values, dtype=float), np.asarray(images, dtype=float)
+    if len(seen) < 2:
+        return np.nan
+    weights = weights / weights.sum()
+    squares = (weights * (seen - weights @ seen)) ** 2
+    return float(np.sqrt(len(seen) / (len(seen) - 1) * squares.sum()))
+
+
+def stretches(steps: int, count: int) -> np.ndarray:
+    """Borders of the stretches from each of which two of `count` steps are drawn.
+
+    Parameters
+    ----------
+    steps : int
+        Steps of the epoch.
+    count : int
+        Steps to draw, an even number.
+
+    Returns
+    -------
+    ndarray of int, shape (count / 2 + 1,)
+        Stretch i holds the steps from border i up to, and without, border i + 1. They differ by
+        one step in length at most.
+
+    Raises
+    ------
+    ValueError
+        An odd count or less than 2, or a stretch would have fewer than two steps.
+    """
+    if count < 2 or count % 2 or count > steps:
+        raise ValueError(
+            f"{count} of {steps} steps cannot be drawn, two from each of equal stretches; give an "
+            "even number from 2 up to the number of steps"
+        )
+    return np.linspace(0, steps, count // 2 + 1).round().astype(int)
+
+
+def draw_steps(steps: int, count: int, seed: np.random.SeedSequence) -> dict[int, int]:
+    """Draw two steps at random from each of equal stretches of an epoch.
+
+    Parameters
+    ----------
+    steps, count : int
+        As of `stretches`.
+    seed : numpy.random.SeedSequence
+
+    Returns
+    -------
+    dict of int → int
+        Each step that is drawn, counted from the epoch's start, and its stretch.
+    """
+    random, borders = np.random.Generator(np.random.PCG64(seed)), stretches(steps, count)
+    return {
+        int(step): stretch
+        for stretch, (begin, end) in enumerate(pairwise(borders))
+        for step in np.sort(random.choice(np.arange(begin, end), 2, replace=False))
+    }

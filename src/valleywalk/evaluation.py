@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -170,6 +170,27 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
+class BatchMeans(NamedTuple):
+    """Means over the batches of an evaluation.
+
+    Attributes
+    ----------
+    values : ndarray, shape (batches,)
+        One mean a batch.
+    images : ndarray of int, shape (batches,)
+        Images in each batch.
+    """
+
+    values: np.ndarray
+    images: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Mean over all images, added up batch by batch in float64."""
+        total = sum((self.values * self.images).tolist())
+        return total / int(self.images.sum())
+
+
 class Evaluator:
     """Mean loss over fixed batches at any parameters, leaving the model as it was.
 
@@ -203,15 +224,28 @@ class Evaluator:
 
     def __call__(self, parameters: Sequence[Tensor] | None = None) -> float:
         """Mean loss at `parameters` (default: where the model stands)."""
-        return self.means(self.loss, parameters=parameters)[0]
+        return self.losses(parameters).mean
+
+    def losses(self, parameters: Sequence[Tensor] | None = None) -> BatchMeans:
+        """Mean loss of each batch at `parameters` (default: where the model stands)."""
+        return self.by_batch(self.loss, parameters=parameters)[0]
 
     def means(
         self, *metrics: Callable[[Any, Tensor], Tensor], parameters: Sequence[Tensor] | None = None
     ) -> list[float]:
         """Mean of each metric over all images, summed in float64."""
+        return [found.mean for found in self.by_batch(*metrics, parameters=parameters)]
+
+    def by_batch(
+        self, *metrics: Callable[[Any, Tensor], Tensor], parameters: Sequence[Tensor] | None = None
+    ) -> list[BatchMeans]:
+        """Each metric's mean over each batch, at `parameters` (default: where the model stands).
+
+        With dropout masks, the mean over them.
+        """
         values = parameters if parameters is not None else [p.data for p in trainable(self.model)]
-        totals: list[Any] = [0.0] * len(metrics)
-        images = 0
+        found: list[Tensor] = []
+        images: list[int] = []
         for mask in self.masks:
             with (
                 evaluation_mode(self.model, self.batch_norm, mask),
@@ -219,11 +253,13 @@ class Evaluator:
             ):
                 for inputs, targets in self.batches:
                     output = predict(self.model, inputs)
-                    count = count_of(targets)
-                    images += count
-                    for index, metric in enumerate(metrics):
-                        totals[index] = totals[index] + metric(output, targets).double() * count
-        return [float(total) / images for total in totals]
+                    images.append(count_of(targets))
+                    found.extend(metric(output, targets).double() for metric in metrics)
+        masks = len(self.masks)
+        # Fetched together: a GPU goes on with the next batch meanwhile.
+        table = torch.stack(found).cpu().numpy().reshape(masks, -1, len(metrics)).mean(axis=0)
+        counts = np.array(images[: len(images) // masks])
+        return [BatchMeans(column, counts) for column in table.T]
 
 
 def predict(model: nn.Module, inputs: Any) -> Any:

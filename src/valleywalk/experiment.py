@@ -4,9 +4,13 @@ import difflib
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .analysis import draw_steps
 
 # Raised whenever the same fields, or another default, would give other numbers, so that older
 # traces are not mistaken for these.
@@ -26,6 +30,9 @@ TRAINING_IMAGES: dict[str, int | None] = {
 FOLDER_PREFIX = "folder:"
 # Fields that cannot be larger than the number of training images.
 SIZES = ("batch_size", "switch_batch_size", "evaluation_batch_size", "evaluation_images")
+
+# Sets the random numbers that draw steps apart from all others.
+DRAWN_STEPS = 13
 
 PositiveInt = Annotated[int, Field(ge=1)]
 ModelName = Literal["mlp", "vgg11", "resnet56"]
@@ -140,13 +147,20 @@ class Experiment(Strict):
     batch_norm: BatchNormMode = "train"
     """Mode of batch norm when the segment's loss is measured (paper, footnote 6: train)."""
     points: PositiveInt = 10
-    """Intervals into which a segment is cut: the loss is measured at points + 1 values of α."""
+    """Intervals into which a segment is cut: its loss is given at points + 1 values of α."""
+    tolerance: float = Field(0.0, ge=0, lt=1)
+    """0: the loss is measured at each of them. Else at a few, the others read off a polynomial,
+    mostly within this share of the segment's range; 0.02 takes some four measurements."""
     epochs: PositiveInt = 1
     """Length of the walk. One epoch of gd is one step."""
     probed_epochs: tuple[PositiveInt, ...] | None = None
     """Epochs, counted from 1, from whose start on segments are measured; None: all."""
     probed_iterations: PositiveInt | None = None
-    """Segments measured from the start of each probed epoch on; None: to the end of the epoch."""
+    """Segments measured from the start of each probed epoch on; None: to the end of the epoch, or
+    none where steps are drawn (sampled_iterations)."""
+    sampled_iterations: Annotated[int, Field(ge=2, multiple_of=2)] | None = None
+    """Segments measured at steps drawn at random in each probed epoch, two from each of equal
+    stretches of it: a sample of the whole epoch. None: no sample."""
     evaluate_every: int = Field(1, ge=0)
     """Measure training and validation loss and accuracy each so many epochs; 0: never."""
     curvature_every: int = Field(0, ge=0)
@@ -256,8 +270,23 @@ class Experiment(Strict):
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def stretch(self, iteration: int, steps_in_epoch: int) -> int | None:
+        """Stretch of its epoch, counted from 0, that a drawn step stands for; None: not drawn."""
+        if self.sampled_iterations is None:
+            return None
+        epoch, step = iteration // steps_in_epoch + 1, iteration % steps_in_epoch
+        if self.probed_epochs is not None and epoch not in self.probed_epochs:
+            return None
+        drawn = _drawn(steps_in_epoch, self.sampled_iterations, self.seed, epoch)
+        return drawn.get(step)
+
     def probes(self, iteration: int, steps_in_epoch: int) -> bool:
         """Whether the segment of an iteration, counted from 0, is measured."""
+        if self.sampled_iterations is not None:
+            if self.stretch(iteration, steps_in_epoch) is not None:
+                return True
+            if self.probed_iterations is None:
+                return False
         if self.probed_epochs is None:
             return self.probed_iterations is None or (
                 iteration % steps_in_epoch < self.probed_iterations
@@ -265,3 +294,9 @@ class Experiment(Strict):
         length = self.probed_iterations or steps_in_epoch
         starts = ((epoch - 1) * steps_in_epoch for epoch in self.probed_epochs)
         return any(start <= iteration < start + length for start in starts)
+
+
+@cache
+def _drawn(steps: int, count: int, seed: int, epoch: int) -> dict[int, int]:
+    """Steps drawn in an epoch, each with its stretch."""
+    return draw_steps(steps, count, np.random.SeedSequence([seed, epoch, DRAWN_STEPS]))

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from .analysis import standard_error_over_batches
+
 CONFIDENCE = 0.95
 REPETITIONS = 2000
 # Below this many steps too little can be said about their autocorrelation (arch divides by the sum
@@ -31,6 +33,101 @@ class Interval(NamedTuple):
         if np.isnan(self.low) or np.isnan(self.high):
             return f"{self.estimate:.3g}"
         return f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+
+class Estimate(NamedTuple):
+    """An estimate, its standard error, and the degrees of freedom of that error."""
+
+    value: float
+    error: float
+    freedom: float
+
+    def interval(self, confidence: float = CONFIDENCE, positive: bool = False) -> Interval:
+        """By Student's t; without ends where the error is not known.
+
+        Parameters
+        ----------
+        confidence : float
+        positive : bool
+            Of the logarithm, for what cannot be negative: a mean of skewed numbers, as heights
+            are, lies above its interval more often than below it, and so less often.
+        """
+        if np.isnan(self.error):
+            return Interval(self.value, np.nan, np.nan)
+        half = float(stats.t.ppf((1 + confidence) / 2, self.freedom)) * self.error
+        if positive and self.value > 0:
+            factor = float(np.exp(half / self.value))
+            return Interval(self.value, self.value / factor, self.value * factor)
+        return Interval(self.value, self.value - half, self.value + half)
+
+
+def mean_over_batches(values: ArrayLike, images: ArrayLike, population: float = np.inf) -> Estimate:
+    """Mean over all images of something that was measured batch by batch.
+
+    Each batch of a plan is a draw of images and, with batch norm in train mode, of its own
+    statistics; the spread over batches is the error of their mean. The part of it that images make
+    falls to nothing as they become all there are: √(1 − n / N). How the images fall into batches
+    stays random even then, which only re-drawn plans can show.
+
+    Parameters
+    ----------
+    values : array_like, shape (batches,)
+    images : array_like of int, shape (batches,)
+        Images in each batch; they sum to n.
+    population : float
+        N, the images that were drawn from.
+    """
+    seen, sizes = _numbers(values), np.asarray(images, dtype=float)
+    correction = max(0.0, 1 - sizes.sum() / population)
+    error = standard_error_over_batches(seen, sizes) * correction**0.5
+    return Estimate(float(seen @ sizes / sizes.sum()), error, len(seen) - 1)
+
+
+def mean_of_drawn_steps(
+    values: ArrayLike, stretch: ArrayLike, borders: ArrayLike, counted: ArrayLike | None = None
+) -> Estimate:
+    """Mean over all steps of an epoch, of which two were drawn from each of equal stretches.
+
+    Stratified sampling with two draws a stratum (Cochran 1977, Section 5.8): the variance is
+    Σ W_h² (1 − 2 / N_h) (a_h − b_h)² / 4 with W_h a stretch's share of the N steps. Each term has
+    one degree of freedom; together they have 3 (Σ v)² / Σ v² − 2, Satterthwaite's formula with
+    unbiased estimates of the σ⁴ and of (Σ σ²)².
+
+    Parameters
+    ----------
+    values : array_like, shape (steps drawn,)
+    stretch : array_like of int, shape (steps drawn,)
+        Which stretch a step was drawn from, each twice.
+    borders : array_like of int, shape (stretches + 1,)
+        First step of each stretch, and the number of steps.
+    counted : array_like of bool, shape (steps drawn,), optional
+        The mean is over those steps alone; how many there are in the epoch is itself estimated,
+        and the variance that of the ratio. NaN if there are none.
+    """
+    numbers, strata = _numbers(values), np.asarray(stretch, dtype=int)
+    sizes = np.diff(np.asarray(borders, dtype=int))
+    if not np.array_equal(np.bincount(strata, minlength=len(sizes)), np.full(len(sizes), 2)):
+        raise ValueError("two steps must have been drawn from each stretch")
+    inside = np.ones(len(numbers)) if counted is None else np.asarray(counted, dtype=float)
+    weights = sizes[strata] / sizes.sum() / 2
+    share = float(weights @ inside)
+    if not share:
+        return Estimate(np.nan, np.nan, np.nan)
+    mean = float(weights @ (inside * numbers) / share)
+    deviations = (inside * (numbers - mean) / share)[np.argsort(strata, kind="stable")]
+    differences = deviations[::2] - deviations[1::2]
+    terms = (sizes / sizes.sum()) ** 2 * (1 - 2 / sizes) * differences**2 / 4
+    variance, squares = float(terms.sum()), float((terms**2).sum())
+    freedom = max(1.0, 3 * variance**2 / squares - 2) if squares else np.inf
+    return Estimate(mean, variance**0.5, freedom)
+
+
+def together(value: float, *parts: Estimate) -> Estimate:
+    """An estimate with several independent errors; degrees of freedom by Satterthwaite."""
+    variances = np.array([part.error**2 for part in parts])
+    squares = float(sum(v**2 / part.freedom for v, part in zip(variances, parts, strict=True)))
+    total = float(variances.sum())
+    return Estimate(value, total**0.5, total**2 / squares if squares else np.inf)
 
 
 def proportion(count: int, total: int, confidence: float = CONFIDENCE) -> Interval:

@@ -24,6 +24,22 @@ _MARK = b"valleywalk-sha256:"
 # name: (dimensions, units, long name)
 VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "loss": (("iteration", "alpha"), "nat", "training loss along the segment"),
+    "measured": (("iteration", "alpha"), "1", "whether that loss was measured, not read off"),
+    "loss_error": (("iteration",), "nat", "estimate of the largest error of a segment's losses"),
+    "step_length": (("iteration",), "1", "length of the step, ‖θ_{t+1} − θ_t‖"),
+    "batch_height": (("iteration", "batch"), "nat", "height of each evaluation batch at the floor"),
+    "barrier_error": (
+        ("iteration",),
+        "nat",
+        "standard error over batches of the highest interior loss minus the higher end's",
+    ),
+    "barrier_error_either": (
+        ("iteration",),
+        "nat",
+        "standard error over batches of the highest interior loss minus the lower end's",
+    ),
+    "stretch": (("iteration",), "1", "stretch of the epoch, from 0, that a drawn step stands for"),
+    "batch_images": (("batch",), "1", "images in each evaluation batch"),
     "cosine": (("iteration",), "1", "cosine of this and the previous gradient"),
     "distance": (("iteration",), "1", "distance of the step's end from the initialisation"),
     "parameter_norm": (("iteration",), "1", "norm of the parameters at the step's end"),
@@ -46,7 +62,10 @@ COORDINATES = {
     "iteration": "update, counted from 0",
     "alpha": "position on the segment from θ_t (0) to θ_{t+1} (1)",
     "epoch": "epoch, counted from 1",
+    "batch": "batch of the evaluation plan, counted from 0",
 }
+# Kinds of what is no float64. Batches differ in all digits, so that they hardly compress.
+KINDS = {"measured": np.dtype(bool), "batch_height": np.dtype(np.float32)}
 _PACKAGES = ("valleywalk", "torch", "torchvision", "numpy", "xarray")
 
 
@@ -60,30 +79,41 @@ def assemble(
     epochs: Mapping[int, Mapping[str, float]] | None = None,
     epoch_count: int = 0,
     attributes: Mapping[str, Any] | None = None,
+    batch_images: Sequence[int] | np.ndarray = (),
 ) -> xr.Dataset:
-    """Put what was recorded into one labelled Dataset; what was not probed is NaN.
+    """Put what was recorded into one labelled Dataset; what was not probed is NaN (or False).
 
     Parameters
     ----------
     records : sequence of mapping
-        One a step: variable → number, or array along `alpha`.
+        One a step: variable → number, or array along the variable's other dimension.
     alpha : ndarray, shape (points + 1,)
     epochs : mapping of epoch (from 1) → mapping of variable → number, optional
     epoch_count : int
         Length of the epoch dimension.
     attributes : mapping, optional
+    batch_images : sequence of int, optional
+        Images in each batch of the evaluation plan.
     """
     coordinates = {"iteration": np.arange(len(records)), "alpha": np.asarray(alpha)}
     names = {name: None for record in records for name in record}
     variables: dict[str, Any] = {}
+    if len(batch_images):
+        coordinates["batch"] = np.arange(len(batch_images))
+        dimensions, units, long_name = VARIABLES["batch_images"]
+        labels = {"units": units, "long_name": long_name}
+        variables["batch_images"] = (dimensions, np.asarray(batch_images), labels)
     for name in names:
-        default = ("iteration", "alpha") if name == "loss" else ("iteration",)
-        dimensions, units, long_name = VARIABLES.get(name, (default, "", name))
+        dimensions, units, long_name = VARIABLES.get(name, (("iteration",), "", name))
         shape = tuple(len(coordinates[dimension]) for dimension in dimensions)
-        values = np.full(shape, np.nan)
+        kind = KINDS.get(name, np.dtype(float))
+        flags = kind.kind == "b"
+        values = np.full(shape, False if flags else np.nan, dtype=kind)
         for index, record in enumerate(records):
             if name in record:
-                values[index] = record[name]
+                # A resumed walk's records hold NaN where nothing was seen.
+                seen = record[name]
+                values[index] = np.equal(seen, 1) if flags else seen
         variables[name] = (dimensions, values, {"units": units, "long_name": long_name})
     if epoch_count:
         coordinates["epoch"] = np.arange(1, epoch_count + 1)

@@ -172,6 +172,7 @@ class _Walk:
             cross_entropy,
             self.data.evaluation,
             points=experiment.points,
+            tolerance=experiment.tolerance,
             steps=lambda iteration: experiment.probes(iteration, self.data.steps_in_epoch),
             batch_norm=experiment.batch_norm,
         )
@@ -237,6 +238,9 @@ class _Walk:
             add_isotropic_noise(trainable(self.model), self.noise_deviation, self.noise)
         self.optimizer.step()
         self.recorder.record(minibatch_loss=loss)
+        drawn = experiment.stretch(self.recorder.iteration - 1, self.data.steps_in_epoch)
+        if drawn is not None:
+            self.recorder.record(stretch=drawn)
         if experiment.switch_epoch is None:
             self.schedule.step()
 
@@ -285,6 +289,7 @@ class _Walk:
                 "threads": torch.get_num_threads(),
                 "final_state_hash": _state_hash(self.model),
             },
+            batch_images=self.recorder.interpolation.batch_images,
         )
 
     @property

@@ -50,6 +50,10 @@ class watch:
         model's output and the whole batch.
     points : int
         Intervals of a segment.
+    tolerance : float
+        0: each point is measured, `points` passes over the data a step. 0.02: some four passes; the
+        other points are read off a polynomial, mostly within 2 % of the segment's range, and the
+        estimated error is in the trace (see `Interpolation`).
     steps : int, container of int, or callable int → bool, optional
         Which iterations (from 0) have their segment measured: each so many, those that are in it
         (such as `range(40)`), or those for which it says so; default all. Cosine, distance and norm
@@ -73,7 +77,7 @@ class watch:
     ValueError
         No trainable parameters, parameters not initialised yet, an optimizer that holds other
         parameters, no evaluation data, tensors of different lengths, a first batch whose loss
-        cannot be measured or is no finite number, points below 1.
+        cannot be measured or is no finite number, points below 1, a tolerance that is no share.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class watch:
         evaluation_data: Any,
         *,
         points: int = 10,
+        tolerance: float = 0.0,
         steps: int | Container[int] | Callable[[int], bool] | None = None,
         probes: Sequence[Probe] = (),
         batch_size: int = 100,
@@ -124,9 +129,14 @@ class watch:
         if not isinstance(batches, Batches):
             _try(self.evaluate)
         self.steps = _chosen(steps)
-        interpolation = Interpolation(points)
-        self.alpha = interpolation.alpha
-        self.probes: tuple[Probe, ...] = (interpolation, Cosine(), Distance(), *probes)
+        self.interpolation = Interpolation(points, tolerance)
+        self.alpha = self.interpolation.alpha
+        self.probes: tuple[Probe, ...] = (
+            self.interpolation,
+            Cosine(),
+            Distance(),
+            *probes,
+        )
         self.records: list[dict[str, Any]] = []
         self.start: list[Tensor] = []
         self._before: list[Tensor] | None = None
@@ -209,7 +219,8 @@ class watch:
         tensors: dict[str, Tensor] = {}
         values: dict[str, Any] = dict(self.timing)
         for name in {name: None for record in self.records for name in record}:
-            missing = np.full_like(self.alpha, np.nan) if name == "loss" else np.nan
+            first = next(record[name] for record in self.records if name in record)
+            missing = np.full(np.shape(first), np.nan)
             seen = np.array([record.get(name, missing) for record in self.records], dtype=float)
             tensors[f"seen.{name}"] = torch.from_numpy(seen)
         for number, probe in enumerate(self.probes):
@@ -261,7 +272,12 @@ class watch:
     def trace(self) -> xr.Dataset:
         """What was seen so far, as an xarray.Dataset (see `valleywalk.trace`)."""
         device = str(self.parameters[0].device)
-        return assemble(self.records, self.alpha, attributes={**self.timing, "device": device})
+        return assemble(
+            self.records,
+            self.alpha,
+            attributes={**self.timing, "device": device},
+            batch_images=self.interpolation.batch_images,
+        )
 
     @property
     def timing(self) -> dict[str, str | float]:

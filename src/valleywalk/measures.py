@@ -1,0 +1,219 @@
+"""Numbers from traces: mean heights with their errors, barriers, what a step gained and lost.
+
+All take a trace as `watch` or `walk` gives it, or some of its iterations.
+"""
+
+import numpy as np
+import xarray as xr
+from numpy.polynomial import Polynomial
+
+from . import analysis, statistics
+from .probes.interpolation import EARLIER_MOVE
+from .statistics import CONFIDENCE, Estimate
+
+# A higher degree follows rounding, and the kinks of ReLU, rather than the loss.
+HIGHEST_DEGREE = 8
+# Coefficients below this share of the largest are rounding of float64.
+ROUNDING = 1e-12
+
+
+def measured_steps(trace: xr.Dataset) -> xr.Dataset:
+    """Those iterations whose segment was measured."""
+    return trace.isel(iteration=np.flatnonzero(analysis.measured(trace["loss"].values)))
+
+
+def of_epoch(trace: xr.Dataset, epoch: int) -> xr.Dataset:
+    """The iterations of an epoch, counted from 1."""
+    steps = int(trace.attrs["steps_in_epoch"])
+    return trace.isel(iteration=slice((epoch - 1) * steps, epoch * steps))
+
+
+def drawn_steps(trace: xr.Dataset, epoch: int) -> xr.Dataset:
+    """The steps of an epoch that were drawn at random to stand for all of it."""
+    steps = of_epoch(trace, epoch)
+    drawn = ~np.isnan(steps["stretch"].values) if "stretch" in steps else []
+    return steps.isel(iteration=np.flatnonzero(drawn))
+
+
+def window_height(steps: xr.Dataset, interior: bool = False) -> Estimate:
+    """Mean height above the floor of the measured steps, with the error that the images make.
+
+    The batches are the same at every step, so that the error of the mean over steps is the spread
+    over batches of each batch's mean over steps. NaN in a trace without `batch_height`.
+
+    Parameters
+    ----------
+    steps : xarray.Dataset
+        A trace, or some of its iterations.
+    interior : bool
+        Only segments with a minimum inside. A segment that falls all the way has the "height"
+        |ΔL| / 2, which is descent and no bouncing.
+    """
+    steps = measured_steps(steps)
+    counted = _counted(steps, interior)
+    if not counted.any():
+        return Estimate(np.nan, np.nan, np.nan)
+    value = float(analysis.height(steps["loss"].values)[counted].mean())
+    images = _over_batches(steps, np.where(counted, 1 / counted.sum(), 0.0))
+    return Estimate(value, images.error, images.freedom)
+
+
+def epoch_height(trace: xr.Dataset, epoch: int, interior: bool = False) -> Estimate:
+    """Mean height above the floor over all steps of an epoch.
+
+    From the steps that were drawn in it, with the error that the images and the error that the
+    steps make; where none were drawn, from all steps, which then must have been measured.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+    epoch : int
+        Counted from 1.
+    interior : bool
+        Only segments with a minimum inside (see `window_height`).
+
+    Raises
+    ------
+    ValueError
+        Neither were steps drawn in the epoch nor all of them measured.
+    """
+    steps = drawn_steps(trace, epoch)
+    if not steps.sizes["iteration"]:
+        whole = of_epoch(trace, epoch)
+        if not whole.sizes["iteration"] or not analysis.measured(whole["loss"].values).all():
+            raise ValueError(
+                f"no steps were drawn in epoch {epoch}, and not all of it was measured; walk with "
+                "sampled_iterations, or measure the whole epoch"
+            )
+        return window_height(whole, interior)
+    stretch = steps["stretch"].values.astype(int)
+    total = int(trace.attrs["steps_in_epoch"])
+    borders = analysis.stretches(total, len(stretch))
+    counted = _counted(steps, interior)
+    heights = analysis.height(steps["loss"].values)
+    by_steps = statistics.mean_of_drawn_steps(heights, stretch, borders, counted)
+    weights = np.diff(borders)[stretch] * counted
+    if not weights.any():
+        return by_steps
+    return statistics.together(
+        by_steps.value, by_steps, _over_batches(steps, weights / weights.sum())
+    )
+
+
+def _counted(steps: xr.Dataset, interior: bool) -> np.ndarray:
+    loss = steps["loss"].values
+    return analysis.has_interior_minimum(loss) if interior else np.ones(len(loss), dtype=bool)
+
+
+def _over_batches(steps: xr.Dataset, weights: np.ndarray) -> Estimate:
+    """Weighted mean over steps of each batch's height, and then over the batches."""
+    if "batch_height" not in steps:
+        return Estimate(np.nan, np.nan, np.nan)
+    by_batch = weights @ steps["batch_height"].values.astype(float)
+    population = steps.attrs.get("training_images", np.inf)
+    return statistics.mean_over_batches(by_batch, steps["batch_images"].values, float(population))
+
+
+def barrier_signs(
+    steps: xr.Dataset, definition: analysis.Definition = "both", confidence: float = CONFIDENCE
+) -> np.ndarray:
+    """Whether each measured step crosses a barrier, as far as the images can tell.
+
+    A barrier is a sign: that of the highest interior loss minus an end's. It is resolved where
+    that difference is more than t times its standard error over the batches (with √(1 − n / N),
+    see `statistics.mean_over_batches`) away from zero.
+
+    Returns
+    -------
+    ndarray of float, shape (measured steps,)
+        1: a barrier. −1: none. 0: unresolved. NaN in a trace without batch errors.
+    """
+    steps = measured_steps(steps)
+    height = analysis.barrier_height(steps["loss"].values, definition)
+    name = "barrier_error" if definition == "both" else "barrier_error_either"
+    if name not in steps:
+        return np.full(len(height), np.nan)
+    images = steps["batch_images"].values
+    population = float(steps.attrs.get("training_images", np.inf))
+    correction = max(0.0, 1 - images.sum() / population) ** 0.5
+    error = Estimate(0.0, correction, len(images) - 1).interval(confidence).high
+    # What a curve is off where it was not measured could turn a sign as well.
+    bound = steps[name].values * error + steps["loss_error"].values
+    return np.where(np.abs(height) > bound, np.sign(height), 0.0)
+
+
+def along_step(trace: xr.Dataset) -> xr.Dataset:
+    """What the curve of each measured segment tells about its step, for nothing.
+
+    With p the polynomial through what was measured of the segment, Δ = θ_{t+1} − θ_t:
+
+    - `floor_position` α*, where p is smallest on [0, 1];
+    - `gain` −p′(0), the decrease that the gradient promises, to first order;
+    - `curvature_penalty` ½ p″(0), what curvature takes off it;
+    - `sharpness` p″(0) / ‖Δ‖², the Hessian's Rayleigh quotient along the step at θ_t. For gradient
+      descent on a parabola it is 1 / (η α*), and the step does not diverge where it is below 2 / η
+      (critical sharpness, arXiv 2601.16979); under SGD it is the sharpness of the loss that is
+      measured, not of the batch, and 2 / η no limit for it.
+
+    The tolerance of the curve bounds none of these. Each has an error of its own (`…_error`): of
+    least-squares polynomials of degree 2 and more that is taken whose value differs least from
+    those of lower degrees, and that difference is the error. It holds no error of the images.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+
+    Returns
+    -------
+    xarray.Dataset
+        The eight variables along the measured iterations; sharpness is NaN in a trace without
+        `step_length`.
+    """
+    steps = measured_steps(trace)
+    loss, alpha = steps["loss"].values, steps["alpha"].values
+    known = steps["measured"].values if "measured" in steps else np.ones(loss.shape, dtype=bool)
+    rows = [_of_curve(alpha[seen], row[seen]) for row, seen in zip(loss, known, strict=True)]
+    table = np.array(rows).reshape(-1, 3, 2)
+    length = steps["step_length"].values if "step_length" in steps else np.full(len(loss), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sharpness = 2 * table[:, 2] / length[:, None] ** 2
+    columns = {
+        "floor_position": (table[:, 0], "1", "position of the floor on the segment"),
+        "gain": (table[:, 1], "nat", "first-order gain of the step"),
+        "curvature_penalty": (table[:, 2], "nat", "curvature penalty of the step"),
+        "sharpness": (sharpness, "nat", "curvature along the step"),
+    }
+    found = {}
+    for name, (values, units, long_name) in columns.items():
+        for column, ending, prefix in ((0, "", ""), (1, "_error", "error of the ")):
+            attributes = {"units": units, "long_name": prefix + long_name}
+            found[name + ending] = ("iteration", values[:, column], attributes)
+    return xr.Dataset(found, coords={"iteration": steps["iteration"]}, attrs=trace.attrs)
+
+
+def _of_curve(alpha: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """Position of the floor, gain and curvature penalty, each with its error: shape (3, 2)."""
+    degrees = range(min(1, len(alpha) - 1), min(len(alpha) - 1, HIGHEST_DEGREE) + 1)
+    by_degree = np.array([_of_degree(alpha, loss, degree) for degree in degrees])
+    if len(by_degree) < 2:
+        return np.full((3, 2), np.nan)
+    moves = np.abs(np.diff(by_degree, axis=0))
+    # By chance two degrees can agree, three less often.
+    moves[1:] += EARLIER_MOVE * moves[:-1]
+    best = np.argmin(moves, axis=0)
+    columns = np.arange(3)
+    return np.stack([by_degree[1:][best, columns], moves[best, columns]], axis=1)
+
+
+def _of_degree(alpha: np.ndarray, loss: np.ndarray, degree: int) -> tuple[float, float, float]:
+    polynomial = Polynomial.fit(alpha, loss, degree, domain=[0, 1])
+    slope = polynomial.deriv()
+    # A leading coefficient that is rounding alone makes a root far away, and spoils the others.
+    roots = slope.trim(ROUNDING * np.abs(slope.coef).max()).roots() if degree > 1 else np.zeros(0)
+    inside = roots[np.isreal(roots) & (roots.real > 0) & (roots.real < 1)].real
+    places = np.concatenate([[0.0, 1.0], inside])
+    return (
+        float(places[np.argmin(polynomial(places))]),
+        float(-slope(0.0)),
+        float(slope.deriv()(0.0) / 2),
+    )

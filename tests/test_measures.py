@@ -1,0 +1,457 @@
+"""Numbers from traces: closed forms, an independent double-backward product, and coverage."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+from valleywalk import Experiment, analysis, measures, statistics, walk, watch
+from valleywalk.trace import open_trace, save
+
+SMALL = {
+    "model": "mlp",
+    "dataset": "mnist5k",
+    "width": 0.1,
+    "training_images": 400,
+    "batch_size": 20,
+    "evaluation_batch_size": 20,
+}
+
+
+# What the curve tells about its step ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.02])
+@pytest.mark.parametrize("rate", [0.05, 0.25, 0.35])
+def test_along_a_step_of_gradient_descent_on_a_parabola(tolerance, rate):
+    """α* = 1/(ηk), gain ηg², penalty ½η²kg², sharpness k = 1/(ηα*)."""
+    k, start = 5.0, 1.6
+    model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    nn.init.constant_(model.weight, start)
+    data = (torch.ones(6, 1, dtype=torch.float64), torch.zeros(6))
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+
+    def loss(output, target):
+        return 0.5 * k * (output**2).mean()
+
+    with watch(model, optimizer, loss, data, tolerance=tolerance, batch_size=3) as recorder:
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss(model(data[0]), data[1]).backward()
+            optimizer.step()
+    found = measures.along_step(recorder.trace)
+    theta = start * (1 - rate * k) ** np.arange(4)
+    gradient = k * theta
+    assert found["gain"].values == pytest.approx(rate * gradient**2)
+    assert found["curvature_penalty"].values == pytest.approx(0.5 * rate**2 * k * gradient**2)
+    assert found["sharpness"].values == pytest.approx(k, rel=1e-6)
+    assert found["floor_position"].values == pytest.approx(min(1.0, 1 / (rate * k)), rel=1e-6)
+    if rate * k > 1:
+        assert 1 / (rate * found["floor_position"].values) == pytest.approx(k, rel=1e-6)
+    if not tolerance:
+        assert (found["sharpness_error"].values < 1e-4).all()
+    # Taylor: the loss's change is minus gain plus penalty, exactly for a parabola.
+    change = recorder.trace["loss"].values[:, -1] - recorder.trace["loss"].values[:, 0]
+    assert found["curvature_penalty"].values - found["gain"].values == pytest.approx(change)
+
+
+def smooth_network(kind=torch.float64):
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.Softplus(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(6 * 16, 4),
+    )
+    return network.to(kind)
+
+
+def double_backward(model, loss, batches, direction):
+    """Gradient along a direction, and curvature, by double backward: shares nothing with ours."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    slope = bend = 0.0
+    total = sum(len(targets) for _, targets in batches)
+    buffers = [b.clone() for b in model.buffers()]
+    for inputs, targets in batches:
+        value = loss(model(inputs), targets) * len(targets) / total
+        gradient = torch.autograd.grad(value, parameters, create_graph=True)
+        along = sum((g * d).sum() for g, d in zip(gradient, direction, strict=True))
+        product = torch.autograd.grad(along, parameters)
+        slope += along.item()
+        bend += sum((h * d).sum().item() for h, d in zip(product, direction, strict=True))
+    with torch.no_grad():
+        for buffer, value in zip(model.buffers(), buffers, strict=True):
+            buffer.copy_(value)
+    return slope, bend
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("tolerance", "allowed"), [(0.0, 0.02), (0.002, 0.1)])
+def test_along_a_step_agrees_with_double_backward_products(images, kind, tolerance, allowed):
+    """A smooth network with batch norm in train mode: within 2 % from all points."""
+    model, loss = smooth_network(kind), nn.functional.cross_entropy
+    data = (images[0].to(kind), images[1])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    recorder = watch(model, optimizer, loss, data, batch_size=8, tolerance=tolerance)
+    expected = []
+    with recorder:
+        for step in range(8):
+            before = [p.detach().clone() for p in model.parameters()]
+            optimizer.zero_grad()
+            chosen = slice(step * 5, step * 5 + 20)
+            loss(model(data[0][chosen]), data[1][chosen]).backward()
+            optimizer.step()
+            after = [p.detach().clone() for p in model.parameters()]
+            delta = [b - a for a, b in zip(before, after, strict=True)]
+            with torch.no_grad():
+                for p, value in zip(model.parameters(), before, strict=True):
+                    p.copy_(value)
+            slope, bend = double_backward(model, loss, recorder.evaluate.batches, delta)
+            with torch.no_grad():
+                for p, value in zip(model.parameters(), after, strict=True):
+                    p.copy_(value)
+            length = sum((d.double() ** 2).sum().item() for d in delta) ** 0.5
+            expected.append((-slope, bend / 2, bend / length**2, length))
+    found = measures.along_step(recorder.trace)
+    gain, penalty, sharpness, length = np.array(expected).T
+    assert recorder.trace["step_length"].values == pytest.approx(length, rel=1e-5)
+    assert found["gain"].values == pytest.approx(gain, rel=allowed, abs=allowed * gain.max())
+    assert found["curvature_penalty"].values == pytest.approx(penalty, rel=allowed)
+    assert found["sharpness"].values == pytest.approx(sharpness, rel=allowed)
+    off = np.abs(found["sharpness"].values - sharpness)
+    assert (off <= 3 * found["sharpness_error"].values + 1e-3 * sharpness).mean() >= 0.7
+
+
+def test_a_trace_without_step_length_has_no_sharpness():
+    loss = [np.linspace(1, 0, 11) ** 2]
+    trace = xr.Dataset(
+        {"loss": (("iteration", "alpha"), loss)}, {"alpha": np.linspace(0, 1, 11), "iteration": [0]}
+    )
+    found = measures.along_step(trace)
+    assert np.isnan(found["sharpness"]).all()
+    assert found["gain"].item() == pytest.approx(2.0)
+    assert found["curvature_penalty"].item() == pytest.approx(1.0)
+    assert found["floor_position"].item() == 1.0
+
+
+def test_a_segment_of_two_points_tells_nothing_about_its_step():
+    trace = xr.Dataset(
+        {"loss": (("iteration", "alpha"), [[1.0, 0.5]])}, {"alpha": [0.0, 1.0], "iteration": [0]}
+    )
+    assert np.isnan(measures.along_step(trace)["gain"]).all()
+
+
+# Heights with their errors --------------------------------------------------------------------
+
+
+def made_trace(heights, images, training_images, drawn=None, falling=()):
+    """A trace whose step t has the given height on each batch: parabolas with the floor at ½.
+
+    A falling segment is a straight line of twice the height.
+    """
+    steps = len(heights)
+    total = np.asarray(heights) @ (np.asarray(images) / np.sum(images))
+    alpha = np.linspace(0, 1, 11)
+    loss = total[:, None] * 4 * (alpha - 0.5) ** 2
+    for t in falling:
+        loss[t] = total[t] * 2 * (1 - alpha)
+    variables = {
+        "loss": (("iteration", "alpha"), loss),
+        "loss_error": ("iteration", np.zeros(steps)),
+        "batch_height": (("iteration", "batch"), np.asarray(heights)),
+        "batch_images": ("batch", np.asarray(images)),
+    }
+    if drawn is not None:
+        stretch = np.full(steps, np.nan)
+        stretch[list(drawn)] = list(drawn.values())
+        variables["stretch"] = ("iteration", stretch)
+        variables["loss"][1][np.isnan(stretch)] = np.nan
+        variables["batch_height"] = (
+            ("iteration", "batch"),
+            np.where(np.isnan(stretch)[:, None], np.nan, heights),
+        )
+    coordinates = {"alpha": alpha, "iteration": np.arange(steps)}
+    attributes = {"steps_in_epoch": steps, "training_images": training_images}
+    return xr.Dataset(variables, coordinates, attributes)
+
+
+def test_the_error_of_a_window_is_the_spread_of_the_batches_means_over_steps():
+    heights = np.array([[1.0, 2.0, 3.0, 6.0], [3.0, 2.0, 5.0, 6.0]])
+    found = measures.window_height(made_trace(heights, [100] * 4, 1000))
+    means = heights.mean(axis=0)
+    assert found.value == pytest.approx(means.mean())
+    expected = means.std(ddof=1) / 2 * np.sqrt(1 - 400 / 1000)
+    assert found.error == pytest.approx(expected)
+    assert found.freedom == 3
+    low, high = means.mean() + 3.182446 * expected * np.array([-1, 1])
+    assert found.interval()[1:] == pytest.approx((low, high), rel=1e-6)
+    assert measures.window_height(made_trace(heights, [100] * 4, 400)).error == 0
+
+
+def test_heights_where_the_floor_lies_inside_alone():
+    heights = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 9.0]])
+    trace = made_trace(heights, [100, 100], 1000, falling=[1])
+    assert measures.window_height(trace).value == pytest.approx(heights.mean())
+    found = measures.window_height(trace, interior=True)
+    assert found.value == pytest.approx((1.5 + 7) / 2)
+    assert found.error == pytest.approx(np.sqrt(0.8) * 1.25)
+    assert np.isnan(measures.window_height(trace.isel(iteration=[1]), interior=True).value)
+
+
+def test_a_whole_epoch_has_no_error_of_its_steps():
+    heights = np.random.default_rng(0).gamma(3, 1, (40, 5))
+    trace = made_trace(heights, [100] * 5, 4000)
+    assert measures.epoch_height(trace, 1) == measures.window_height(trace)
+
+
+def test_neither_drawn_nor_whole_is_said():
+    trace = made_trace(np.ones((40, 5)), [100] * 5, 4000)
+    trace["loss"].values[7] = np.nan
+    with pytest.raises(ValueError, match="walk with sampled_iterations"):
+        measures.epoch_height(trace, 1)
+    with pytest.raises(ValueError, match="no steps were drawn in epoch 3"):
+        measures.epoch_height(trace, 3)
+
+
+def test_a_trace_without_batches_has_a_value_and_no_interval():
+    trace = made_trace(np.ones((4, 5)), [100] * 5, 4000).drop_vars("batch_height")
+    found = measures.window_height(trace)
+    assert found.value == pytest.approx(1.0)
+    assert np.isnan(found.interval().low)
+
+
+def epoch_of_heights(random, steps=450, batches=450, steps_vary=0.55, batches_vary=0.13):
+    """Heights of an epoch: autocorrelated and skewed over steps, with a trend; skewed over batches.
+
+    As much as those of VGG-11 on cifar9k vary.
+    """
+    memory, log = np.empty(steps), np.sqrt(np.log(1 + steps_vary**2))
+    memory[0] = random.normal()
+    for t in range(1, steps):
+        memory[t] = 0.6 * memory[t - 1] + 0.8 * random.normal()
+    of_steps = np.exp(log * memory - log**2 / 2 - np.arange(steps) / steps)
+    of_batches = random.gamma(1 / batches_vary**2, batches_vary**2, batches)
+    own = np.exp(0.5 * random.normal(size=(steps, batches)) - 0.125)
+    return of_steps[:, None] * of_batches * own
+
+
+@pytest.mark.parametrize(
+    ("shape", "falling_share", "wider"),
+    [
+        ({}, 0.0, 1.2),
+        ({"steps": 80, "batches": 80}, 0.0, 1.2),
+        ({"batches_vary": 0.4}, 0.0, 1.2),
+        # Some twelve of the 40 steps do not count: the fewer, the wider.
+        ({}, 0.3, 1.25),
+    ],
+)
+def test_the_interval_of_an_epoch_holds_the_truth_as_often_as_it_says(shape, falling_share, wider):
+    """40 of the steps, 10 of the batches, 2,000 draws: at least 93 %, at most 1.2 times as wide as
+    an interval that knew the true spread."""
+    random = np.random.default_rng(0)
+    heights = epoch_of_heights(random, **shape)
+    steps, batches = heights.shape
+    falling = np.flatnonzero(random.random(steps) < falling_share)
+    counted = np.setdiff1d(np.arange(steps), falling)
+    truth = heights[counted].mean()
+    held, values, widths = 0, [], []
+    for draw in range(2000):
+        drawn = analysis.draw_steps(steps, 40, np.random.SeedSequence(draw))
+        chosen = random.choice(batches, 10, replace=False)
+        trace = made_trace(
+            heights[:, chosen], [100] * 10, 100 * batches, drawn, np.intersect1d(falling, [*drawn])
+        )
+        found = measures.epoch_height(trace, 1, interior=bool(falling_share))
+        interval = found.interval(positive=True)
+        held += interval.low <= truth <= interval.high
+        values.append(found.value)
+        widths.append(interval.high - interval.low)
+    assert held / 2000 >= 0.93
+    assert np.mean(values) == pytest.approx(truth, rel=0.01)
+    assert np.mean(widths) / (2 * 1.96 * np.std(values)) <= wider
+
+
+def test_the_error_of_a_window_holds_as_often_as_it_says():
+    """The images alone: 10 of the batches, a window of 40 steps."""
+    random = np.random.default_rng(1)
+    heights = epoch_of_heights(random, steps=40)
+    held, values, widths = 0, [], []
+    for _ in range(2000):
+        chosen = random.choice(450, 10, replace=False)
+        trace = made_trace(heights[:, chosen], [100] * 10, 45_000)
+        found = measures.window_height(trace)
+        interval = found.interval(positive=True)
+        held += interval.low <= heights.mean() <= interval.high
+        values.append(found.value)
+        widths.append(interval.high - interval.low)
+    assert held / 2000 >= 0.93
+    assert np.mean(widths) / (2 * 1.96 * np.std(values)) <= 1.2
+
+
+# Barriers -------------------------------------------------------------------------------------
+
+
+def test_a_barrier_is_resolved_or_not_by_the_error_of_its_height():
+    alpha = np.linspace(0, 1, 5)
+    loss = np.array([[1, 1, 1 + h, 1, 1] for h in (0.5, 0.1, -0.1, -0.5)])
+    trace = xr.Dataset(
+        {
+            "loss": (("iteration", "alpha"), loss),
+            "loss_error": ("iteration", np.zeros(4)),
+            "barrier_error": ("iteration", np.full(4, 0.1)),
+            "barrier_error_either": ("iteration", np.full(4, 0.01)),
+            "batch_images": ("batch", np.full(10, 100)),
+        },
+        {"alpha": alpha, "iteration": np.arange(4)},
+        {"training_images": 45_000},
+    )
+    trace["loss"].values[2:, [1, 3]] -= 0.6
+    # t of nine degrees of freedom is 2.26: 0.22 is the border.
+    assert measures.barrier_signs(trace).tolist() == [1, 0, 0, -1]
+    assert measures.barrier_signs(trace, "either").tolist() == [1, 1, -1, -1]
+    # Images that are all there are leave nothing open, a curve's error does.
+    trace.attrs["training_images"] = 1000
+    assert measures.barrier_signs(trace).tolist() == [1, 1, -1, -1]
+    trace["loss_error"].values[1] = 0.2
+    assert measures.barrier_signs(trace).tolist() == [1, 0, -1, -1]
+    old = trace.drop_vars("barrier_error")
+    assert np.isnan(measures.barrier_signs(old)).all()
+
+
+def test_a_resolved_sign_is_seldom_wrong():
+    """Batches with known truth: of segments without a barrier at most 2.5 % seem to have one."""
+    random = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(2000):
+        seen = random.normal(0.0, 1.0, 10)  # The true height of the barrier is 0.
+        error = analysis.standard_error_over_batches(seen, np.full(10, 100))
+        loss = np.array([[0.0, seen.mean(), 0.0]])
+        trace = xr.Dataset(
+            {
+                "loss": (("iteration", "alpha"), loss),
+                "loss_error": ("iteration", [0.0]),
+                "barrier_error": ("iteration", [error]),
+                "batch_images": ("batch", np.full(10, 100)),
+            },
+            {"alpha": [0.0, 0.5, 1.0], "iteration": [0]},
+        )
+        wrong += measures.barrier_signs(trace)[0] == 1
+    assert 0.015 < wrong / 2000 < 0.035
+
+
+# Steps that are drawn -------------------------------------------------------------------------
+
+
+def test_a_walk_with_drawn_steps():
+    experiment = Experiment(**SMALL, epochs=3, probed_epochs=(1, 3), sampled_iterations=6, seed=4)
+    trace = walk(experiment, progress=False)
+    known = np.flatnonzero(analysis.measured(trace["loss"].values))
+    assert len(known) == 12
+    assert not ((known >= 20) & (known < 40)).any(), "epoch 2 is not probed"
+    for epoch in (1, 3):
+        steps = measures.drawn_steps(trace, epoch)
+        assert steps["stretch"].values.tolist() == [0, 0, 1, 1, 2, 2]
+        borders = analysis.stretches(20, 6)
+        inside = steps["iteration"].values - 20 * (epoch - 1)
+        assert (np.searchsorted(borders, inside, "right") - 1 == steps["stretch"]).all()
+        found = measures.epoch_height(trace, epoch)
+        assert found.interval().low < found.value < found.interval().high
+    first, last = (measures.drawn_steps(trace, e)["iteration"].values % 20 for e in (1, 3))
+    assert first.tolist() != last.tolist(), "drawn anew in each epoch"
+    other = experiment.model_copy(update={"seed": 5})
+    assert any(experiment.stretch(i, 20) != other.stretch(i, 20) for i in range(20)), (
+        "drawn anew with each seed"
+    )
+
+
+def test_drawn_steps_beside_a_window_are_measured_once_and_alike():
+    plain = walk(Experiment(**SMALL, probed_iterations=5), progress=False)
+    both = walk(Experiment(**SMALL, probed_iterations=5, sampled_iterations=4), progress=False)
+    assert plain.final_state_hash == both.final_state_hash
+    assert np.array_equal(both["loss"][:5], plain["loss"][:5])
+    known = np.flatnonzero(analysis.measured(both["loss"].values))
+    drawn = np.flatnonzero(~np.isnan(both["stretch"].values))
+    assert sorted({*range(5), *drawn}) == known.tolist()
+
+
+def test_new_variables_are_kept_and_old_traces_open(tmp_path):
+    trace = walk(Experiment(**SMALL, sampled_iterations=4, tolerance=0.02), progress=False)
+    save(trace, tmp_path / "new.nc")
+    again = open_trace(tmp_path / "new.nc")
+    assert again.identical(trace)
+    assert again["measured"].dtype == bool
+    assert again["batch_height"].dtype == np.float32
+    assert json.loads(again.attrs["experiment"])["sampled_iterations"] == 4
+
+
+@pytest.mark.parametrize(("steps", "count"), [(20, 22), (20, 5), (20, 0)])
+def test_what_cannot_be_drawn(steps, count):
+    with pytest.raises(ValueError, match="two from each of equal stretches"):
+        analysis.stretches(steps, count)
+
+
+@pytest.mark.parametrize(("steps", "count"), [(20, 20), (450, 40), (81, 40), (7, 2), (7, 6)])
+def test_stretches_differ_by_one_step_and_each_gives_two(steps, count):
+    borders = analysis.stretches(steps, count)
+    assert borders[0] == 0
+    assert borders[-1] == steps
+    assert np.ptp(np.diff(borders)) <= 1
+    drawn = analysis.draw_steps(steps, count, np.random.SeedSequence(1))
+    assert len(drawn) == count
+    for step, stretch in drawn.items():
+        assert borders[stretch] <= step < borders[stretch + 1]
+
+
+def test_all_steps_drawn_leave_no_error_of_steps():
+    values = np.random.default_rng(0).random(20)
+    found = statistics.mean_of_drawn_steps(
+        values, np.repeat(range(10), 2), analysis.stretches(20, 20)
+    )
+    assert found.value == pytest.approx(values.mean())
+    assert found.error == 0
+
+
+def test_two_unlike_draws_of_a_stretch_are_refused():
+    with pytest.raises(ValueError, match="two steps must have been drawn"):
+        statistics.mean_of_drawn_steps([1.0, 2.0], [0, 1], [0, 10, 20])
+
+
+def test_freedom_of_equal_stretches_is_their_number_on_average():
+    random = np.random.default_rng(0)
+    borders, stretch = analysis.stretches(4000, 40), np.repeat(range(20), 2)
+    found = [
+        statistics.mean_of_drawn_steps(random.standard_normal(40), stretch, borders)
+        for _ in range(2000)
+    ]
+    assert np.median([each.freedom for each in found]) == pytest.approx(20, rel=0.25)
+    covered = np.mean([each.interval().low <= 0 <= each.interval().high for each in found])
+    assert covered == pytest.approx(0.95, abs=0.015)
+    errors = np.array([each.error for each in found])
+    assert (errors**2).mean() == pytest.approx(1 / 40, rel=0.05)
+
+
+def test_errors_add_and_freedom_is_satterthwaite_s():
+    parts = statistics.Estimate(1.0, 3.0, 9.0), statistics.Estimate(2.0, 4.0, 4.0)
+    found = statistics.together(5.0, *parts)
+    assert found.value == 5.0
+    assert found.error == pytest.approx(5.0)
+    assert found.freedom == pytest.approx(625 / (81 / 9 + 256 / 4))
+
+
+def test_a_positive_interval_is_that_of_the_logarithm():
+    low, high = statistics.Estimate(2.0, 0.5, np.inf).interval(positive=True)[1:]
+    assert np.log([low, high]) == pytest.approx(np.log(2) + 1.959964 * 0.25 * np.array([-1, 1]))
+
+
+def test_a_walk_s_batches_make_its_height():
+    experiment = Experiment(**SMALL, probed_iterations=1, evaluation_images=100, points=4)
+    trace = walk(experiment, progress=False)
+    assert trace["batch_images"].values.tolist() == [20] * 5
+    assert trace["batch_height"].values[0].mean() == pytest.approx(
+        analysis.height(trace["loss"].values[:1])[0], rel=1e-5
+    )
