@@ -3,12 +3,13 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import loss_landscapes
 import loss_landscapes.metrics
 import numpy as np
 import torch
-from timing import interleaved
+from timing import seconds
 from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
@@ -26,12 +27,14 @@ from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
 
 POINTS = 10
+TOLERANCE = 0.02
+SEGMENTS = 40
 BATCH = 100
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network at a width, and images enough that a call takes seconds."""
+    """A network at a width, and as many images as the segments are measured on."""
 
     title: str
     model: str
@@ -41,10 +44,10 @@ class Case:
 
 
 CASES = (
-    Case("VGG-11", "vgg11", "photos", 200),
-    Case("ResNet-56", "resnet56", "photos", 200),
-    Case("MLP", "mlp", "mnist5k", 4000),
-    Case("VGG-11, width 1/8", "vgg11", "photos", 1000, 0.125),
+    Case("VGG-11", "vgg11", "photos", 100),
+    Case("ResNet-56", "resnet56", "photos", 100),
+    Case("MLP", "mlp", "mnist5k", 2000),
+    Case("VGG-11, width 1/8", "vgg11", "photos", 500, 0.125),
 )
 
 
@@ -70,46 +73,56 @@ class Pictures(TorchDataset):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def two_iterates(case: Case, dataset: Dataset, device: torch.device) -> list[nn.Module]:
-    """A network and the same one step of SGD later."""
-    build = lambda: models.build(  # noqa: E731
+def walk(case: Case, dataset: Dataset, device: torch.device) -> list[nn.Module]:
+    """A network at the start and after each of `SEGMENTS` steps of SGD."""
+    model = models.build(
         case.model, dataset.channels, dataset.image_size, len(dataset.classes), case.width, 0
     ).to(device)
-    first, second = build(), build()
-    images, labels = dataset.train_images[:BATCH], dataset.train_labels[:BATCH]
-    cross_entropy(second(dataset.normalise(images.to(device))), labels.to(device)).backward()
-    torch.optim.SGD(second.parameters(), lr=0.1).step()
-    return [first, second]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    order = np.random.default_rng(0)
+    iterates = [copy.deepcopy(model)]
+    for _ in range(SEGMENTS):
+        batch = torch.from_numpy(order.choice(len(dataset.train_labels), BATCH, replace=False))
+        images = dataset.normalise(dataset.train_images[batch].to(device))
+        optimizer.zero_grad()
+        cross_entropy(model(images), dataset.train_labels[batch].to(device)).backward()
+        optimizer.step()
+        iterates.append(copy.deepcopy(model))
+    return iterates
 
 
-def ours(case: Case, dataset: Dataset, pair: list[nn.Module], plan: EvaluationPlan, device):
-    """The probe, as a walk calls it."""
-    layout = models.memory_format(case.model, case.width)
-    first, second = (copy.deepcopy(model).to(memory_format=layout) for model in pair)
-    images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
-    batches = Batches(images, labels, lambda: plan.batches, dataset.normalise)
-    ends = [[p.detach() for p in trainable(model)] for model in (first, second)]
-    evaluate, probe = Evaluator(first, cross_entropy, batches), Interpolation(POINTS)
+class Ours:
+    """The probe, as a walk calls it: each segment begins where the one before ended."""
 
-    def work() -> np.ndarray:
-        # There and back: as in a walk, each segment begins where the one before ended.
-        before, after = ends
-        ends.reverse()
-        return probe(Step(0, before, before, after, before, evaluate))["loss"][1:]
+    def __init__(self, case: Case, dataset: Dataset, plan: EvaluationPlan, tolerance: float, start):
+        self.layout = models.memory_format(case.model, case.width)
+        self.model = copy.deepcopy(start).to(memory_format=self.layout)
+        device = next(start.parameters()).device
+        images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
+        batches = Batches(images, labels, lambda: plan.batches, dataset.normalise)
+        self.evaluate = Evaluator(self.model, cross_entropy, batches)
+        self.probe, self.points = Interpolation(POINTS, tolerance), 0
 
-    return work
+    def values(self, model: nn.Module) -> list[torch.Tensor]:
+        """A network's parameters, in the layout in which a walk has them."""
+        return [p.detach() for p in trainable(copy.deepcopy(model).to(memory_format=self.layout))]
+
+    def __call__(self, before: list[torch.Tensor], after: list[torch.Tensor]) -> np.ndarray:
+        seen = self.probe(Step(0, before, before, after, before, self.evaluate))
+        self.points += int(seen["measured"].sum()) - 1
+        return seen["loss"][1:]
 
 
-def plain_loop(dataset: Dataset, pair: list[nn.Module], plan: EvaluationPlan, device):
+def plain_loop(dataset: Dataset, plan: EvaluationPlan, start: nn.Module):
     """What a researcher writes: interpolate the state, load it, go through a DataLoader."""
     order = np.concatenate(plan.batches)
     loader = DataLoader(Pictures(dataset, order), batch_size=BATCH)
-    start, end = (copy.deepcopy(model.state_dict()) for model in pair)
-    model = copy.deepcopy(pair[0])
+    model, device = copy.deepcopy(start), next(start.parameters()).device
 
-    def work() -> np.ndarray:
+    def work(first: nn.Module, second: nn.Module) -> np.ndarray:
         losses = []
         model.train()
+        start, end = first.state_dict(), second.state_dict()
         for alpha in np.linspace(0, 1, POINTS + 1)[1:]:
             between = {
                 name: (1 - alpha) * value + alpha * end[name]
@@ -131,16 +144,16 @@ def plain_loop(dataset: Dataset, pair: list[nn.Module], plan: EvaluationPlan, de
     return work
 
 
-def packaged(dataset: Dataset, pair: list[nn.Module], plan: EvaluationPlan, device):
+def packaged(dataset: Dataset, plan: EvaluationPlan, device: torch.device):
     """loss-landscapes' linear interpolation with its own metric, on the same images at once."""
     order = torch.from_numpy(np.concatenate(plan.batches))
     inputs = dataset.normalise(dataset.train_images[order].to(device))
     targets = dataset.train_labels[order].to(device)
     metric = loss_landscapes.metrics.Loss(nn.functional.cross_entropy, inputs, targets)
 
-    def work() -> np.ndarray:
+    def work(first: nn.Module, second: nn.Module) -> np.ndarray:
         return loss_landscapes.linear_interpolation(
-            *pair, metric, steps=POINTS, deepcopy_model=True
+            first, second, metric, steps=POINTS, deepcopy_model=True
         )
 
     return work
@@ -160,25 +173,43 @@ def matrix_products(operations: float, device: torch.device) -> Callable[[], Non
     return work
 
 
-def measure(case: Case, rounds: int, device: torch.device) -> dict[str, float | str]:
-    """Median seconds of a segment by each way, and that the losses agree."""
+def measure(case: Case, device: torch.device) -> dict[str, float | str]:
+    """Seconds for consecutive segments by each way, in turns, and that the losses agree."""
     dataset = load(case.dataset)
     plan = EvaluationPlan.draw(len(dataset.train_labels), BATCH, 0, case.images)
-    pair = two_iterates(case, dataset, device)
+    iterates = walk(case, dataset, device)
+    start = iterates[0]
     each = forward_multiply_adds(case.model, *SHAPES[case.dataset], case.width)
-    candidates = {
-        "ours": ours(case, dataset, pair, plan, device),
-        "plain": plain_loop(dataset, pair, plan, device),
-        "packaged": packaged(dataset, pair, plan, device),
-        "limit": matrix_products(2 * each * case.images * POINTS, device),
-    }
-    difference = np.abs(candidates["ours"]() - candidates["plain"]()).max()
-    assert difference < 1e-4, f"the two ways measure different losses: {difference}"
-    times = interleaved(candidates, rounds, device)
+    exact, few = (Ours(case, dataset, plan, tolerance, start) for tolerance in (0.0, TOLERANCE))
+    plain, package = plain_loop(dataset, plan, start), packaged(dataset, plan, device)
+    limit = matrix_products(2 * each * case.images * POINTS, device)
+    plain(*iterates[:2])  # To warm up.
+    times = dict.fromkeys(("exact", "few", "plain", "packaged", "limit"), 0.0)
+    for first, second in pairwise(iterates):
+        begin, end = exact.values(first), exact.values(second)
+        found: dict[str, np.ndarray] = {}
+        ways = {
+            "exact": lambda begin=begin, end=end: exact(begin, end),
+            "few": lambda begin=begin, end=end: few(begin, end),
+            "plain": lambda first=first, second=second: plain(first, second),
+            "packaged": lambda first=first, second=second: package(first, second),
+            "limit": limit,
+        }
+        for name, way in ways.items():
+
+            def run(name=name, way=way, found=found) -> None:
+                found[name] = way()
+
+            times[name] += seconds(run, device)
+        difference = np.abs(found["exact"] - found["plain"]).max()
+        assert difference < 1e-4, f"the two ways measure different losses: {difference}"
     return {
         "network": case.title,
-        "images a second": case.images * POINTS / times["ours"],
-        "plain loop": times["plain"] / times["ours"],
-        "loss-landscapes": times["packaged"] / times["ours"],
-        "share of the limit": times["limit"] / times["ours"],
+        "images a second": SEGMENTS * case.images * POINTS / times["exact"],
+        "plain loop": times["plain"] / times["exact"],
+        "loss-landscapes": times["packaged"] / times["exact"],
+        "share of the limit": times["limit"] / times["exact"],
+        "passes a step at 2 %": few.points / SEGMENTS,
+        "plain loop, at 2 %": times["plain"] / times["few"],
+        "loss-landscapes, at 2 %": times["packaged"] / times["few"],
     }

@@ -53,7 +53,7 @@ def main() -> None:
     parts: dict[str, str] = {}
     with reproducible(threads=1):
         parts["interpolation"] = table(
-            [interpolation.measure(case, rounds, device) for case in interpolation.CASES]
+            [interpolation.measure(case, device) for case in interpolation.CASES]
         )
         parts["watching"] = table(
             [watching.measure(case, 3 * rounds, device) for case in interpolation.CASES]

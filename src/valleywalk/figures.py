@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from . import analysis
 from .quadratic import contraction, descend, measured_contraction
-from .statistics import Interval, mean_of_steps, proportion
+from .statistics import Interval, proportion
 
 # seaborn's colour-blind safe palette.
 BLUE, ORANGE, GREEN = sns.color_palette("colorblind")[:3]
@@ -517,7 +517,7 @@ def heights(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     Parameters
     ----------
     rows : DataFrame
-        A row a network, rate and epoch: model, rate, epoch, heights (one a step), paper.
+        A row a network, rate and epoch: model, rate, epoch, interval of the mean height, paper.
     titles : mapping of model → its name in the figure
     """
     models = list(dict.fromkeys(rows["model"]))
@@ -532,8 +532,8 @@ def heights(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
             for rate, colour in zip(rates, sns.color_palette("colorblind"), strict=False):
                 of_rate = here[here["rate"] == rate]
                 positions = np.array([epochs.index(epoch) for epoch in of_rate["epoch"]])
-                means = [mean_of_steps(heights) for heights in of_rate["heights"]]
-                _points(axis, positions, means, colour, rf"$\eta = {rate:g}$")
+                intervals = list(of_rate["interval"])
+                _points(axis, positions, intervals, colour, rf"$\eta = {rate:g}$")
                 axis.plot(
                     positions + 0.1,
                     of_rate["paper"],

@@ -130,6 +130,16 @@ def together(value: float, *parts: Estimate) -> Estimate:
     return Estimate(value, total**0.5, total**2 / squares if squares else np.inf)
 
 
+def ratio(first: Estimate, second: Estimate, confidence: float = CONFIDENCE) -> Interval:
+    """Ratio of two positive estimates, by the logarithm and as if independent of each other.
+
+    Walks that are measured on the same images err together, so that it is rather too wide.
+    """
+    parts = [Estimate(0.0, each.error / each.value, each.freedom) for each in (first, second)]
+    found = together(float(np.log(first.value / second.value)), *parts).interval(confidence)
+    return Interval(*(float(end) for end in np.exp(found)))
+
+
 def proportion(count: int, total: int, confidence: float = CONFIDENCE) -> Interval:
     """Share of `total` with Wilson's interval.
 

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from .. import analysis, figures, statistics
+from .. import analysis, figures, measures, statistics
 from ..experiment import Experiment, ModelName
 from ..statistics import Interval
 from .scales import TITLES, ModelPage, Page, PositiveFloat, PositiveInt, markdown_table
@@ -56,23 +56,34 @@ def table_epochs(page: Page, shown: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[str, Any]:
-    """Barriers and height in the window that opens at the start of an epoch.
+    """Barriers and height of an epoch: of the steps drawn in it, or of the window at its start.
 
     Parameters
     ----------
     trace : xarray.Dataset
     epoch : int
     iterations : int or None
-        Length of the window; None: the epoch.
+        Length of the window where no steps were drawn; None: the epoch.
 
     Returns
     -------
     dict
-        steps; barriers by each definition and above the noise floor; the largest barrier's height
-        and its share of the loss there; heights (one a step); loss, the window's mean; noise.
+        steps; barriers by each definition and above the noise floor; of "both" those that the
+        images resolve, and how many steps they leave open (None where that was not measured); the
+        largest barrier's height and its share of the loss there; heights (one a step), their mean
+        with its error, the same over segments with an interior minimum; loss, the mean; noise.
     """
-    steps = figures.window(trace, epoch, iterations or int(trace.attrs["steps_in_epoch"]))
+    steps = measures.drawn_steps(trace, epoch)
+    if steps.sizes["iteration"]:
+        height = measures.epoch_height(trace, epoch)
+        inside = measures.epoch_height(trace, epoch, interior=True)
+    else:
+        steps = figures.window(trace, epoch, iterations or int(trace.attrs["steps_in_epoch"]))
+        height = measures.window_height(steps)
+        inside = measures.window_height(steps, interior=True)
     loss = steps["loss"].values
+    signs = measures.barrier_signs(steps)
+    known = not np.isnan(signs).any()
     noise = nearest_noise(trace, epoch)
     barrier = analysis.barrier_height(loss)
     largest = int(np.argmax(barrier))
@@ -82,9 +93,13 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
         "both": int(analysis.barriers(loss).sum()),
         "above noise": int(analysis.barriers(loss, threshold=noise).sum()),
         "either": int(analysis.barriers(loss, "either").sum()),
+        "resolved": int((signs == 1).sum()) if known else None,
+        "unresolved": int((signs == 0).sum()) if known else None,
         "largest": max(0.0, float(barrier[largest])),
         "largest share": max(0.0, float(barrier[largest] / loss[largest].max())),
         "heights": analysis.height(loss),
+        "height": height,
+        "height inside": inside,
         "loss": float(loss.mean()),
         "noise": noise,
     }
@@ -213,12 +228,14 @@ class BarrierTable(TablePage):
                     f"{row['both']} of {row['steps']}",
                     str(statistics.proportion(row["both"], row["steps"])),
                     above,
+                    _resolved(row),
                     row["either"],
                     f"{row['largest']:.2g}",
                     f"{row['loss']:.2g}",
                 ]
             )
         header = ["network", "epoch", "paper", "higher than both ends", "share", "above noise"]
+        header += ["resolved by the images (left open)"]
         header += ["higher than either", "largest barrier", "loss"]
         return markdown_table(header, rows)
 
@@ -257,14 +274,17 @@ class HeightTable(TablePage):
         for (model, rate), trace in zip(self.walks, traces, strict=True):
             for row in self.counted(model, trace):
                 paper = HEIGHTS.get((model, rate), {}).get(row["epoch"], np.nan)
-                rows.append(row | {"model": model, "rate": rate, "paper": paper})
+                own = {"model": model, "rate": rate, "paper": paper, "interval": _interval(row)}
+                rows.append(row | own)
         return pd.DataFrame(rows)
 
     def ratio(self, heights: pd.DataFrame, model: ModelName, rate: float, epoch: int) -> Interval:
         """Mean height at the first learning rate over that at another one."""
-        here = heights[(heights["model"] == model) & (heights["epoch"] == epoch)]
-        series = here.set_index("rate")["heights"]
-        return statistics.ratio_of_means(series[self.rates(model)[0]], series[rate])
+        here = heights[(heights["model"] == model) & (heights["epoch"] == epoch)].set_index("rate")
+        first, other = (here.loc[each] for each in (self.rates(model)[0], rate))
+        if np.isnan([first["height"].error, other["height"].error]).any():
+            return statistics.ratio_of_means(first["heights"], other["heights"])
+        return statistics.ratio(first["height"], other["height"])
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         return figures.heights(self.heights(traces), TITLES)
@@ -285,17 +305,33 @@ class HeightTable(TablePage):
                     f"{row['rate']:g}",
                     row["epoch"],
                     _shown(row["paper"], ".4f"),
-                    str(statistics.mean_of_steps(row["heights"])),
+                    str(row["interval"]),
+                    _shown(row["height inside"].value, ".3g", "none"),
                     f"{row['loss']:.2g}",
                     _shown(row["noise"], ".1g"),
                     printed,
                     ratio,
                 ]
             )
-        header = ["network", "learning rate", "epoch", "paper's height", "height", "loss", "noise"]
+        header = ["network", "learning rate", "epoch", "paper's height", "height"]
+        header += ["height where the floor lies inside", "loss", "noise"]
         header += ["paper's ratio", "ratio to the rate above"]
         return markdown_table(header, rows)
 
 
-def _shown(value: float, form: str) -> str:
-    return "not printed" if np.isnan(value) else f"{value:{form}}"
+def _interval(row: dict[str, Any]) -> Interval:
+    """A mean height with the errors of images and steps; in older traces with that of steps."""
+    height = row["height"]
+    if np.isnan(height.error):
+        return statistics.mean_of_steps(row["heights"])
+    return height.interval(positive=True)
+
+
+def _resolved(row: dict[str, Any]) -> str:
+    if row["resolved"] is None or np.isnan(row["resolved"]):
+        return "not measured"
+    return f"{row['resolved']:.0f} ({row['unresolved']:.0f})"
+
+
+def _shown(value: float, form: str, otherwise: str = "not printed") -> str:
+    return otherwise if np.isnan(value) else f"{value:{form}}"

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from .. import analysis, figures
+from .. import analysis, figures, measures
 from ..experiment import Convention, Experiment, ModelName, UpdateName
 from .scales import (
     Family,
@@ -56,6 +56,8 @@ QUANTITIES = {
     "last_cosines": "mean cosine of the last ten steps",
     "interior_minimum": "segments with an interior minimum",
     "height": "mean height above the floor",
+    "height_inside": "mean height where the floor lies inside the segment",
+    "sharpness": "curvature along the step, mean of the last ten",
     "barriers": "barriers crossed (higher than both ends)",
     "barriers_either": "barriers crossed (higher than either end)",
     "floor_rises": "steps in which the valley floor rises",
@@ -68,6 +70,8 @@ def walk_numbers(window: xr.Dataset) -> dict[str, float | int | None]:
     cosine = window["cosine"].values[1 if np.isnan(window["cosine"].values[0]) else 0 :]
     skipped = len(loss) - len(cosine)
     negative = analysis.first_negative(cosine)
+    inside = measures.window_height(window, interior=True).value
+    sharpness = float(measures.along_step(window)["sharpness"][-10:].mean())
     return {
         "distance": float(window["distance"][-1]),
         "first_negative": None
@@ -75,7 +79,9 @@ def walk_numbers(window: xr.Dataset) -> dict[str, float | int | None]:
         else int(window["iteration"][0]) + skipped + negative,
         "last_cosines": float(cosine[-10:].mean()) if len(cosine) else None,
         "interior_minimum": float(analysis.has_interior_minimum(loss).mean()),
-        "height": float(analysis.height(loss).mean()),
+        "height": measures.window_height(window).value,
+        "height_inside": None if np.isnan(inside) else inside,
+        "sharpness": None if np.isnan(sharpness) else sharpness,
         "barriers": int(analysis.barriers(loss).sum()),
         "barriers_either": int(analysis.barriers(loss, "either").sum()),
         "floor_rises": int((np.diff(analysis.floor(loss)) > 0).sum()),
@@ -94,6 +100,8 @@ def walk_table(trace: xr.Dataset, page: "WalkPage") -> str:
     rows = []
     for name, description in QUANTITIES.items():
         value = numbers[name]
+        if value is None and name in ("height_inside", "sharpness"):
+            continue  # No floor lies inside, or an older trace has no length of its steps.
         if value is None:
             shown = "never"
         elif name in counted:
@@ -102,6 +110,11 @@ def walk_table(trace: xr.Dataset, page: "WalkPage") -> str:
             shown = f"{value:.0%}"
         elif name == "first_negative":
             shown = f"{value}"
+        elif name == "height":
+            shown = str(measures.window_height(window).interval(positive=True))
+        elif name == "sharpness" and page.update == "gd":
+            edge = 2 / float(window["learning_rate"][-1])
+            shown = f"{value:.3g}, where 2/η is {edge:g}"
         else:
             shown = f"{value:.3g}"
         rows.append([description, printed.get(name, "not printed"), shown])
