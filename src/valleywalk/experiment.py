@@ -4,8 +4,10 @@ import difflib
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Raised whenever the same fields, or another default, would give other numbers, so that older
@@ -256,12 +258,33 @@ class Experiment(Strict):
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def probed_steps(self, steps_in_epoch: int) -> np.ndarray:
+        """Iterations, counted from 0, whose segments are measured.
+
+        Parameters
+        ----------
+        steps_in_epoch : int
+
+        Returns
+        -------
+        ndarray of int, shape (segments,)
+            In ascending order, each once. A window may reach into the next epochs, not beyond the
+            walk.
+        """
+        length = self.probed_iterations or steps_in_epoch
+        epochs = self.probed_epochs
+        measured = np.zeros(self.epochs * steps_in_epoch, dtype=bool)
+        for epoch in range(1, self.epochs + 1) if epochs is None else epochs:
+            first = (epoch - 1) * steps_in_epoch
+            measured[first : first + length] = True
+        return np.flatnonzero(measured)
+
     def probes(self, iteration: int, steps_in_epoch: int) -> bool:
         """Whether the segment of an iteration, counted from 0, is measured."""
-        if self.probed_epochs is None:
-            return self.probed_iterations is None or (
-                iteration % steps_in_epoch < self.probed_iterations
-            )
-        length = self.probed_iterations or steps_in_epoch
-        starts = ((epoch - 1) * steps_in_epoch for epoch in self.probed_epochs)
-        return any(start <= iteration < start + length for start in starts)
+        return iteration in _probed_steps(self, steps_in_epoch)
+
+
+@lru_cache(maxsize=8)
+def _probed_steps(experiment: Experiment, steps_in_epoch: int) -> frozenset[int]:
+    """Asked at each step of a walk."""
+    return frozenset(experiment.probed_steps(steps_in_epoch).tolist())
