@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from tyro.conf import Positional, arg
 
 from . import analysis, book, claims, cost, datasets, recorded
+from .cost import duration
 from .datasets import DatasetError
 from .experiment import TRAINING_IMAGES, Experiment, unknown_names
 from .folders import datasets_folder
@@ -28,21 +29,15 @@ def list_items() -> None:
         costs, there = "", []
         for scale in SCALES:
             experiments = item.experiments(scale)
-            costs += f"{_duration(sum(map(cost.core_hours, experiments))):>10}"
+            costs += f"{duration(sum(map(cost.seconds, experiments))):>10}"
             if all(store.find(experiment) for experiment in experiments):
                 there.append(scale)
         kept = (" ".join(there) or "none") if experiments else "not needed"
         print(f"{item.label:11} {item.notebook:20}{costs}  {kept:12}  {item.title}")
     print(
-        "\nCosts are estimates for one core of the CPU that the rates were measured on (AMD EPYC, "
-        "Zen 3);\nfigures of one walk share its cost."
+        "\nTimes are estimates for one process here, from forward passes timed just now;\n"
+        "figures of one walk share it."
     )
-
-
-def _duration(hours: float) -> str:
-    if hours < 1 / 60:
-        return f"{hours * 3600:.0f} s"
-    return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.0f} h"
 
 
 def figure(

@@ -40,7 +40,7 @@ from .updates import accumulate_gradient, add_isotropic_noise, crop_and_flip, sc
 from .watch import watch
 
 # A walk sets torch's global modes: two threads of one process would set them for each other.
-_ONE_AT_A_TIME = threading.Lock()
+ONE_AT_A_TIME = threading.Lock()
 
 REDRAWN_PLANS = 5
 VALIDATION_BATCH_SIZE = 500
@@ -118,7 +118,7 @@ def walk(
         )
     dataset = dataset.first(experiment.training_images)
     _check_sizes(experiment, dataset)
-    with _ONE_AT_A_TIME, reproducible(threads):
+    with ONE_AT_A_TIME, reproducible(threads):
         state = _Walk(experiment, dataset, place)
         with state.recorder:
             if checkpoint is not None and checkpoint.is_file():
