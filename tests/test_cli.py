@@ -19,7 +19,9 @@ def refused(arguments):
     return caught.value.code
 
 
-@pytest.mark.parametrize("command", [[], ["list"], ["figure"], ["walk"], ["data"], ["book"]])
+@pytest.mark.parametrize(
+    "command", [[], ["list"], ["show"], ["figure"], ["walk"], ["data"], ["book"]]
+)
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([*command, "--help"])
@@ -33,6 +35,51 @@ def test_list_shows_every_item_and_what_is_there(capsys):
     for item in ITEMS.values():
         assert any(line.startswith(f"{item.label} ") and item.title in line for line in lines)
     assert all("  none " in line for line in lines if "_walk" in line)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "overnight", "paper"])
+@pytest.mark.parametrize("name", ["fig2", "fig3", "fig5", "tab1", "appd", "fig28"])
+def test_show_says_what_an_item_walks_and_what_that_costs(name, scale, capsys):
+    main(["show", name, "--scale", scale])
+    printed = capsys.readouterr().out
+    item = ITEMS[name]
+    experiments = item.experiments(scale)
+    assert printed.startswith(f"{item.label}. {item.title}\n{scale}: {item.setting(scale)}\n")
+    assert f"notebooks/{item.notebook}.ipynb" in printed
+    assert f"valleywalk figure {name}" in printed
+    assert all(experiment.hash in printed for experiment in experiments)
+    rows = {line.split()[0] for line in printed.splitlines() if line.strip()}
+    assert rows >= ({"time", "passes", "disk", "data", "settings"} if experiments else {"run"})
+    if experiments:
+        assert f"0 of {len(experiments)} walks: {len(experiments)} to walk" in printed
+    segments = [e for e in experiments if e.probed_epochs != ()]
+    assert ("losses" in rows) == bool(segments)
+
+
+def test_show_names_the_fields_in_which_walks_differ(capsys):
+    main(["show", "fig5", "--scale", "quick"])
+    common, *walks = capsys.readouterr().out.split("\n\n")[-2:]
+    assert "settings  model vgg11; dataset photos;" in common
+    assert "noise_factor" not in common
+    assert "noise_factor 0.1; switch_epoch 40; switch_update sgd;" in walks[0]
+    main(["show", "fig14", "--scale", "quick"])
+    assert "probed_epochs 1 to 40, 100" in " ".join(capsys.readouterr().out.split())
+
+
+def test_show_says_which_walks_are_there(capsys):
+    store = Store()
+    first, second, third, *_ = experiments = ITEMS["fig5"].experiments("smoke")
+    for folder, name in (
+        (store.recorded, f"{first.hash}.nc"),
+        (store.folder, f"{second.hash}.nc"),
+        (store.folder, f"{third.hash}.checkpoint"),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    main(["show", "fig5", "--scale", "smoke"])
+    left = len(experiments) - 3
+    expected = f"2 of 7 walks: 1 recorded, 1 cached, 1 begun, {left} to walk"
+    assert expected in capsys.readouterr().out
 
 
 def test_walk_keeps_its_trace_and_says_what_it_saw(capsys, tmp_path):
@@ -86,6 +133,8 @@ def test_data(capsys):
         ([*WALK, "--output", "nowhere/trace.nc"], "no folder nowhere"),
         ([*WALK, "--device", "warp"], "'warp' cannot be used"),
         (["figure", "fig99"], "fig99"),
+        (["show", "fgi2"], "unknown item 'fgi2' (did you mean 'fig2'?)"),
+        (["show", "fig2", "--device", "warp"], "'warp' cannot be used"),
         (["figure", "fig1", "--output", "nowhere/fig1.png"], "no folder nowhere"),
         (["data", "cifar10"], "--download"),
         (["data", "--download"], "name the data set"),

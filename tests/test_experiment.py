@@ -87,21 +87,35 @@ def test_impossible_experiments_are_refused_by_name(change, message):
         Experiment(**(BASE | change))
 
 
-@given(
-    epochs=st.lists(st.integers(1, 6), max_size=3),
-    iterations=st.none() | st.integers(1, 9),
-    steps=st.integers(1, 5),
-)
-def test_probed_iterations_against_a_plain_listing(epochs, iterations, steps):
+WINDOWS = {
+    "epochs": st.integers(1, 7),
+    "probed": st.none() | st.lists(st.integers(1, 7), max_size=4),
+    "iterations": st.none() | st.integers(1, 12),
+    "steps": st.integers(1, 5),
+}
+
+
+@given(**WINDOWS)
+def test_probed_iterations_against_a_plain_listing(epochs, probed, iterations, steps):
+    """Windows may overlap, and reach into the next epochs, but not beyond the walk."""
+    probed = probed if probed is None else [epoch for epoch in probed if epoch <= epochs]
     experiment = Experiment(
-        **BASE, epochs=6, probed_epochs=tuple(epochs), probed_iterations=iterations
+        **BASE,
+        epochs=epochs,
+        probed_epochs=probed if probed is None else tuple(probed),
+        probed_iterations=iterations,
     )
-    expected = {(epoch - 1) * steps + i for epoch in epochs for i in range(iterations or steps)}
-    listed = {i for i in range(6 * steps) if experiment.probes(i, steps)}
-    assert listed == {i for i in expected if i < 6 * steps}
+    if probed is None:
+        expected = [t for t in range(epochs * steps) if t % steps < (iterations or steps)]
+    else:
+        starts = [(epoch - 1) * steps for epoch in probed]
+        length = iterations or steps
+        expected = [t for t in range(epochs * steps) if any(s <= t < s + length for s in starts)]
+    assert experiment.probed_steps(steps).tolist() == expected
+    assert [t for t in range(epochs * steps) if experiment.probes(t, steps)] == expected
 
 
 def test_all_epochs_are_probed_by_default():
     assert all(Experiment(**BASE, epochs=3).probes(i, 4) for i in range(12))
     some = Experiment(**BASE, epochs=3, probed_iterations=1)
-    assert [i for i in range(12) if some.probes(i, 4)] == [0, 4, 8]
+    assert some.probed_steps(4).tolist() == [0, 4, 8]

@@ -364,9 +364,7 @@ def test_a_walk_with_drawn_steps():
     first, last = (measures.drawn_steps(trace, e)["iteration"].values % 20 for e in (1, 3))
     assert first.tolist() != last.tolist(), "drawn anew in each epoch"
     other = experiment.model_copy(update={"seed": 5})
-    assert any(experiment.stretch(i, 20) != other.stretch(i, 20) for i in range(20)), (
-        "drawn anew with each seed"
-    )
+    assert experiment.drawn_steps(1, 20) != other.drawn_steps(1, 20), "drawn anew with each seed"
 
 
 def test_drawn_steps_beside_a_window_are_measured_once_and_alike():
@@ -377,6 +375,20 @@ def test_drawn_steps_beside_a_window_are_measured_once_and_alike():
     known = np.flatnonzero(analysis.measured(both["loss"].values))
     drawn = np.flatnonzero(~np.isnan(both["stretch"].values))
     assert sorted({*range(5), *drawn}) == known.tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sampled_iterations": 22}, "22 of 20 steps cannot be drawn"),
+        ({"sampled_iterations": 5}, "multiple of 2"),
+        ({"sampled_iterations": 2, "update": "gd"}, "an epoch of gd is one step"),
+        ({"tolerance": 1.0}, "less than 1"),
+    ],
+)
+def test_bad_samples_are_refused_at_once(change, message):
+    with pytest.raises(ValueError, match=message):
+        Experiment(**SMALL | change)
 
 
 def test_new_variables_are_kept_and_old_traces_open(tmp_path):

@@ -203,8 +203,7 @@ def _link(config: Path, repository: str) -> None:
 def _ways_to_run(item: Item, scale: Scale, repository: str | None) -> str:
     """How a reader runs the page's notebook."""
     path = f"notebooks/{item.notebook}.ipynb"
-    chosen = " ".join(f"-p {name} {value}" for name, value in item.parameters(scale).items())
-    text = f"\n## Run it\n\n    papermill {path} out.ipynb {chosen}\n".rstrip(" \n") + "\n"
+    text = f"\n## Run it\n\n    {item.papermill(scale)}\n"
     if repository is None:
         return text
     text += f"\n[Source of the notebook]({repository}/blob/main/{path})"

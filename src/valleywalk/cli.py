@@ -1,48 +1,195 @@
 """The `valleywalk` command."""
 
+import shutil
 import sys
+import textwrap
+from collections import Counter
+from collections.abc import Sequence, Set
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
+import xarray as xr
 from pydantic import ValidationError
 from tyro.conf import Positional, arg
 
-from . import analysis, book, claims, cost, datasets, recorded
+from . import analysis, book, claims, cost, datasets, measures, recorded
+from .cost import duration
 from .datasets import DatasetError
 from .experiment import TRAINING_IMAGES, Experiment, unknown_names
 from .folders import datasets_folder
-from .paper import ITEMS, PAGES, SCALES, Scale
-from .store import Store, walk_into
+from .paper import ITEMS, PAGES, SCALES, Item, Scale
+from .paper.items import in_words
+from .store import Store, cores, walk_into
 from .trace import TraceError, provenance
-from .walk import WalkError
+from .walk import WalkError, choose_device, device_name
+
+# Of a walk.
+STATES = ("recorded", "cached", "begun", "to walk")
 
 
 def list_items() -> None:
-    """List every figure and table: notebook, cost at each scale, recorded traces."""
+    """List every figure and table: notebook, time at each scale on this machine, traces there."""
     store = Store()
     header = f"{'item':11} {'notebook':20}" + "".join(f"{scale:>10}" for scale in SCALES)
     print(f"{header}  traces        title")
     for item in ITEMS.values():
-        costs, there = "", []
+        times, there = "", []
         for scale in SCALES:
             experiments = item.experiments(scale)
-            costs += f"{_duration(sum(map(cost.core_hours, experiments))):>10}"
+            times += f"{duration(sum(map(cost.seconds, experiments))):>10}"
             if all(store.find(experiment) for experiment in experiments):
                 there.append(scale)
         kept = (" ".join(there) or "none") if experiments else "not needed"
-        print(f"{item.label:11} {item.notebook:20}{costs}  {kept:12}  {item.title}")
+        print(f"{item.label:11} {item.notebook:20}{times}  {kept:12}  {item.title}")
     print(
-        "\nCosts are estimates for one core of the CPU that the rates were measured on (AMD EPYC, "
-        "Zen 3);\nfigures of one walk share its cost."
+        f"\nTimes are estimates for one process here, {device_name(choose_device('auto'))}, from "
+        "forward passes timed just now;\nfigures of one walk share it. More about one: valleywalk "
+        "show fig2 --scale overnight"
     )
 
 
-def _duration(hours: float) -> str:
-    if hours < 1 / 60:
-        return f"{hours * 3600:.0f} s"
-    return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.0f} h"
+def show(name: Positional[str], scale: Scale = "quick", device: str = "auto") -> None:
+    """Show what an item walks at a scale, what that costs here, and what is there already.
+
+    Args:
+        name: fig1, fig2, …; see `valleywalk list`.
+        scale: smoke (seconds), quick (minutes), overnight (hours, real data) or paper (GPU).
+        device: Where it would be walked: auto, cpu, cuda, cuda:1.
+    """
+    item, store = _item(name, "item"), Store()
+    experiments = item.experiments(scale)
+    print(f"{item.label}. {item.title}\n{scale}: {item.setting(scale)}\n")
+    if experiments:
+        _show_cost(experiments, store, device)
+    _row("notebook", f"notebooks/{item.notebook}.ipynb")
+    chosen = f" --scale {scale}" if "scale" in item.parameters(scale) else ""
+    # Not wrapped, to be copied.
+    print(f"{'run':10}valleywalk figure {item.name}{chosen}\n{'':10}{item.papermill(scale)}")
+    if experiments:
+        _show_walks(experiments, store, device)
+
+
+def _show_cost(experiments: Sequence[Experiment], store: Store, device: str) -> None:
+    """What is there, and what passes, time and disk the walks take."""
+    found = [store.find(experiment) for experiment in experiments]
+    missing = [e for e, path in zip(experiments, found, strict=True) if path is None]
+    states = Counter(_state(experiment, store) for experiment in experiments)
+    told = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+    _row("there", f"{len(found) - len(missing)} of {len(found)} walks: {told}")
+    _row("time", f"{_time(experiments, device)} ({device_name(choose_device(device))})")
+    if len(missing) < len(experiments):
+        _row("", f"still to walk: {_time(missing, device) if missing else 'nothing'}")
+    passes = [cost.passes(experiment) for experiment in experiments]
+    parts = {
+        "training": sum(p.training for p in passes),
+        "along segments": sum(p.segments for p in passes),
+        "at ends of epochs": sum(p.epochs for p in passes),
+        "for curvature": sum(p.curvature for p in passes),
+    }
+    told = ", ".join(f"{_many(number)} {what}" for what, number in parts.items() if number)
+    _row("passes", f"{_many(sum(parts.values()))} images forward, or as much work: {told}")
+    segments = sum(map(cost.measured_segments, experiments))
+    if segments:
+        losses = sum(map(cost.losses, experiments))
+        images = " or ".join(
+            f"{n:,}" for n in sorted(set(map(cost.evaluation_images, experiments)))
+        )
+        _row("losses", f"{losses:,.0f} along {segments:,} segments, each on {images} images")
+    sizes = [
+        cost.trace_bytes(experiment) if path is None else path.stat().st_size
+        for experiment, path in zip(experiments, found, strict=True)
+    ]
+    at_once = sorted(map(cost.checkpoint_bytes, experiments), reverse=True)[: cores()]
+    _row("disk", f"{_size(sum(sizes))} of traces, {_size(sum(at_once))} of checkpoints on the way")
+    for name in dict.fromkeys(experiment.dataset for experiment in experiments):
+        _row("data", f"{name}: {_data_state(name)}")
+
+
+def _time(experiments: Sequence[Experiment], device: str) -> str:
+    """How long walks take here, in one process and side by side."""
+    times = [cost.seconds(experiment, device) for experiment in experiments]
+    alone, processes = f"{duration(sum(times))} in one process", min(len(times), cores())
+    if processes == 1:
+        return alone
+    together = cost.seconds_together(times, processes, device)
+    return f"{alone}, {duration(together)} in {processes}"
+
+
+def _state(experiment: Experiment, store: Store) -> str:
+    """One of STATES."""
+    path = store.find(experiment)
+    if path is None:
+        return "begun" if store.begun(experiment) else "to walk"
+    return "recorded" if path.parent == store.recorded else "cached"
+
+
+def _show_walks(experiments: Sequence[Experiment], store: Store, device: str) -> None:
+    """What the walks have in common, and each with what it has for itself."""
+    values = {
+        name: [getattr(experiment, name) for experiment in experiments]
+        for name in Experiment.model_fields
+    }
+    same = {name for name, each in values.items() if each.count(each[0]) == len(each)}
+    _row("settings", _fields(experiments[0], same))
+    print()
+    for experiment in experiments:
+        own = _fields(experiment, Experiment.model_fields.keys() - same)
+        words = own if len(experiments) > 1 else in_words(experiment)
+        took = duration(cost.seconds(experiment, device))
+        print(f"{experiment.hash}  {_state(experiment, store):8}{took:>9}  {words}")
+
+
+def _fields(experiment: Experiment, names: Set[str]) -> str:
+    """Some of its fields with their values, those that are not set left out."""
+    chosen = {name: getattr(experiment, name) for name in Experiment.model_fields if name in names}
+    return "; ".join(f"{name} {_value(v)}" for name, v in chosen.items() if v is not None)
+
+
+def _row(name: str, text: str) -> None:
+    """A name and, wrapped beside it, what it is."""
+    first, rest = f"{name:10}", " " * 10
+    width = max(60, shutil.get_terminal_size((100, 24)).columns)
+    print(textwrap.fill(text, width, initial_indent=first, subsequent_indent=rest))
+
+
+def _value(value: Any) -> str:
+    """A field's value; of numbers that follow each other only the first and the last."""
+    if not isinstance(value, tuple):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    runs: list[list[int]] = []
+    for number in sorted(value):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    shown = [f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
+    return ", ".join(shown) or "none"
+
+
+def _many(number: float) -> str:
+    """A large number in words."""
+    for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if number >= size:
+            return f"{number / size:.3g} {word}"
+    return f"{number:.0f}"
+
+
+def _size(number: float) -> str:
+    """Bytes in words."""
+    for size, unit in ((1e9, "GB"), (1e6, "MB")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number / 1e3:.0f} kB"
+
+
+def _item(name: str, kind: str) -> Item:
+    problem = unknown_names({name}, set(PAGES), kind)
+    if problem:
+        raise ValueError(problem)
+    return PAGES[name]
 
 
 def figure(
@@ -63,10 +210,7 @@ def figure(
         scheduler: Address of a Dask scheduler whose workers walk; default this machine.
         restart: Start walks over that were interrupted, rather than going on.
     """
-    problem = unknown_names({name}, set(PAGES), "figure")
-    if problem:
-        raise ValueError(problem)
-    item = PAGES[name]
+    item = _item(name, "figure")
     output = output or Path(f"{name}.png")
     if not output.parent.is_dir():
         raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
@@ -101,14 +245,22 @@ def walk(
         store = Store()
         trace = store.get(experiment, device=device, recompute=recompute, restart=restart)
         output = store.find(experiment)
-    loss = trace["loss"].values if "loss" in trace else None
-    if loss is not None and analysis.measured(loss).any():
-        seen = loss[analysis.measured(loss)]
-        print(
-            f"{len(seen)} segments measured: loss {seen[0, 0]:.4f} to {seen[-1, -1]:.4f}, mean "
-            f"height {analysis.height(seen).mean():.3g}, {analysis.barriers(seen).sum()} barriers"
-        )
+    if "loss" in trace and analysis.measured(trace["loss"].values).any():
+        print(_seen(measures.measured_steps(trace)))
     print(f"distance {trace['distance'].values[-1]:.4g}\n{provenance(trace)}\n{output}")
+
+
+def _seen(steps: xr.Dataset) -> str:
+    """What was seen along the measured segments of a walk, in a line."""
+    loss = steps["loss"].values
+    height, signs = measures.window_height(steps), measures.barrier_signs(steps)
+    error = "" if np.isnan(height.error) else f" (standard error of the images {height.error:.1g})"
+    open_ = int((signs == 0).sum())
+    return (
+        f"{len(loss)} segments measured: loss {loss[0, 0]:.4f} to {loss[-1, -1]:.4f}, mean height "
+        f"{height.value:.3g}{error}, {analysis.barriers(loss).sum()} barriers"
+        + (f", {open_} steps left open by the images" if open_ else "")
+    )
 
 
 def data(name: Positional[str | None] = None, download: bool = False) -> None:
@@ -123,14 +275,7 @@ def data(name: Positional[str | None] = None, download: bool = False) -> None:
             raise ValueError("name the data set to download, as in: valleywalk data mnist")
         print(f"downloaded files are looked for in {datasets_folder()}")
         for known in TRAINING_IMAGES:
-            place = datasets.PLACES.get(known)
-            if place is None:
-                state = "ready: shipped with installed packages"
-            elif (datasets_folder() / place).exists():
-                state = f"ready: in {place}"
-            else:
-                state = f"not there: fetch it with `valleywalk data {known} --download`"
-            print(f"{known:14} {state}")
+            print(f"{known:14} {_data_state(known)}")
         print(f"{'folder:PATH':14} train/<class>/* and val, validation or test")
         return
     loaded = datasets.load(name, download=download)
@@ -140,6 +285,16 @@ def data(name: Positional[str | None] = None, download: bool = False) -> None:
         f"{len(loaded.validation_labels)} validation images, {loaded.channels}×{size}×{size}, "
         f"{len(loaded.classes)} classes, hash {loaded.hash}"
     )
+
+
+def _data_state(name: str) -> str:
+    """Whether a data set is there, or how to fetch it."""
+    place = datasets.PLACES.get(name)
+    if place is None:
+        return "ready: shipped with installed packages"
+    if (datasets_folder() / place).exists():
+        return f"ready: in {place}"
+    return f"not there: fetch it with `valleywalk data {name} --download`"
 
 
 def record(scale: Scale | None = None) -> None:
@@ -223,6 +378,7 @@ def ledger(
 
 COMMANDS: dict[str, Any] = {
     "list": list_items,
+    "show": show,
     "claims": ledger,
     "figure": figure,
     "walk": walk,

@@ -1,12 +1,19 @@
-"""What a walk costs before it is walked: multiply-adds, and hours at a measured rate."""
+"""What a walk costs before it is walked: passes, time on this machine, disk."""
 
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
 
 from . import models
-from .experiment import TRAINING_IMAGES, Experiment
+from .evaluation import Evaluator, cross_entropy
+from .experiment import TRAINING_IMAGES, Experiment, Phase
+from .walk import ONE_AT_A_TIME, REDRAWN_PLANS, choose_device, reproducible
 
 # channels, image size, classes
 SHAPES = {
@@ -19,14 +26,168 @@ SHAPES = {
     "cifar9k": (3, 32, 10),
     "tiny-imagenet": (3, 64, 200),
 }
+VALIDATION_IMAGES = {
+    "photos": 1_000,
+    "photos16": 1_000,
+    "photos64": 1_000,
+    "mnist5k": 1_000,
+    "mnist": 10_000,
+    "cifar10": 5_000,
+    "cifar9k": 1_017,
+}
 TINY_IMAGENET_CLASS = 500
-# Forward passes to which a search for both ends of the spectrum amounts, as measured: some 25
-# products of about eight passes each; and the search for the noise's and the sharpest directions.
+TINY_IMAGENET_VALIDATION_CLASS = 50
+# Forward passes to which each amounts, as measured: a training step; a search for both ends of the
+# spectrum, some 25 products of about eight passes each; the authors' 16 products; and the search
+# for the noise's and the sharpest directions.
+TRAINING_PASSES = 3
 CURVATURE_PASSES = 200
+CODE_CURVATURE_PASSES = 128
 NOISE_STRUCTURE_PASSES = 1200
-# Multiply-adds a second that walks reached, one core of an AMD EPYC (Zen 3) at 2.4 GHz. Narrow
-# networks spend their time moving memory, so that they reach less.
-RATE = {"mlp": 15e9, "vgg11": 25e9, "resnet56": 8e9}
+# Losses of a segment from few points, as measured on recorded ones at a tolerance of 2 %.
+EXPECTED_PASSES = 3.6
+# A trace: its attributes and layout; numbers of a step; a loss. As measured on recorded ones.
+TRACE_BYTES, STEP_BYTES, NUMBER_BYTES = 30_000, 36, 8
+
+# How long a network is timed, in batches that grow to the size that most walks have.
+TIMED_SECONDS = 0.05
+SMALLEST_BATCH, LARGEST_BATCH = 8, 100
+# What takes longer is said before it is begun.
+SAID_SECONDS = 60.0
+# Multiply-adds a second below which no machine and no network here falls: what is short even so is
+# not worth a measurement.
+SLOWEST = 1e8
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How many images go forward through the network, or what costs as much, and what for."""
+
+    training: float
+    segments: float
+    epochs: float
+    curvature: float
+
+    @property
+    def total(self) -> float:
+        """All together."""
+        return self.training + self.segments + self.epochs + self.curvature
+
+
+def shape(experiment: Experiment) -> tuple[int, int, int]:
+    """Channels, image size and classes; a folder's are guessed where they are not given."""
+    channels, size, classes = SHAPES.get(experiment.dataset, (3, experiment.image_size or 64, 10))
+    return channels, size, experiment.classes or classes
+
+
+def training_images(experiment: Experiment) -> int:
+    """Training images; a folder's are guessed where they are not given."""
+    images = experiment.training_images or TRAINING_IMAGES.get(experiment.dataset)
+    return images or TINY_IMAGENET_CLASS * (experiment.classes or 200)
+
+
+def validation_images(experiment: Experiment) -> int:
+    """Validation images; a folder's are guessed."""
+    known = VALIDATION_IMAGES.get(experiment.dataset)
+    return known or TINY_IMAGENET_VALIDATION_CLASS * shape(experiment)[2]
+
+
+def evaluation_images(experiment: Experiment) -> int:
+    """Images on which a loss is measured."""
+    return experiment.evaluation_images or training_images(experiment)
+
+
+def steps_in_epoch(experiment: Experiment) -> int:
+    """Steps of an epoch before any switch."""
+    return experiment.phase(1).steps(training_images(experiment))
+
+
+def all_steps(experiment: Experiment) -> int:
+    """Steps of the whole walk."""
+    images = training_images(experiment)
+    return sum(epochs * phase.steps(images) for phase, epochs in _phases(experiment))
+
+
+def measured_segments(experiment: Experiment) -> int:
+    """Segments along which the loss is measured."""
+    return len(experiment.probed_steps(steps_in_epoch(experiment)))
+
+
+def segment_runs(experiment: Experiment) -> int:
+    """Runs of measured segments one after the other: each run measures one more loss, at its start.
+
+    Within a run a segment begins where the one before ended, whose loss is known. Batch norm in
+    eval mode also depends on running statistics, which a step moves: there each stands alone.
+    """
+    steps = experiment.probed_steps(steps_in_epoch(experiment))
+    if experiment.batch_norm == "eval" or not len(steps):
+        return len(steps)
+    return 1 + int((steps[1:] - steps[:-1] > 1).sum())
+
+
+def passes_a_segment(experiment: Experiment) -> float:
+    """Losses that are measured along a segment, that at its start left out."""
+    return min(EXPECTED_PASSES, experiment.points) if experiment.tolerance else experiment.points
+
+
+def losses(experiment: Experiment) -> float:
+    """Losses that are measured along all segments."""
+    along = measured_segments(experiment) * passes_a_segment(experiment)
+    return along + segment_runs(experiment)
+
+
+def passes(experiment: Experiment) -> Passes:
+    """Forward passes of one image that a walk amounts to."""
+    images, evaluated = training_images(experiment), evaluation_images(experiment)
+    return Passes(
+        training=TRAINING_PASSES * _trained(experiment, images, evaluated),
+        segments=losses(experiment) * evaluated,
+        epochs=_measured_at_epochs(experiment, evaluated),
+        curvature=_curvature(experiment, evaluated),
+    )
+
+
+def _phases(experiment: Experiment) -> list[tuple[Phase, int]]:
+    """How it is walked before and after any switch, and for how many epochs."""
+    switch = experiment.switch_epoch or experiment.epochs
+    parts = (
+        (experiment.phase(1), switch),
+        (experiment.phase(switch + 1), experiment.epochs - switch),
+    )
+    return [(phase, epochs) for phase, epochs in parts if epochs]
+
+
+def _trained(experiment: Experiment, images: int, evaluated: int) -> int:
+    """Images whose gradient is taken."""
+    trained = sum(
+        epochs * (images if phase.update == "gd" else phase.steps(images) * phase.batch_size)
+        for phase, epochs in _phases(experiment)
+    )
+    # The gradient's variance at the start gives the isotropic noise its size.
+    return trained + (evaluated if experiment.noise_factor else 0)
+
+
+def _measured_at_epochs(experiment: Experiment, evaluated: int) -> int:
+    """Images whose loss and accuracy is measured at the end of epochs."""
+    every = experiment.evaluate_every
+    if not every:
+        return 0
+    measured = experiment.epochs // every
+    steps = experiment.probed_steps(steps_in_epoch(experiment))
+    probed = {int(epoch) + 1 for epoch in steps // steps_in_epoch(experiment)}
+    redrawn = REDRAWN_PLANS * sum(epoch % every == 0 for epoch in probed)
+    each = evaluated + validation_images(experiment)
+    return measured * each + redrawn * evaluated
+
+
+def _curvature(experiment: Experiment, evaluated: int) -> float:
+    if not experiment.curvature_every:
+        return 0.0
+    each = CURVATURE_PASSES + experiment.noise_structure * NOISE_STRUCTURE_PASSES
+    if experiment.convention == "code":
+        each = CODE_CURVATURE_PASSES
+    times = experiment.epochs // experiment.curvature_every
+    return float(times * each * (experiment.curvature_images or evaluated))
 
 
 @cache
@@ -34,37 +195,170 @@ def forward_multiply_adds(
     model: str, channels: int, image_size: int, classes: int, width: float
 ) -> float:
     """Multiply-adds of one image's forward pass."""
-    with torch.device("meta"):
-        network = models.build(model, channels, image_size, classes, width)
-        images = torch.empty(2, channels, image_size, image_size)
-    with FlopCounterMode(display=False) as counter:
-        network(images)
-    return counter.get_total_flops() / 2 / 2
+    network = models.build(model, channels, image_size, classes, width).eval()
+    counted = []
 
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(layer.weight, Tensor)
+        counted.append(output.numel() * layer.weight[0].numel())
 
-def forward_passes(experiment: Experiment) -> float:
-    """Images that go forward through the network, a training step's backward counted as two."""
-    images = experiment.training_images or TRAINING_IMAGES.get(experiment.dataset)
-    images = images or TINY_IMAGENET_CLASS * (experiment.classes or 200)
-    evaluated = experiment.evaluation_images or images
-    per_epoch = experiment.phase(1).steps(images)
-    iterations = experiment.epochs * per_epoch
-    segments = sum(experiment.probes(iteration, per_epoch) for iteration in range(iterations))
-    curvature = 0.0
-    if experiment.curvature_every:
-        times = experiment.epochs // experiment.curvature_every
-        passes = CURVATURE_PASSES + experiment.noise_structure * NOISE_STRUCTURE_PASSES
-        curvature = times * (experiment.curvature_images or evaluated) * passes
-    return curvature + experiment.epochs * images * 3 + segments * experiment.points * evaluated
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        network(torch.zeros(1, channels, image_size, image_size))
+    return float(sum(counted))
 
 
 def work(experiment: Experiment) -> float:
     """Multiply-adds of a walk."""
-    shape = SHAPES.get(experiment.dataset, (3, experiment.image_size or 64, 10))
-    each = forward_multiply_adds(experiment.model, *shape, experiment.width)
-    return forward_passes(experiment) * each
+    each = forward_multiply_adds(experiment.model, *shape(experiment), experiment.width)
+    return passes(experiment).total * each
 
 
-def core_hours(experiment: Experiment) -> float:
-    """Estimated hours on one CPU core."""
-    return work(experiment) / RATE[experiment.model] / 3600
+@cache
+def image_seconds(
+    model: str, channels: int, image_size: int, classes: int, width: float, device: str = "auto"
+) -> float:
+    """Seconds of one image's forward pass here and now, on one thread.
+
+    A network is timed for about a twentieth of a second, once in a process. Of batches that grow,
+    the quickest counts by image: other programs on the machine only make it slower.
+
+    Raises
+    ------
+    WalkError
+        The device is not there.
+    """
+    place = choose_device(device)
+    generator = torch.Generator().manual_seed(0)
+    spent, quickest, size = 0.0, math.inf, SMALLEST_BATCH
+    with ONE_AT_A_TIME, reproducible(threads=1):
+        network = models.build(model, channels, image_size, classes, width).to(place)
+        network.to(memory_format=models.memory_format(model, width))  # type: ignore[call-overload]
+        if place.type == "cuda":
+            # Its libraries are loaded at the first pass.
+            _seconds_of_batch(network, size, channels, image_size, generator, place)
+        while spent < TIMED_SECONDS:
+            took = _seconds_of_batch(network, size, channels, image_size, generator, place)
+            quickest = min(quickest, took / size)
+            size = min(2 * size, LARGEST_BATCH)
+            spent += took
+    return quickest
+
+
+def _seconds_of_batch(
+    network: nn.Module,
+    size: int,
+    channels: int,
+    image_size: int,
+    generator: torch.Generator,
+    place: torch.device,
+) -> float:
+    images = torch.rand(size, channels, image_size, image_size, generator=generator).to(place)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(size, dtype=torch.int64, device=place)
+    evaluate = Evaluator(network, cross_entropy, [(images, labels)])
+    started = time.perf_counter()
+    # Gives a number, so that a GPU's work is waited for.
+    evaluate()
+    return time.perf_counter() - started
+
+
+def seconds(experiment: Experiment, device: str = "auto") -> float:
+    """Seconds that a walk takes here, on one thread or on a device."""
+    each = image_seconds(experiment.model, *shape(experiment), experiment.width, device)
+    return passes(experiment).total * each
+
+
+def seconds_together(each: Sequence[float], processes: int, device: str = "auto") -> float:
+    """Seconds that walks take side by side; those on one GPU share it."""
+    if choose_device(device).type != "cpu":
+        return sum(each)
+    return max(max(each, default=0.0), sum(each) / max(1, processes))
+
+
+def trace_bytes(experiment: Experiment) -> int:
+    """About how large a walk's trace is on disk."""
+    segments = measured_segments(experiment)
+    batches = -(-evaluation_images(experiment) // experiment.evaluation_batch_size)
+    # The heights of the batches are in float32.
+    numbers = segments * (experiment.points + 1 + batches / 2)
+    return int(TRACE_BYTES + STEP_BYTES * all_steps(experiment) + NUMBER_BYTES * numbers)
+
+
+def checkpoint_bytes(experiment: Experiment) -> int:
+    """How large a walk's checkpoint becomes.
+
+    It holds the network with its running statistics, the last gradient, the end of the segment
+    measured last, the eigenvectors found last, and all numbers that were seen.
+    """
+    with torch.device("meta"):
+        network = models.build(experiment.model, *shape(experiment), experiment.width)
+    state = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    parameters = sum(p.numel() * p.element_size() for p in network.parameters())
+    segments = measured_segments(experiment)
+    ends = bool(experiment.curvature_every) and experiment.convention == "text"
+    # The two eigenvectors are in float64.
+    vectors = 1 + bool(segments) + 4 * ends
+    batches = -(-evaluation_images(experiment) // experiment.evaluation_batch_size)
+    of_step = 5 + bool(segments) * (2 * (experiment.points + 1) + 4 + batches)
+    numbers = all_steps(experiment) * of_step
+    return state + vectors * parameters + numbers * NUMBER_BYTES
+
+
+def announcement(
+    experiments: Sequence[Experiment],
+    folder: Path,
+    *,
+    processes: int = 1,
+    begun: int = 0,
+    device: str = "auto",
+    elsewhere: bool = False,
+) -> str | None:
+    """A line that says what walks will cost, None if they surely last less than a minute.
+
+    Parameters
+    ----------
+    experiments : sequence of Experiment
+    folder : Path
+        Where their traces and checkpoints are kept.
+    processes : int
+        Walks at a time.
+    begun : int
+        How many of them go on from a checkpoint.
+    device : str
+    elsewhere : bool
+        Other machines walk, whose speed is not known here: then only the work is said.
+
+    Raises
+    ------
+    WalkError
+        The device is not there.
+    """
+    multiply_adds = sum(map(work, experiments))
+    if multiply_adds < SAID_SECONDS * SLOWEST:
+        return None
+    count = f"{len(experiments)} walk{'s' * (len(experiments) > 1)}"
+    if begun:
+        count += f" ({begun} begun before)"
+    kept = f"traces are kept in {folder}"
+    if elsewhere:
+        return f"{count}, {multiply_adds:.1e} multiply-adds in all; {kept}"
+    processes = min(processes, len(experiments))
+    each = [seconds(experiment, device) for experiment in experiments]
+    took = seconds_together(each, processes, device)
+    if took < SAID_SECONDS:
+        return None
+    side_by_side = f"{processes} process{'es' * (processes > 1)}"
+    again = "interrupt as you like: asked for again, it goes on"
+    return f"{count}, about {duration(took)} in {side_by_side}; {kept}; {again}"
+
+
+def duration(seconds: float) -> str:
+    """A time in words: seconds, minutes, hours or days."""
+    if seconds < 2 * 60:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 100 * 3600 else f"{seconds / 86400:.0f} days"

@@ -4,13 +4,13 @@ import difflib
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .analysis import draw_steps
+from .analysis import draw_steps, stretches
 
 # Raised whenever the same fields, or another default, would give other numbers, so that older
 # traces are not mistaken for these.
@@ -225,10 +225,22 @@ class Experiment(Strict):
                 f"noise_factor is {self.noise_factor:g} with update 'sgd'; isotropic noise is "
                 "added to the full gradient only: set update='gd'"
             )
+        if self.sampled_iterations is not None:
+            self._check_sample(available)
         if self.noise_structure and not self.curvature_every:
             raise ValueError("noise_structure is measured with curvature: set curvature_every")
         self._check_switch()
         return self
+
+    def _check_sample(self, available: int | None) -> None:
+        if self.update == "gd":
+            raise ValueError(
+                "an epoch of gd is one step, of which nothing can be drawn; leave "
+                "sampled_iterations out"
+            )
+        # The images of a folder are not counted yet here.
+        if available is not None:
+            stretches(self.phase(1).steps(available), self.sampled_iterations or 0)
 
     def _check_switch(self) -> None:
         changed = (self.switch_update, self.switch_learning_rate, self.switch_batch_size)
@@ -270,33 +282,43 @@ class Experiment(Strict):
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def stretch(self, iteration: int, steps_in_epoch: int) -> int | None:
-        """Stretch of its epoch, counted from 0, that a drawn step stands for; None: not drawn."""
+    def probed_steps(self, steps_in_epoch: int) -> np.ndarray:
+        """Iterations, counted from 0, whose segments are measured.
+
+        Parameters
+        ----------
+        steps_in_epoch : int
+
+        Returns
+        -------
+        ndarray of int, shape (segments,)
+            In ascending order, each once. A window may reach into the next epochs, not beyond the
+            walk.
+        """
+        length = self.probed_iterations
+        if length is None:
+            length = 0 if self.sampled_iterations else steps_in_epoch
+        epochs = self.probed_epochs
+        measured = np.zeros(self.epochs * steps_in_epoch, dtype=bool)
+        for epoch in range(1, self.epochs + 1) if epochs is None else epochs:
+            first = (epoch - 1) * steps_in_epoch
+            measured[first : first + length] = True
+            measured[[first + step for step in self.drawn_steps(epoch, steps_in_epoch)]] = True
+        return np.flatnonzero(measured)
+
+    def drawn_steps(self, epoch: int, steps_in_epoch: int) -> dict[int, int]:
+        """Steps of a probed epoch that are drawn, counted from its start, each with its stretch."""
         if self.sampled_iterations is None:
-            return None
-        epoch, step = iteration // steps_in_epoch + 1, iteration % steps_in_epoch
-        if self.probed_epochs is not None and epoch not in self.probed_epochs:
-            return None
-        drawn = _drawn(steps_in_epoch, self.sampled_iterations, self.seed, epoch)
-        return drawn.get(step)
+            return {}
+        seed = np.random.SeedSequence([self.seed, epoch, DRAWN_STEPS])
+        return draw_steps(steps_in_epoch, self.sampled_iterations, seed)
 
     def probes(self, iteration: int, steps_in_epoch: int) -> bool:
         """Whether the segment of an iteration, counted from 0, is measured."""
-        if self.sampled_iterations is not None:
-            if self.stretch(iteration, steps_in_epoch) is not None:
-                return True
-            if self.probed_iterations is None:
-                return False
-        if self.probed_epochs is None:
-            return self.probed_iterations is None or (
-                iteration % steps_in_epoch < self.probed_iterations
-            )
-        length = self.probed_iterations or steps_in_epoch
-        starts = ((epoch - 1) * steps_in_epoch for epoch in self.probed_epochs)
-        return any(start <= iteration < start + length for start in starts)
+        return iteration in _probed_steps(self, steps_in_epoch)
 
 
-@cache
-def _drawn(steps: int, count: int, seed: int, epoch: int) -> dict[int, int]:
-    """Steps drawn in an epoch, each with its stretch."""
-    return draw_steps(steps, count, np.random.SeedSequence([seed, epoch, DRAWN_STEPS]))
+@lru_cache(maxsize=8)
+def _probed_steps(experiment: Experiment, steps_in_epoch: int) -> frozenset[int]:
+    """Asked at each step of a walk."""
+    return frozenset(experiment.probed_steps(steps_in_epoch).tolist())

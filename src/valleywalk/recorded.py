@@ -9,7 +9,7 @@ import xarray as xr
 from . import claims
 from .experiment import Experiment
 from .paper import PAGES, SCALES, Scale
-from .paper.items import setting_of
+from .paper.items import in_words
 from .paper.scales import markdown_table
 from .store import Store
 from .trace import experiment_of, open_trace
@@ -85,13 +85,9 @@ def _commands(scale: Scale) -> dict[Experiment, str]:
 
 def _description(trace: xr.Dataset) -> list[str]:
     experiment, attributes = experiment_of(trace), trace.attrs
-    walk = (
-        f"{setting_of(experiment)}; {experiment.update}, rate {experiment.learning_rate:g}, "
-        f"batch {experiment.batch_size}, {experiment.epochs} epochs"
-    )
     seconds = f"{float(attributes['wall_seconds']):.0f}"
     return [
-        walk,
+        in_words(experiment),
         str(experiment.seed),
         attributes["device"],
         seconds,

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from . import cluster
 from .cluster import failure
-from .cost import work
+from .cost import announcement, work
 from .experiment import Experiment
 from .folders import data_folder
 from .trace import open_trace, save
@@ -29,7 +29,8 @@ class Store:
 
     A recorded trace and one computed now are the same thing: recorded ones are looked up first,
     then cached ones, then the walk is walked and its trace is cached. A walk in progress keeps a
-    checkpoint beside where its trace will be, and goes on from there. Two processes that ask for
+    checkpoint beside where its trace will be, and goes on from there. What will take longer than a
+    minute is said before it begins, unless progress is not shown. Two processes that ask for
     the same experiment do not walk it twice: the second waits for the first.
 
     Parameters
@@ -48,6 +49,10 @@ class Store:
         """The file of an experiment's trace, None if there is none."""
         candidates = (where / f"{experiment.hash}.nc" for where in (self.recorded, self.folder))
         return next((path for path in candidates if path.is_file()), None)
+
+    def begun(self, experiment: Experiment) -> bool:
+        """Whether a walk was stopped here and goes on from its checkpoint."""
+        return (self.folder / f"{experiment.hash}.checkpoint").is_file()
 
     def get(
         self,
@@ -110,8 +115,7 @@ class Store:
             lock.acquire(blocking=False)
         except Timeout:
             if tell:
-                note = f"waiting for another process that walks {experiment.hash}"
-                tqdm.write(note, file=sys.stderr)
+                _say(f"waiting for another process that walks {experiment.hash}")
             lock.acquire()
         try:
             yield
@@ -153,9 +157,21 @@ class Store:
         self._check_writable()
         # Longest first, so that no long walk is left over at the end.
         missing.sort(key=work, reverse=True)
+        workers = min(len(missing), processes or cores())
+        if progress:
+            _say(
+                announcement(
+                    missing,
+                    self.folder,
+                    processes=workers,
+                    begun=0 if restart else sum(map(self.begun, missing)),
+                    device=device,
+                    elsewhere=scheduler is not None,
+                )
+            )
         with tqdm(total=len(missing), unit="walk", disable=not progress) as bar:
             if scheduler is None:
-                failed = self._compute_here(missing, device, processes, restart, bar)
+                failed = self._compute_here(missing, device, workers, restart, bar)
             else:
                 failed = cluster.compute(missing, self.folder, scheduler, device, bar)
         if failed:
@@ -167,12 +183,11 @@ class Store:
         self,
         missing: Sequence[Experiment],
         device: str,
-        processes: int | None,
+        workers: int,
         restart: bool,
         bar: tqdm,
     ) -> list[str]:
         """Walk all; returns what failed, and why."""
-        workers = min(len(missing), processes or cores())
         failed, lost = self._in_pool(missing, device, workers, restart, bar)
         # A worker that is killed, as for want of memory, takes its pool down and all walks in it.
         # Each goes on in a pool of its own, so that only the culprit fails.
@@ -273,6 +288,9 @@ def walk_into(
     checkpoint = path.with_name(f"{stem}.checkpoint")
     if restart:
         checkpoint.unlink(missing_ok=True)
+    if progress is True:
+        begun = int(checkpoint.is_file())
+        _say(announcement([experiment], path.parent, begun=begun, device=device))
     try:
         trace = walk(experiment, device=device, progress=progress, checkpoint=checkpoint)
     except WalkError as error:
@@ -285,6 +303,12 @@ def walk_into(
     save(trace, path)
     checkpoint.unlink(missing_ok=True)
     return trace
+
+
+def _say(note: str | None) -> None:
+    """To standard error, above any progress bar."""
+    if note:
+        tqdm.write(note, file=sys.stderr)
 
 
 def cores() -> int:

@@ -19,6 +19,8 @@ from .folders import checkout
 
 SCHEMA = "valleywalk-trace"
 SCHEMA_VERSION = 1
+# Bytes: what HDF5 keeps beside a compressed variable takes some kilobytes.
+WORTH_COMPRESSING = 8192
 _MARK = b"valleywalk-sha256:"
 
 # name: (dimensions, units, long name)
@@ -166,7 +168,9 @@ def _git_commit() -> str:
 def save(trace: xr.Dataset, path: Path) -> None:
     """Write a trace as compressed netCDF, sealed with a checksum: whole or not at all."""
     encoding = {
-        name: {"zlib": True, "complevel": 4} for name in trace.data_vars if trace[name].size
+        name: {"zlib": True, "complevel": 4}
+        for name in trace.data_vars
+        if trace[name].nbytes > WORTH_COMPRESSING
     }
     with atomic_path(path) as temporary:
         trace.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)

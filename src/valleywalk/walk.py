@@ -40,7 +40,7 @@ from .updates import accumulate_gradient, add_isotropic_noise, crop_and_flip, sc
 from .watch import watch
 
 # A walk sets torch's global modes: two threads of one process would set them for each other.
-_ONE_AT_A_TIME = threading.Lock()
+ONE_AT_A_TIME = threading.Lock()
 
 REDRAWN_PLANS = 5
 VALIDATION_BATCH_SIZE = 500
@@ -118,7 +118,7 @@ def walk(
         )
     dataset = dataset.first(experiment.training_images)
     _check_sizes(experiment, dataset)
-    with _ONE_AT_A_TIME, reproducible(threads):
+    with ONE_AT_A_TIME, reproducible(threads):
         state = _Walk(experiment, dataset, place)
         with state.recorder:
             if checkpoint is not None and checkpoint.is_file():
@@ -176,6 +176,13 @@ class _Walk:
             steps=lambda iteration: experiment.probes(iteration, self.data.steps_in_epoch),
             batch_norm=experiment.batch_norm,
         )
+        steps = self.data.steps_in_epoch
+        epochs = experiment.probed_epochs or range(1, experiment.epochs + 1)
+        self.stretches = {
+            (epoch - 1) * steps + step: stretch
+            for epoch in epochs
+            for step, stretch in experiment.drawn_steps(epoch, steps).items()
+        }
         # The step that comes next, and the state of the order of images before its epoch.
         self.position = (1, 0)
         self.order = self.data.order.bit_generator.state
@@ -238,9 +245,9 @@ class _Walk:
             add_isotropic_noise(trainable(self.model), self.noise_deviation, self.noise)
         self.optimizer.step()
         self.recorder.record(minibatch_loss=loss)
-        drawn = experiment.stretch(self.recorder.iteration - 1, self.data.steps_in_epoch)
-        if drawn is not None:
-            self.recorder.record(stretch=drawn)
+        stretch = self.stretches.get(self.recorder.iteration - 1)
+        if stretch is not None:
+            self.recorder.record(stretch=stretch)
         if experiment.switch_epoch is None:
             self.schedule.step()
 

@@ -79,12 +79,25 @@ class Item:
         """The walks the item needs at a scale."""
         return self.page(scale).experiments
 
+    def papermill(self, scale: Scale) -> str:
+        """The command that runs the item's notebook at a scale."""
+        chosen = "".join(f" -p {name} {value}" for name, value in self.parameters(scale).items())
+        return f"papermill notebooks/{self.notebook}.ipynb out.ipynb{chosen}"
+
     def setting(self, scale: Scale) -> str:
         """In a few words, what is walked at a scale, and what stands in for the paper's data."""
         experiments = self.experiments(scale)
         if not experiments:
             return f"{NOTEBOOKS[self.notebook].subject}, the same at every scale"
         return "; ".join(dict.fromkeys(setting_of(experiment) for experiment in experiments))
+
+
+def in_words(experiment: Experiment) -> str:
+    """A walk in a few words: network, data, and how it steps."""
+    return (
+        f"{setting_of(experiment)}; {experiment.update}, rate {experiment.learning_rate:g}, "
+        f"batch {experiment.batch_size}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}"
+    )
 
 
 def setting_of(experiment: Experiment) -> str:
