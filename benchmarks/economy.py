@@ -161,6 +161,11 @@ def _together(probes: list[Elsewhere]) -> dict[str, np.ndarray]:
 MEASUREMENTS = {"reference": reference, "reshuffled": reshuffled, "redrawn": redrawn}
 
 
+def is_measured() -> bool:
+    """Whether all measurements are kept."""
+    return all((FOLDER / f"{name}.npz").is_file() for name in MEASUREMENTS)
+
+
 def measured(name: str) -> dict[str, np.ndarray]:
     """A measurement, made now if it is not kept yet."""
     path = FOLDER / f"{name}.npz"

@@ -259,7 +259,7 @@ def _seen(steps: xr.Dataset) -> str:
     return (
         f"{len(loss)} segments measured: loss {loss[0, 0]:.4f} to {loss[-1, -1]:.4f}, mean height "
         f"{height.value:.3g}{error}, {analysis.barriers(loss).sum()} barriers"
-        + (f", {open_} steps left open by the images" if open_ else "")
+        + (f"; in {open_} of the steps the images leave open if there is one" if open_ else "")
     )
 
 

@@ -250,6 +250,10 @@ def provenance(*traces: xr.Dataset) -> str:
     versions = json.loads(attributes["versions"])
     batch_norm = f"batch norm in {experiment.batch_norm} mode"
     batches = f"batches of {experiment.evaluation_batch_size}"
+    if experiment.tolerance:
+        batches += f", at few points of a segment (tolerance {experiment.tolerance:g})"
+    if experiment.sampled_iterations:
+        batches += f", at {experiment.sampled_iterations} steps drawn in an epoch"
     curvature = ""
     if experiment.curvature_every:
         images = experiment.curvature_images or attributes["evaluation_images"]
