@@ -253,7 +253,7 @@ def test_batches_are_gone_through_once_and_kept(network, images):
         ({"evaluation_data": []}, "no batches"),
         ({"evaluation_data": (torch.zeros(3, 3, 8, 8), torch.zeros(2))}, "3 inputs and 2 targets"),
         ({"points": 0}, "points is 0"),
-        ({"batch_norm": "frozen"}, "'train' and 'eval'"),
+        ({"batch_norm": "frozen"}, "allowed are 'as trained', 'train' and 'eval'"),
         ({"model": nn.LazyLinear(3)}, "lazy"),
         ({"model": nn.ReLU()}, "no parameter"),
         ({"model": nn.Linear(2, 2)}, "holds none"),

@@ -127,6 +127,7 @@ def evaluation_mode(
 ) -> Iterator[None]:
     """Batch norm in the given mode, all else in eval mode; modes, buffers, RNG are put back.
 
+    `batch_norm` is "train", "eval", or "as trained": each layer in the mode in which it stands.
     The global random state is set to a constant inside, so that a stochastic layer that ignores
     eval mode still sees the same numbers at every call. With a `dropout_mask` all else is in train
     mode, and that number is the constant: the same dropout at every call.
@@ -140,7 +141,7 @@ def evaluation_mode(
         try:
             for module, _ in modes:
                 if isinstance(module, _NormBase):
-                    module.training = batch_norm == "train"
+                    module.training = _in_train_mode(module, batch_norm)
                 else:
                     module.training = dropout_mask is not None
             yield
@@ -149,6 +150,11 @@ def evaluation_mode(
                 module.training = training
             for buffer, value in buffers:
                 buffer.copy_(value)
+
+
+def _in_train_mode(layer: nn.Module, batch_norm: str) -> bool:
+    """Whether a batch-norm layer is measured in train mode."""
+    return layer.training if batch_norm == "as trained" else batch_norm == "train"
 
 
 @contextmanager
@@ -180,9 +186,10 @@ class Evaluator:
         The mean over a batch.
     batches : iterable of (inputs, targets)
         Gone through once a call, so it must be re-iterable.
-    batch_norm : {"train", "eval"}
+    batch_norm : {"train", "eval", "as trained"}
         Mode of batch norm. The paper measures in train mode (footnote 6), which is what the
-        optimizer sees. Running statistics are not touched.
+        optimizer sees. "as trained": each layer in the mode in which it stands at the measurement.
+        Running statistics are not touched.
     dropout_masks : int
         0: without dropout. Else the mean over so many masks, the same ones at every call.
     """

@@ -58,8 +58,9 @@ class watch:
         More probes, called after the built-in ones at each step.
     batch_size : int
         Images batch norm sees at a time, for a pair of tensors.
-    batch_norm : {"train", "eval"}
-        Mode of batch norm in the measurement.
+    batch_norm : {"as trained", "train", "eval"}
+        Mode of batch norm in the measurement; by default each layer's own, so that one which you
+        froze with `.eval()` is measured with its running statistics, as it is trained.
     dropout_masks : int
         0: the loss is measured without dropout. 1: with one frozen mask, the same at every point.
         More: the mean over so many.
@@ -87,7 +88,7 @@ class watch:
         steps: int | Container[int] | Callable[[int], bool] | None = None,
         probes: Sequence[Probe] = (),
         batch_size: int = 100,
-        batch_norm: str = "train",
+        batch_norm: str = "as trained",
         dropout_masks: int = 0,
         seed: int = 0,
         scaler: torch.amp.GradScaler | None = None,
@@ -98,8 +99,10 @@ class watch:
                 "the model has lazy parameters that are not initialised yet; "
                 "run one batch through it before you watch it"
             )
-        if batch_norm not in ("train", "eval"):
-            raise ValueError(f"batch_norm is {batch_norm!r}; allowed are 'train' and 'eval'")
+        if batch_norm not in ("as trained", "train", "eval"):
+            raise ValueError(
+                f"batch_norm is {batch_norm!r}; allowed are 'as trained', 'train' and 'eval'"
+            )
         if dropout_masks < 0:
             raise ValueError(f"dropout_masks is {dropout_masks}; give 0 for none, or how many")
         self.parameters = trainable(model)
