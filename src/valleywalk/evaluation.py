@@ -133,7 +133,9 @@ def evaluation_mode(
     mode, and that number is the constant: the same dropout at every call.
     """
     modes = [(module, module.training) for module in model.modules()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    # A forward pass may write into a buffer, put another tensor in its place, or add one.
+    held = [(module._buffers, dict(module._buffers)) for module, _ in modes]
+    values = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     first = next(model.parameters(), None)
     devices = [first.device] if first is not None and first.is_cuda else []
     with torch.random.fork_rng(devices=devices), torch.no_grad(), exact_float32():
@@ -148,7 +150,12 @@ def evaluation_mode(
         finally:
             for module, training in modes:
                 module.training = training
-            for buffer, value in buffers:
+            for buffers, before in held:
+                for name in set(buffers.keys()) - set(before):
+                    del buffers[name]
+                for name, buffer in before.items():
+                    buffers[name] = buffer
+            for buffer, value in values:
                 buffer.copy_(value)
 
 
