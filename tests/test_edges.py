@@ -35,6 +35,202 @@ def sgd(model, **options):
     return torch.optim.SGD(model.parameters(), lr=0.1, **options)
 
 
+# The loss at the beginning of a segment -----------------------------------------------------------
+
+
+class Scaled(nn.Module):
+    """Divides by a running scale, which training moves; counts its calls in a new tensor each."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.dropout = nn.Linear(5, 3), nn.Dropout(0.2)
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("seen", None)
+
+    def forward(self, inputs):
+        self.calls = self.calls + 1
+        self.seen = inputs.mean() if self.seen is None else self.seen + inputs.mean()
+        if not hasattr(self, "first"):
+            self.register_buffer("first", inputs[0].clone())
+        if self.training:
+            self.scale.lerp_(inputs.std() * self.calls, 0.1)
+        return self.linear(self.dropout(inputs + self.first + self.seen)) / self.scale
+
+
+def moving(kind):
+    """A network whose forward pass in training moves a buffer on which its loss depends."""
+    torch.manual_seed(0)
+    if kind == "old spectral norm":
+        return nn.Sequential(nn.utils.spectral_norm(nn.Linear(5, 8)), nn.ReLU(), nn.Linear(8, 3))
+    if kind == "spectral norm":
+        layer = nn.utils.parametrizations.spectral_norm(nn.Linear(5, 8))
+        return nn.Sequential(layer, nn.ReLU(), nn.Linear(8, 3))
+    return Scaled()
+
+
+KINDS = ["old spectral norm", "spectral norm", "running scale"]
+
+
+class Again:
+    """Measures each segment once more, by a probe that knows of none before."""
+
+    def __init__(self):
+        self.losses = []
+
+    def __call__(self, step):
+        self.losses.append(Interpolation(2)(step)["loss"])
+        return {}
+
+
+@pytest.mark.filterwarnings("ignore:.*spectral_norm.*deprecated:FutureWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loss_is_taken_over_only_if_the_buffers_are_the_same(kind, data):
+    model, again = moving(kind), Again()
+    optimizer = sgd(model)
+    with watch(model, optimizer, cross_entropy, data, points=2, probes=[again]) as recorder:
+        for _ in range(4):
+            step_on(model, optimizer, data)
+    loss = recorder.trace["loss"].values
+    assert (loss == np.array(again.losses)).all()
+    assert (loss[1:, 0] != loss[:-1, -1]).all(), "the buffers have moved in between"
+
+
+def counting():
+    """Cross-entropy, and the list of its calls."""
+    calls = []
+
+    def loss(output, target):
+        calls.append(len(target))
+        return cross_entropy(output, target)
+
+    return loss, calls
+
+
+def passes(network, images, change=lambda network, step: None, **options):
+    """How many batches are measured in four steps of three points, all images in a batch."""
+    optimizer = sgd(network)
+    loss, calls = counting()
+    recorder = watch(network, optimizer, loss, images, points=3, batch_size=40, **options)
+    calls.clear()
+    with recorder:
+        for step in range(4):
+            change(network, step)
+            step_on(network, optimizer, images)
+    return len(calls)
+
+
+@pytest.mark.parametrize("batch_norm", ["as trained", "train"])
+def test_running_statistics_cost_no_pass_where_they_do_not_count(network, images, batch_norm):
+    assert passes(network, images, batch_norm=batch_norm) == 4 * 3 + 1
+
+
+def test_running_statistics_cost_a_pass_where_they_do_count(network, images):
+    assert passes(network, images, batch_norm="eval") == 4 * (3 + 1)
+
+
+def test_a_layer_that_is_frozen_between_two_steps_is_measured_anew(network, images):
+    again, losses = Again(), []
+
+    def freeze(network, step):
+        if step == 2:
+            network[1].eval()
+
+    assert passes(copy.deepcopy(network), images, freeze, batch_norm="train") == 4 * 3 + 1
+    assert passes(copy.deepcopy(network), images, freeze) == 4 * 3 + 2
+    optimizer = sgd(network)
+    with watch(network, optimizer, cross_entropy, images, points=2, probes=[again]) as recorder:
+        for step in range(4):
+            freeze(network, step)
+            step_on(network, optimizer, images)
+            losses.append(recorder.records[-1]["loss"])
+    assert (np.array(losses) == np.array(again.losses)).all()
+    assert losses[2][0] != losses[1][-1]
+    assert losses[3][0] == losses[2][-1]
+
+
+def test_frozen_parameters_that_are_written_to_are_measured_anew(network, images):
+    """As a teacher is that follows its pupil."""
+    network[0].requires_grad_(False)
+
+    def write(network, step):
+        if step == 2:
+            with torch.no_grad():
+                network[0].weight.mul_(1.1)
+
+    assert passes(network, images, write) == 4 * 3 + 2
+
+
+@pytest.mark.filterwarnings("ignore:.*spectral_norm.*deprecated:FutureWarning")
+@pytest.mark.parametrize("kind", [*KINDS, "channels last"])
+def test_a_watch_goes_on_from_its_checkpoint_with_the_same_bits(
+    kind, data, network, images, tmp_path
+):
+    if kind == "channels last":
+        model, data = network.to(memory_format=torch.channels_last), images
+        twin = copy.deepcopy(model)
+    else:
+        model, twin = moving(kind), moving(kind)
+        model(data[0]), twin(data[0])
+    optimizer = sgd(model)
+    whole = watch(model, optimizer, cross_entropy, data, points=2)
+    resumed = watch(twin, sgd(twin), cross_entropy, data, points=2)
+    with whole, resumed:
+        for step in range(5):
+            if step == 3:
+                save_checkpoint(tmp_path / "c", *whole.state(), {})
+                twin.load_state_dict(model.state_dict())
+                resumed.restore(*load_checkpoint(tmp_path / "c", {}))
+            if step >= 3:
+                torch.manual_seed(step)
+                step_on(twin, resumed.optimizers[0], data)
+            torch.manual_seed(step)
+            step_on(model, optimizer, data)
+    for name in ("loss", "cosine", "distance", "parameter_norm"):
+        assert np.array_equal(resumed.trace[name], whole.trace[name], equal_nan=True), name
+
+
+# Buffers that a forward pass puts others in the place of ------------------------------------------
+
+
+@pytest.mark.parametrize("dropout_masks", [0, 1])
+def test_buffers_that_are_assigned_anew_are_put_back(data, dropout_masks):
+    model = moving("running scale")
+    twin = copy.deepcopy(model)
+    optimizer, plain = sgd(model), sgd(twin)
+    with watch(model, optimizer, cross_entropy, data, dropout_masks=dropout_masks, points=2):
+        torch.manual_seed(1)
+        for step in range(3):
+            step_on(model, optimizer, data, slice(8 * step, 8 * step + 8))
+    torch.manual_seed(1)
+    for step in range(3):
+        step_on(twin, plain, data, slice(8 * step, 8 * step + 8))
+    state, expected = model.state_dict(), twin.state_dict()
+    assert list(state) == list(expected)
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+    assert model.calls == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.script.*deprecated")
+def test_buffers_of_a_scripted_model_are_put_back(data):
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(5, 3)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, inputs):
+            self.calls = self.calls + 1
+            return self.linear(inputs)
+
+    scripted = torch.jit.script(Counts())
+    optimizer = sgd(scripted)
+    with watch(scripted, optimizer, cross_entropy, data, points=2):
+        for _ in range(3):
+            step_on(scripted, optimizer, data)
+    assert scripted.calls == 3
+
+
 # Layers that are frozen ---------------------------------------------------------------------------
 
 

@@ -294,10 +294,11 @@ def test_a_segment_has_as_many_points_as_asked_for(network, images):
 class Measure:
     """Stands for an evaluator: the square of the first parameter, and where it was asked for."""
 
-    batch_norm = "train"
-
     def __init__(self):
         self.asked = []
+
+    def surroundings(self):
+        return []
 
     def __call__(self, values):
         self.asked.append(float(values[0]))

@@ -219,6 +219,27 @@ class Evaluator:
         """Mean loss at `parameters` (default: where the model stands)."""
         return self.means(self.loss, parameters=parameters)[0]
 
+    def surroundings(self) -> list[Tensor]:
+        """What the loss depends on beside the trainable parameters, to be compared with later.
+
+        The modes in which batch norm is measured; where frozen parameters lie and how often they
+        were written to; a copy of each buffer. The running statistics of a batch-norm layer that is
+        measured in train mode are left out: there the loss does not depend on them.
+        """
+        marks: list[int] = []
+        buffers: list[Tensor] = []
+        for module in self.model.modules():
+            if isinstance(module, _NormBase):
+                marks.append(train_mode := _in_train_mode(module, self.batch_norm))
+                if train_mode:
+                    continue
+            buffers += [buffer for buffer in module._buffers.values() if buffer is not None]
+        for parameter in self.model.parameters():
+            if not parameter.requires_grad:
+                written = 0 if parameter.is_inference() else parameter._version
+                marks += [parameter.data_ptr(), written]
+        return [torch.tensor(marks), *(buffer.detach().clone() for buffer in buffers)]
+
     def means(
         self, *metrics: Callable[[Any, Tensor], Tensor], parameters: Sequence[Tensor] | None = None
     ) -> list[float]:

@@ -231,13 +231,18 @@ class watch:
         Within `with`, which must have been entered where the walk began.
         """
 
-        def vector(prefix: str) -> list[Tensor]:
-            if f"{prefix}.0" not in tensors:
-                return []
-            return [
-                torch.empty_like(parameter).copy_(tensors[f"{prefix}.{index}"]).detach()
-                for index, parameter in enumerate(self.parameters)
-            ]
+        def listed(prefix: str) -> list[Tensor]:
+            found: list[Tensor] = []
+            while (tensor := tensors.get(f"{prefix}.{len(found)}")) is not None:
+                parameter = self.parameters[min(len(found), len(self.parameters) - 1)]
+                # A parameter's layout in memory decides the last bits of a convolution.
+                place = (
+                    torch.empty_like(parameter, dtype=tensor.dtype)
+                    if tensor.shape == parameter.shape
+                    else torch.empty_like(tensor, device=parameter.device)
+                )
+                found.append(place.detach().copy_(tensor))
+            return found
 
         seen = {
             name.removeprefix("seen."): tensor.numpy()
@@ -251,7 +256,7 @@ class watch:
                 prefix = f"probe.{number}"
                 probe.restore(
                     {
-                        name: vector(f"{prefix}.{name}")
+                        name: listed(f"{prefix}.{name}")
                         if isinstance(value, list)
                         else values[f"{prefix}.{name}"]
                         for name, value in probe.state().items()

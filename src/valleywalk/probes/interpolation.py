@@ -14,7 +14,8 @@ class Interpolation:
     """L((1 − α) θ_t + α θ_{t+1}) at α = 0, 1/points, …, 1.
 
     Needs one scratch parameter vector. Where a step begins exactly where the last measured one
-    ended, the loss at α = 0 is the one already measured there.
+    ended, and all else that the loss depends on is as it was there, the loss at α = 0 is the one
+    already measured.
 
     Parameters
     ----------
@@ -28,14 +29,20 @@ class Interpolation:
         self.alpha = np.linspace(0.0, 1.0, points + 1)
         self._scratch: list[Tensor] | None = None
         self._end_loss = math.nan
+        self._surroundings: list[Tensor] = []
 
     def state(self) -> ProbeState:
-        """The end of the segment measured last, and the loss there."""
-        return {"end": self._scratch or [], "loss": self._end_loss}
+        """The end of the segment measured last, the loss there, and what else it depends on."""
+        return {
+            "end": self._scratch or [],
+            "loss": self._end_loss,
+            "surroundings": self._surroundings,
+        }
 
     def restore(self, state: ProbeState) -> None:
         """Go on from a state."""
         self._scratch, self._end_loss = list(state["end"]) or None, state["loss"]
+        self._surroundings = list(state["surroundings"])
 
     def __call__(self, step: Step) -> Mapping[str, np.ndarray]:
         if step.before is None:
@@ -52,10 +59,19 @@ class Interpolation:
         return {"loss": loss}
 
     def _start_loss(self, step: Step, before: Sequence[Tensor]) -> float:
-        # In eval mode the loss also depends on running statistics, which the step has moved.
-        if self._scratch is not None and step.evaluate.batch_norm == "train":
-            # The scratch vector still holds the end of the segment measured last.
-            pairs = zip(self._scratch, before, strict=True)
-            if all(torch.equal(end, start) for end, start in pairs):
-                return self._end_loss
+        # Evaluations change nothing, so these are the surroundings of the segment's end as well.
+        last, self._surroundings = self._surroundings, step.evaluate.surroundings()
+        # The scratch vector still holds the end of the segment measured last.
+        end = self._scratch
+        if end is not None and _same(last, self._surroundings) and _same(end, before):
+            return self._end_loss
         return step.evaluate(before)
+
+
+def _same(left: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
+    return len(left) == len(right) and all(
+        a.dtype == b.dtype
+        and a.layout == b.layout == torch.strided
+        and torch.equal(a.to(b.device), b)
+        for a, b in zip(left, right, strict=True)
+    )
