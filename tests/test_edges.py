@@ -231,6 +231,60 @@ def test_buffers_of_a_scripted_model_are_put_back(data):
     assert scripted.calls == 3
 
 
+# Batches ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, np.ndarray, dict])
+def test_a_loader_that_uses_its_memory_again_is_measured_rightly(data, kind):
+    class Loader:
+        def __iter__(self):
+            inputs, targets = torch.empty(8, 5), torch.empty(8, dtype=torch.int64)
+            for first in range(0, 24, 8):
+                inputs.copy_(data[0][first : first + 8])
+                targets.copy_(data[1][first : first + 8])
+                if kind is dict:
+                    yield {"input": inputs, "targets": targets}
+                else:
+                    yield (inputs.numpy() if kind is np.ndarray else inputs), targets
+
+    class Model(nn.Linear):
+        def forward(self, input, targets=None):
+            return super().forward(torch.as_tensor(input))
+
+    def loss(output, target):
+        return cross_entropy(output, target["targets"] if kind is dict else target)
+
+    model = Model(5, 3)
+    recorder = watch(model, sgd(model), loss, Loader())
+    expected = cross_entropy(model(data[0]), data[1]).item()
+    assert recorder.evaluate() == pytest.approx(expected, rel=1e-6)
+
+
+def normed():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_each_batch_is_tried_at_entry(data, mode):
+    """A model that stands in eval mode is tried as it will be once it is trained."""
+    inputs, targets = data[0][:17], data[1][:17]
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(inputs, targets), batch_size=8
+    )
+    model = normed().train(mode == "train")
+    with pytest.raises(ValueError, match=r"loss of batch 3 of evaluation_data.*drop_last=True"):
+        watch(model, sgd(model), cross_entropy, loader)
+    watch(model, sgd(model), cross_entropy, loader, batch_norm="eval")
+    bad = [(inputs, targets), (inputs, targets + 7)]
+    with pytest.raises(ValueError, match=r"batch 2 of evaluation_data .*out of bounds.*look at"):
+        watch(model, sgd(model), cross_entropy, bad)
+    bad = [(inputs, targets), (inputs * torch.inf, targets)]
+    with pytest.raises(ValueError, match="batch 2 of evaluation_data is nan; look at its inputs"):
+        watch(model, sgd(model), cross_entropy, bad)
+    assert model.training == (mode == "train")
+
+
 # Layers that are frozen ---------------------------------------------------------------------------
 
 

@@ -1,8 +1,9 @@
 """Watch any training loop: hooks on the optimizer call the probes at each step."""
 
+import copy
 import math
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 from types import TracebackType
@@ -45,9 +46,9 @@ class watch:
     evaluation_data : pair of Tensors, or an iterable of batches
         What the loss along the segment is measured on, moved to the model's device. A pair is put
         into a fixed random order and cut into batches of `batch_size`. Batches are gone through
-        once, here, and kept. A batch is (inputs, targets); inputs that are a tuple or a dict are
-        spread over the model's arguments. A batch that is a dict is both: `loss` is given the
-        model's output and the whole batch.
+        once, here, and copies of them kept. A batch is (inputs, targets); inputs that are a tuple
+        or a dict are spread over the model's arguments. A batch that is a dict is both: `loss` is
+        given the model's output and the whole batch.
     points : int
         Intervals of a segment.
     steps : int, container of int, or callable int → bool, optional
@@ -73,8 +74,8 @@ class watch:
     ------
     ValueError
         No trainable parameters, parameters not initialised yet, an optimizer that holds other
-        parameters, no evaluation data, tensors of different lengths, a first batch whose loss
-        cannot be measured or is no finite number, points below 1.
+        parameters, no evaluation data, tensors of different lengths, a batch whose loss cannot be
+        measured or is no finite number, points below 1.
     """
 
     def __init__(
@@ -118,14 +119,11 @@ class watch:
                 "give the optimizer that trains this model"
             )
         self.scaler = scaler
-        batches = _batches(evaluation_data, batch_size, seed)
-        if isinstance(batches, list):
-            device = self.parameters[0].device
-            batches = [_moved(batch, device) for batch in batches]
+        batches = _batches(evaluation_data, batch_size, seed, self.parameters[0].device)
         self.evaluate = Evaluator(model, loss, batches, batch_norm, dropout_masks)
         # Those of a walk are ours, and may be drawn anew each time.
         if not isinstance(batches, Batches):
-            _try(self.evaluate)
+            _try(self.evaluate, batches)
         self.steps = _chosen(steps)
         interpolation = Interpolation(points)
         self.alpha = interpolation.alpha
@@ -315,18 +313,27 @@ def _unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def _try(evaluate: Evaluator) -> None:
-    """Measure the loss of the first batch, so that what cannot work is said before the training."""
-    first = [next(iter(evaluate.batches))]
-    advice = "look at its inputs, targets and the loss function"
-    try:
-        loss = Evaluator(evaluate.model, evaluate.loss, first, evaluate.batch_norm)()
-    except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"the loss of the first batch of evaluation_data cannot be measured ({error}); {advice}"
-        ) from error
-    if not math.isfinite(loss):
-        raise ValueError(f"the loss of the first batch of evaluation_data is {loss}; {advice}")
+def _try(evaluate: Evaluator, batches: Sequence[tuple[Any, Any]]) -> None:
+    """Measure the loss of each batch, so that what cannot work is said before the training."""
+    # A model that stands in eval mode as a whole is yet to be put into train mode.
+    waits = not any(module.training for module in evaluate.model.modules())
+    mode = "train" if evaluate.batch_norm == "as trained" and waits else evaluate.batch_norm
+    for number, batch in enumerate(batches, start=1):
+        name = f"{'the first batch' if number == 1 else f'batch {number}'} of evaluation_data"
+        advice = "look at its inputs, targets and the loss function"
+        try:
+            loss = Evaluator(evaluate.model, evaluate.loss, [batch], mode)()
+        except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
+            if "more than 1 value per channel" in str(error):
+                advice = (
+                    "batch norm in train mode cannot take one example: leave the batch out "
+                    "(drop_last=True), or choose another batch size"
+                )
+            raise ValueError(
+                f"the loss of {name} cannot be measured ({error}); {advice}"
+            ) from error
+        if not math.isfinite(loss):
+            raise ValueError(f"the loss of {name} is {loss}; {advice}")
 
 
 def _stepping(optimizer: Optimizer) -> Optimizer:
@@ -336,17 +343,17 @@ def _stepping(optimizer: Optimizer) -> Optimizer:
     return optimizer
 
 
-def _moved(data: Any, device: torch.device) -> Any:
-    """Tensors of a batch, whatever they lie in, on a device."""
+def _copied(data: Any, device: torch.device) -> Any:
+    """A batch with its tensors on a device; a loader may use its memory again for the next one."""
     if isinstance(data, Tensor):
-        return data.to(device)
+        return data.to(device, copy=True)
     if isinstance(data, Mapping):
-        return {name: _moved(part, device) for name, part in data.items()}
+        return {name: _copied(part, device) for name, part in data.items()}
     if isinstance(data, (tuple, list)):
         # A batch that is a dict stands twice in its pair.
-        moved = {id(part): _moved(part, device) for part in data}
-        return tuple(moved[id(part)] for part in data)
-    return data
+        copied = {id(part): _copied(part, device) for part in data}
+        return tuple(copied[id(part)] for part in data)
+    return copy.deepcopy(data)
 
 
 def _chosen(steps: int | Container[int] | Callable[[int], bool] | None) -> Callable[[int], bool]:
@@ -364,8 +371,10 @@ def _chosen(steps: int | Container[int] | Callable[[int], bool] | None) -> Calla
     return steps
 
 
-def _batches(data: Any, batch_size: int, seed: int) -> Iterable[tuple[Any, Any]]:
-    """Re-iterable, frozen batches of what the user gave."""
+def _batches(
+    data: Any, batch_size: int, seed: int, device: torch.device
+) -> Batches | list[tuple[Any, Any]]:
+    """Re-iterable, frozen batches of what the user gave, on a device."""
     if isinstance(data, Batches):
         return data
     pair = isinstance(data, (tuple, list)) and len(data) == 2
@@ -378,10 +387,13 @@ def _batches(data: Any, batch_size: int, seed: int) -> Iterable[tuple[Any, Any]]
             )
         plan = EvaluationPlan.draw(len(targets), batch_size, seed)
         order = [torch.from_numpy(batch).to(targets.device) for batch in plan.batches]
-        return [(inputs[index], targets[index]) for index in order]
+        return [(inputs[index].to(device), targets[index].to(device)) for index in order]
     # A loader that shuffles, or draws a seed for its workers, takes from torch's random state.
     with torch.random.fork_rng(devices=[]):
-        batches = [(batch, batch) if isinstance(batch, Mapping) else tuple(batch) for batch in data]
+        batches = [
+            _copied((batch, batch) if isinstance(batch, Mapping) else tuple(batch), device)
+            for batch in data
+        ]
     wrong = next((batch for batch in batches if len(batch) != 2), None)
     if wrong is not None:
         raise ValueError(
