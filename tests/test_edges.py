@@ -285,6 +285,84 @@ def test_each_batch_is_tried_at_entry(data, mode):
     assert model.training == (mode == "train")
 
 
+# Gradients and precision --------------------------------------------------------------------------
+
+
+def test_sparse_gradients_are_seen_as_the_dense_ones_they_stand_for():
+    def walked(sparse):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(11, 4, sparse=sparse), nn.Flatten(), nn.Linear(12, 3))
+        tokens = torch.randint(0, 11, (24, 3))
+        optimizer = sgd(model)
+        with watch(model, optimizer, cross_entropy, (tokens, torch.arange(24) % 3)) as recorder:
+            for step in range(3):
+                step_on(model, optimizer, (tokens, torch.arange(24) % 3), slice(step, step + 9))
+        return recorder.trace
+
+    sparse, dense = walked(True), walked(False)
+    for name in ("loss", "cosine", "distance", "parameter_norm"):
+        assert np.allclose(sparse[name], dense[name], rtol=1e-6, equal_nan=True), name
+
+
+def vectors(dtype, layout=torch.contiguous_format, scale=1.0):
+    """Three parameter vectors of tensors short, long and four-dimensional; and as float64."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(3,), (600, 500), (70, 16, 5, 5), (8, 4, 3, 3), (20,)]
+    drawn = [
+        [
+            (scale * (1 + torch.randn(shape, generator=generator))).to(
+                dtype, memory_format=layout if len(shape) == 4 else torch.preserve_format
+            )
+            for shape in shapes
+        ]
+        for _ in range(3)
+    ]
+    return drawn, [np.concatenate([t.double().numpy().ravel() for t in v]) for v in drawn]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_norm_cosine_and_distance_in_each_precision(dtype, layout):
+    """A square of float16 is beyond its range, a sum of bfloat16 has two digits."""
+    given, (start, after, other) = vectors(dtype, layout, scale=300.0)
+    close = 1e-12 if dtype == torch.float64 else 1e-5
+    assert norm(given[1]) == pytest.approx(np.linalg.norm(after), rel=close)
+    seen = Distance()(Step(0, given[0], None, given[1], given[0], None))
+    assert seen["parameter_norm"] == pytest.approx(np.linalg.norm(after), rel=close)
+    assert seen["distance"] == pytest.approx(np.linalg.norm(after - start), rel=close)
+    probe = Cosine()
+    for gradient in (given[1], given[2]):
+        cosine = probe(Step(0, given[0], None, given[1], gradient, None))["cosine"]
+    expected = after @ other / np.linalg.norm(after) / np.linalg.norm(other)
+    assert cosine == pytest.approx(expected, rel=close)
+
+
+def test_a_gradient_may_lie_otherwise_in_memory_than_its_parameter():
+    given, (_, after, other) = vectors(torch.float32)
+    lying = [t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in given[2]]
+    probe = Cosine()
+    for gradient in (given[1], lying):
+        cosine = probe(Step(0, given[0], None, given[1], gradient, None))["cosine"]
+    expected = after @ other / np.linalg.norm(after) / np.linalg.norm(other)
+    assert cosine == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_network_in_half_precision(data, dtype):
+    torch.manual_seed(0)
+    model = nn.Linear(5, 3).to(dtype)
+    with torch.no_grad():
+        model.weight.fill_(300.0)
+    optimizer = sgd(model)
+    half = data[0].to(dtype), data[1]
+    with watch(model, optimizer, cross_entropy, half) as recorder:
+        for _ in range(3):
+            step_on(model, optimizer, half)
+    flat = np.concatenate([p.detach().double().numpy().ravel() for p in model.parameters()])
+    assert recorder.trace["parameter_norm"][-1] == pytest.approx(np.linalg.norm(flat), rel=1e-6)
+    assert np.isfinite(recorder.trace["cosine"][1:]).all()
+
+
 # Layers that are frozen ---------------------------------------------------------------------------
 
 

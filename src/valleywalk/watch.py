@@ -192,9 +192,7 @@ class watch:
             start=self.start,
             before=self._before if self._measured else None,
             after=[parameter.detach() for parameter in self.parameters],
-            gradient=[
-                torch.zeros_like(p) if p.grad is None else p.grad.detach() for p in self.parameters
-            ],
+            gradient=[_dense_gradient(parameter) for parameter in self.parameters],
             evaluate=self.evaluate,
         )
         seen: dict[str, Any] = {"learning_rate": self._learning_rate}
@@ -334,6 +332,14 @@ def _try(evaluate: Evaluator, batches: Sequence[tuple[Any, Any]]) -> None:
             ) from error
         if not math.isfinite(loss):
             raise ValueError(f"the loss of {name} is {loss}; {advice}")
+
+
+def _dense_gradient(parameter: Tensor) -> Tensor:
+    """Zero where backward left none."""
+    if parameter.grad is None:
+        return torch.zeros_like(parameter)
+    gradient = parameter.grad.detach()
+    return gradient if gradient.layout == torch.strided else gradient.to_dense()
 
 
 def _stepping(optimizer: Optimizer) -> Optimizer:
