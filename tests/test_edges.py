@@ -382,3 +382,70 @@ def test_batch_norm_is_measured_in_the_mode_in_which_it_stands(network, images):
     assert watch(network, sgd(network), cross_entropy, batches).evaluate() == measured
 
 
+# Weight decay -------------------------------------------------------------------------------------
+
+OPTIMIZERS = {
+    "sgd": (lambda groups: torch.optim.SGD(groups, lr=0.1), 1),
+    "momentum": (lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9), 1),
+    "adam": (lambda groups: torch.optim.Adam(groups, lr=0.1), 1),
+    "ascent": (lambda groups: torch.optim.SGD(groups, lr=0.01, maximize=True), -1),
+    "adamw": (lambda groups: torch.optim.AdamW(groups, lr=0.1), 0),
+    "adafactor": (lambda groups: torch.optim.Adafactor(groups, lr=0.1), 0),
+    "decoupled radam": (
+        lambda groups: torch.optim.RAdam(groups, lr=0.1, decoupled_weight_decay=True),
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "sign"), OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_cosine_is_with_weight_decay_where_that_is_asked_for(data, make, sign, asked):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))
+    model.append(nn.Linear(3, 3))
+    unused = nn.Parameter(torch.ones(2))
+    model.register_parameter("unused", unused)
+    decays = {0: 0.5, 1: 0.0, 2: 0.2}
+    groups = [{"params": model[i].parameters(), "weight_decay": d} for i, d in decays.items()]
+    groups.append({"params": [unused], "weight_decay": 0.9})
+    optimizer = make(groups)
+    of = {p: d for i, d in decays.items() for p in model[i].parameters()}
+    expected, options = [], {"weight_decay": True} if asked else {}
+
+    def direction():
+        parts = [
+            p.grad.double() + asked * sign * decay * p.detach().double() for p, decay in of.items()
+        ]
+        return np.concatenate([part.numpy().ravel() for part in parts])
+
+    with watch(model, optimizer, cross_entropy, data, steps=3, **options) as recorder:
+        for step in range(5):
+            optimizer.zero_grad()
+            batch = slice(4 * step, 4 * step + 4)
+            cross_entropy(model(data[0][batch]), data[1][batch]).backward()
+            expected.append(direction())
+            optimizer.step()
+    trace = recorder.trace
+    for step in range(1, 5):
+        last, now = expected[step - 1], expected[step]
+        cosine = last @ now / np.linalg.norm(last) / np.linalg.norm(now)
+        assert trace["cosine"][step] == pytest.approx(cosine, rel=1e-5, abs=1e-6)
+    assert trace.attrs["cosine_of"] == "gradient" + asked * " with weight decay"
+
+
+def test_an_optimizer_of_one_s_own_says_that_its_decay_is_decoupled(data):
+    class Decoupled(torch.optim.SGD):
+        decoupled_weight_decay = True
+
+    def cosines(kind, asked):
+        torch.manual_seed(0)
+        model = nn.Linear(5, 3)
+        optimizer = kind(model.parameters(), lr=0.1, weight_decay=0.3)
+        with watch(model, optimizer, cross_entropy, data, weight_decay=asked) as recorder:
+            for step in range(3):
+                step_on(model, optimizer, data, slice(8 * step, 8 * step + 8))
+        return recorder.trace["cosine"].values[1:]
+
+    assert (cosines(Decoupled, True) == cosines(torch.optim.SGD, False)).all()
+    assert (cosines(torch.optim.SGD, True) != cosines(torch.optim.SGD, False)).all()

@@ -22,6 +22,9 @@ from .probes.distance import Distance
 from .probes.interpolation import Interpolation
 from .trace import assemble
 
+# Optimizers of torch that decay the parameters beside the step; others say so in their groups.
+DECOUPLED = (torch.optim.Adafactor, torch.optim.AdamW, torch.optim.Muon)
+
 
 class watch:
     """Watch an optimizer walk.
@@ -65,6 +68,12 @@ class watch:
     dropout_masks : int
         0: the loss is measured without dropout. 1: with one frozen mask, the same at every point.
         More: the mean over so many.
+    weight_decay : bool
+        False: the cosine is that of the gradients as backward and clipping left them. True: of
+        g_t + λθ_t, with λ the `weight_decay` of each parameter group, as SGD and Adam step by it.
+        An optimizer with decoupled weight decay, such as AdamW, adds nothing to its gradients; one
+        of your own says so by an attribute `decoupled_weight_decay` = True. The trace's attribute
+        `cosine_of` says which. Keeps θ_t at each step.
     seed : int
         Seed of the fixed order.
     scaler : torch.amp.GradScaler, optional
@@ -91,6 +100,7 @@ class watch:
         batch_size: int = 100,
         batch_norm: str = "as trained",
         dropout_masks: int = 0,
+        weight_decay: bool = False,
         seed: int = 0,
         scaler: torch.amp.GradScaler | None = None,
     ):
@@ -124,6 +134,7 @@ class watch:
         # Those of a walk are ours, and may be drawn anew each time.
         if not isinstance(batches, Batches):
             _try(self.evaluate, batches)
+        self.weight_decay = weight_decay
         self.steps = _chosen(steps)
         interpolation = Interpolation(points)
         self.alpha = interpolation.alpha
@@ -173,7 +184,7 @@ class watch:
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._learning_rate = float(self.optimizers[0].param_groups[0]["lr"])
         self._measured = self.steps(self.iteration)
-        if not self._measured:
+        if not (self._measured or self.weight_decay):
             return
         values = [parameter.detach() for parameter in self.parameters]
         if self._before is None:
@@ -192,7 +203,7 @@ class watch:
             start=self.start,
             before=self._before if self._measured else None,
             after=[parameter.detach() for parameter in self.parameters],
-            gradient=[_dense_gradient(parameter) for parameter in self.parameters],
+            gradient=self._gradient(),
             evaluate=self.evaluate,
         )
         seen: dict[str, Any] = {"learning_rate": self._learning_rate}
@@ -202,6 +213,19 @@ class watch:
             for probe in self.probes:
                 seen.update(probe(step))
         self.records.append(seen)
+
+    def _gradient(self) -> list[Tensor]:
+        gradient = [_dense_gradient(parameter) for parameter in self.parameters]
+        if not self.weight_decay or self._before is None:
+            return gradient
+        decays = _weight_decays(self.optimizers)
+        return [
+            g.add(before, alpha=decays[p])
+            # A parameter without gradient is left alone by the optimizer.
+            if p.grad is not None and decays.get(p)
+            else g
+            for p, g, before in zip(self.parameters, gradient, self._before, strict=True)
+        ]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that was seen so far and that probes remember: tensors, and what JSON can hold."""
@@ -264,8 +288,12 @@ class watch:
     @property
     def trace(self) -> xr.Dataset:
         """What was seen so far, as an xarray.Dataset (see `valleywalk.trace`)."""
-        device = str(self.parameters[0].device)
-        return assemble(self.records, self.alpha, attributes={**self.timing, "device": device})
+        attributes = {
+            **self.timing,
+            "device": str(self.parameters[0].device),
+            "cosine_of": "gradient with weight decay" if self.weight_decay else "gradient",
+        }
+        return assemble(self.records, self.alpha, attributes=attributes)
 
     @property
     def timing(self) -> dict[str, str | float]:
@@ -340,6 +368,21 @@ def _dense_gradient(parameter: Tensor) -> Tensor:
         return torch.zeros_like(parameter)
     gradient = parameter.grad.detach()
     return gradient if gradient.layout == torch.strided else gradient.to_dense()
+
+
+def _weight_decays(optimizers: Sequence[Optimizer]) -> dict[Tensor, float]:
+    """What the optimizers multiply θ with and add to the gradient of each parameter."""
+    decays: dict[Tensor, float] = {}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            decoupled = group.get("decoupled_weight_decay", isinstance(optimizer, DECOUPLED))
+            if decoupled or getattr(optimizer, "decoupled_weight_decay", False):
+                continue
+            decay = float(group.get("weight_decay", 0.0))
+            # Who maximizes goes up the gradient, and decays all the same.
+            signed = -decay if group.get("maximize") else decay
+            decays |= dict.fromkeys(group["params"], signed)
+    return decays
 
 
 def _stepping(optimizer: Optimizer) -> Optimizer:

@@ -26,7 +26,8 @@ class Step:
     after : sequence of Tensor
         θ_{t+1}.
     gradient : sequence of Tensor
-        g_t as it was when the optimizer made the step, dense.
+        g_t as it was when the optimizer made the step, dense; with weight decay if the watch was
+        asked for it.
     evaluate : Evaluator
         Loss at any parameters on the frozen evaluation plan.
     """
