@@ -194,6 +194,10 @@ class Looked:
         self.images, self.passes = images, 0
         self.losses_of_step = np.empty(0)
 
+    def surroundings(self) -> list[torch.Tensor]:
+        """Nothing."""
+        return []
+
     def losses(self, values: list[torch.Tensor]) -> BatchMeans:
         self.passes += 1
         point = round(float(values[0]) * EXPERIMENT.points)

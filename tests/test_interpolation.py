@@ -82,7 +82,9 @@ def test_a_straight_line_takes_three_points():
     ("loss", "why"),
     [
         (1 - 4 * (ALPHA - 0.5) ** 2, "a barrier between equal ends"),
+        (1 + 0.4 * ALPHA - 2 * ALPHA**2, "a barrier at α = 0.1 alone"),
         (1 + 0.2 * np.sin(9 * np.pi * ALPHA), "no polynomial of low degree"),
+        (np.polynomial.Chebyshev.basis(7)(1.8 * ALPHA - 0.8) - 3 * ALPHA, "eight points would do"),
         (2 + 1e-7 * (ALPHA - 0.5) ** 2, "the range is that of rounding"),
         (np.where(ALPHA == 0.3, np.nan, ALPHA**2), "not a number at one point"),
         (np.where(ALPHA == 1, np.inf, ALPHA**2), "infinite at the end"),
@@ -97,6 +99,14 @@ def test_the_whole_grid_is_measured_where(loss, why):
     assert curve.measured.all()
     assert curve.error == 0
     assert np.array_equal(curve.loss, loss)
+
+
+def test_a_point_that_may_lie_as_high_as_the_lower_end_is_measured():
+    """At α = 0.9 it is exactly as high: no barrier over one end, and only a measurement tells."""
+    loss = ALPHA * (ALPHA - 0.9)
+    curve, asked = few(loss)
+    assert 9 in asked
+    assert not analysis.barriers([curve.loss], "either", threshold=1e-12)[0]
 
 
 def test_double_precision_bears_a_small_range():
@@ -170,6 +180,9 @@ class Quadratics:
 
     def __init__(self):
         self.passes = 0
+
+    def surroundings(self):
+        return []
 
     def losses(self, values):
         self.passes += 1

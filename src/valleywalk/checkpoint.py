@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .files import atomic_path
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CheckpointError(ValueError):

@@ -127,12 +127,15 @@ def evaluation_mode(
 ) -> Iterator[None]:
     """Batch norm in the given mode, all else in eval mode; modes, buffers, RNG are put back.
 
+    `batch_norm` is "train", "eval", or "as trained": each layer in the mode in which it stands.
     The global random state is set to a constant inside, so that a stochastic layer that ignores
     eval mode still sees the same numbers at every call. With a `dropout_mask` all else is in train
     mode, and that number is the constant: the same dropout at every call.
     """
     modes = [(module, module.training) for module in model.modules()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    # A forward pass may write into a buffer, put another tensor in its place, or add one.
+    held = [(module._buffers, dict(module._buffers)) for module, _ in modes]
+    values = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     first = next(model.parameters(), None)
     devices = [first.device] if first is not None and first.is_cuda else []
     with torch.random.fork_rng(devices=devices), torch.no_grad(), exact_float32():
@@ -140,15 +143,25 @@ def evaluation_mode(
         try:
             for module, _ in modes:
                 if isinstance(module, _NormBase):
-                    module.training = batch_norm == "train"
+                    module.training = _in_train_mode(module, batch_norm)
                 else:
                     module.training = dropout_mask is not None
             yield
         finally:
             for module, training in modes:
                 module.training = training
-            for buffer, value in buffers:
+            for buffers, before in held:
+                for name in set(buffers.keys()) - set(before):
+                    del buffers[name]
+                for name, buffer in before.items():
+                    buffers[name] = buffer
+            for buffer, value in values:
                 buffer.copy_(value)
+
+
+def _in_train_mode(layer: nn.Module, batch_norm: str) -> bool:
+    """Whether a batch-norm layer is measured in train mode."""
+    return layer.training if batch_norm == "as trained" else batch_norm == "train"
 
 
 @contextmanager
@@ -201,9 +214,10 @@ class Evaluator:
         The mean over a batch.
     batches : iterable of (inputs, targets)
         Gone through once a call, so it must be re-iterable.
-    batch_norm : {"train", "eval"}
+    batch_norm : {"train", "eval", "as trained"}
         Mode of batch norm. The paper measures in train mode (footnote 6), which is what the
-        optimizer sees. Running statistics are not touched.
+        optimizer sees. "as trained": each layer in the mode in which it stands at the measurement.
+        Running statistics are not touched.
     dropout_masks : int
         0: without dropout. Else the mean over so many masks, the same ones at every call.
     """
@@ -229,6 +243,27 @@ class Evaluator:
     def losses(self, parameters: Sequence[Tensor] | None = None) -> BatchMeans:
         """Mean loss of each batch at `parameters` (default: where the model stands)."""
         return self.by_batch(self.loss, parameters=parameters)[0]
+
+    def surroundings(self) -> list[Tensor]:
+        """What the loss depends on beside the trainable parameters, to be compared with later.
+
+        The modes in which batch norm is measured; where frozen parameters lie and how often they
+        were written to; a copy of each buffer. The running statistics of a batch-norm layer that is
+        measured in train mode are left out: there the loss does not depend on them.
+        """
+        marks: list[int] = []
+        buffers: list[Tensor] = []
+        for module in self.model.modules():
+            if isinstance(module, _NormBase):
+                marks.append(train_mode := _in_train_mode(module, self.batch_norm))
+                if train_mode:
+                    continue
+            buffers += [buffer for buffer in module._buffers.values() if buffer is not None]
+        for parameter in self.model.parameters():
+            if not parameter.requires_grad:
+                written = 0 if parameter.is_inference() else parameter._version
+                marks += [parameter.data_ptr(), written]
+        return [torch.tensor(marks), *(buffer.detach().clone() for buffer in buffers)]
 
     def means(
         self, *metrics: Callable[[Any, Tensor], Tensor], parameters: Sequence[Tensor] | None = None

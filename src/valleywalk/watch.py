@@ -1,8 +1,9 @@
 """Watch any training loop: hooks on the optimizer call the probes at each step."""
 
+import copy
 import math
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 from types import TracebackType
@@ -20,6 +21,9 @@ from .probes.cosine import Cosine
 from .probes.distance import Distance
 from .probes.interpolation import Interpolation
 from .trace import assemble
+
+# Optimizers of torch that decay the parameters beside the step; others say so in their groups.
+DECOUPLED = (torch.optim.Adafactor, torch.optim.AdamW, torch.optim.Muon)
 
 
 class watch:
@@ -45,9 +49,9 @@ class watch:
     evaluation_data : pair of Tensors, or an iterable of batches
         What the loss along the segment is measured on, moved to the model's device. A pair is put
         into a fixed random order and cut into batches of `batch_size`. Batches are gone through
-        once, here, and kept. A batch is (inputs, targets); inputs that are a tuple or a dict are
-        spread over the model's arguments. A batch that is a dict is both: `loss` is given the
-        model's output and the whole batch.
+        once, here, and copies of them kept. A batch is (inputs, targets); inputs that are a tuple
+        or a dict are spread over the model's arguments. A batch that is a dict is both: `loss` is
+        given the model's output and the whole batch.
     points : int
         Intervals of a segment.
     tolerance : float
@@ -62,11 +66,18 @@ class watch:
         More probes, called after the built-in ones at each step.
     batch_size : int
         Images batch norm sees at a time, for a pair of tensors.
-    batch_norm : {"train", "eval"}
-        Mode of batch norm in the measurement.
+    batch_norm : {"as trained", "train", "eval"}
+        Mode of batch norm in the measurement; by default each layer's own, so that one which you
+        froze with `.eval()` is measured with its running statistics, as it is trained.
     dropout_masks : int
         0: the loss is measured without dropout. 1: with one frozen mask, the same at every point.
         More: the mean over so many.
+    weight_decay : bool
+        False: the cosine is that of the gradients as backward and clipping left them. True: of
+        g_t + λθ_t, with λ the `weight_decay` of each parameter group, as SGD and Adam step by it.
+        An optimizer with decoupled weight decay, such as AdamW, adds nothing to its gradients; one
+        of your own says so by an attribute `decoupled_weight_decay` = True. The trace's attribute
+        `cosine_of` says which. Keeps θ_t at each step.
     seed : int
         Seed of the fixed order.
     scaler : torch.amp.GradScaler, optional
@@ -76,8 +87,8 @@ class watch:
     ------
     ValueError
         No trainable parameters, parameters not initialised yet, an optimizer that holds other
-        parameters, no evaluation data, tensors of different lengths, a first batch whose loss
-        cannot be measured or is no finite number, points below 1, a tolerance that is no share.
+        parameters, no evaluation data, tensors of different lengths, a batch whose loss cannot be
+        measured or is no finite number, points below 1, a tolerance that is no share.
     """
 
     def __init__(
@@ -92,8 +103,9 @@ class watch:
         steps: int | Container[int] | Callable[[int], bool] | None = None,
         probes: Sequence[Probe] = (),
         batch_size: int = 100,
-        batch_norm: str = "train",
+        batch_norm: str = "as trained",
         dropout_masks: int = 0,
+        weight_decay: bool = False,
         seed: int = 0,
         scaler: torch.amp.GradScaler | None = None,
     ):
@@ -103,8 +115,10 @@ class watch:
                 "the model has lazy parameters that are not initialised yet; "
                 "run one batch through it before you watch it"
             )
-        if batch_norm not in ("train", "eval"):
-            raise ValueError(f"batch_norm is {batch_norm!r}; allowed are 'train' and 'eval'")
+        if batch_norm not in ("as trained", "train", "eval"):
+            raise ValueError(
+                f"batch_norm is {batch_norm!r}; allowed are 'as trained', 'train' and 'eval'"
+            )
         if dropout_masks < 0:
             raise ValueError(f"dropout_masks is {dropout_masks}; give 0 for none, or how many")
         self.parameters = trainable(model)
@@ -120,14 +134,12 @@ class watch:
                 "give the optimizer that trains this model"
             )
         self.scaler = scaler
-        batches = _batches(evaluation_data, batch_size, seed)
-        if isinstance(batches, list):
-            device = self.parameters[0].device
-            batches = [_moved(batch, device) for batch in batches]
+        batches = _batches(evaluation_data, batch_size, seed, self.parameters[0].device)
         self.evaluate = Evaluator(model, loss, batches, batch_norm, dropout_masks)
         # Those of a walk are ours, and may be drawn anew each time.
         if not isinstance(batches, Batches):
-            _try(self.evaluate)
+            _try(self.evaluate, batches)
+        self.weight_decay = weight_decay
         self.steps = _chosen(steps)
         self.interpolation = Interpolation(points, tolerance)
         self.alpha = self.interpolation.alpha
@@ -182,7 +194,7 @@ class watch:
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._learning_rate = float(self.optimizers[0].param_groups[0]["lr"])
         self._measured = self.steps(self.iteration)
-        if not self._measured:
+        if not (self._measured or self.weight_decay):
             return
         values = [parameter.detach() for parameter in self.parameters]
         if self._before is None:
@@ -201,9 +213,7 @@ class watch:
             start=self.start,
             before=self._before if self._measured else None,
             after=[parameter.detach() for parameter in self.parameters],
-            gradient=[
-                torch.zeros_like(p) if p.grad is None else p.grad.detach() for p in self.parameters
-            ],
+            gradient=self._gradient(),
             evaluate=self.evaluate,
         )
         seen: dict[str, Any] = {"learning_rate": self._learning_rate}
@@ -213,6 +223,19 @@ class watch:
             for probe in self.probes:
                 seen.update(probe(step))
         self.records.append(seen)
+
+    def _gradient(self) -> list[Tensor]:
+        gradient = [_dense_gradient(parameter) for parameter in self.parameters]
+        if not self.weight_decay or self._before is None:
+            return gradient
+        decays = _weight_decays(self.optimizers)
+        return [
+            g.add(before, alpha=decays[p])
+            # A parameter without gradient is left alone by the optimizer.
+            if p.grad is not None and decays.get(p)
+            else g
+            for p, g, before in zip(self.parameters, gradient, self._before, strict=True)
+        ]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that was seen so far and that probes remember: tensors, and what JSON can hold."""
@@ -239,13 +262,18 @@ class watch:
         Within `with`, which must have been entered where the walk began.
         """
 
-        def vector(prefix: str) -> list[Tensor]:
-            if f"{prefix}.0" not in tensors:
-                return []
-            return [
-                torch.empty_like(parameter).copy_(tensors[f"{prefix}.{index}"]).detach()
-                for index, parameter in enumerate(self.parameters)
-            ]
+        def listed(prefix: str) -> list[Tensor]:
+            found: list[Tensor] = []
+            while (tensor := tensors.get(f"{prefix}.{len(found)}")) is not None:
+                parameter = self.parameters[min(len(found), len(self.parameters) - 1)]
+                # A parameter's layout in memory decides the last bits of a convolution.
+                place = (
+                    torch.empty_like(parameter, dtype=tensor.dtype)
+                    if tensor.shape == parameter.shape
+                    else torch.empty_like(tensor, device=parameter.device)
+                )
+                found.append(place.detach().copy_(tensor))
+            return found
 
         seen = {
             name.removeprefix("seen."): tensor.numpy()
@@ -259,7 +287,7 @@ class watch:
                 prefix = f"probe.{number}"
                 probe.restore(
                     {
-                        name: vector(f"{prefix}.{name}")
+                        name: listed(f"{prefix}.{name}")
                         if isinstance(value, list)
                         else values[f"{prefix}.{name}"]
                         for name, value in probe.state().items()
@@ -271,11 +299,15 @@ class watch:
     @property
     def trace(self) -> xr.Dataset:
         """What was seen so far, as an xarray.Dataset (see `valleywalk.trace`)."""
-        device = str(self.parameters[0].device)
+        attributes = {
+            **self.timing,
+            "device": str(self.parameters[0].device),
+            "cosine_of": "gradient with weight decay" if self.weight_decay else "gradient",
+        }
         return assemble(
             self.records,
             self.alpha,
-            attributes={**self.timing, "device": device},
+            attributes=attributes,
             batch_images=self.interpolation.batch_images,
         )
 
@@ -323,18 +355,50 @@ def _unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def _try(evaluate: Evaluator) -> None:
-    """Measure the loss of the first batch, so that what cannot work is said before the training."""
-    first = [next(iter(evaluate.batches))]
-    advice = "look at its inputs, targets and the loss function"
-    try:
-        loss = Evaluator(evaluate.model, evaluate.loss, first, evaluate.batch_norm)()
-    except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"the loss of the first batch of evaluation_data cannot be measured ({error}); {advice}"
-        ) from error
-    if not math.isfinite(loss):
-        raise ValueError(f"the loss of the first batch of evaluation_data is {loss}; {advice}")
+def _try(evaluate: Evaluator, batches: Sequence[tuple[Any, Any]]) -> None:
+    """Measure the loss of each batch, so that what cannot work is said before the training."""
+    # A model that stands in eval mode as a whole is yet to be put into train mode.
+    waits = not any(module.training for module in evaluate.model.modules())
+    mode = "train" if evaluate.batch_norm == "as trained" and waits else evaluate.batch_norm
+    for number, batch in enumerate(batches, start=1):
+        name = f"{'the first batch' if number == 1 else f'batch {number}'} of evaluation_data"
+        advice = "look at its inputs, targets and the loss function"
+        try:
+            loss = Evaluator(evaluate.model, evaluate.loss, [batch], mode)()
+        except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
+            if "more than 1 value per channel" in str(error):
+                advice = (
+                    "batch norm in train mode cannot take one example: leave the batch out "
+                    "(drop_last=True), or choose another batch size"
+                )
+            raise ValueError(
+                f"the loss of {name} cannot be measured ({error}); {advice}"
+            ) from error
+        if not math.isfinite(loss):
+            raise ValueError(f"the loss of {name} is {loss}; {advice}")
+
+
+def _dense_gradient(parameter: Tensor) -> Tensor:
+    """Zero where backward left none."""
+    if parameter.grad is None:
+        return torch.zeros_like(parameter)
+    gradient = parameter.grad.detach()
+    return gradient if gradient.layout == torch.strided else gradient.to_dense()
+
+
+def _weight_decays(optimizers: Sequence[Optimizer]) -> dict[Tensor, float]:
+    """What the optimizers multiply θ with and add to the gradient of each parameter."""
+    decays: dict[Tensor, float] = {}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            decoupled = group.get("decoupled_weight_decay", isinstance(optimizer, DECOUPLED))
+            if decoupled or getattr(optimizer, "decoupled_weight_decay", False):
+                continue
+            decay = float(group.get("weight_decay", 0.0))
+            # Who maximizes goes up the gradient, and decays all the same.
+            signed = -decay if group.get("maximize") else decay
+            decays |= dict.fromkeys(group["params"], signed)
+    return decays
 
 
 def _stepping(optimizer: Optimizer) -> Optimizer:
@@ -344,17 +408,17 @@ def _stepping(optimizer: Optimizer) -> Optimizer:
     return optimizer
 
 
-def _moved(data: Any, device: torch.device) -> Any:
-    """Tensors of a batch, whatever they lie in, on a device."""
+def _copied(data: Any, device: torch.device) -> Any:
+    """A batch with its tensors on a device; a loader may use its memory again for the next one."""
     if isinstance(data, Tensor):
-        return data.to(device)
+        return data.to(device, copy=True)
     if isinstance(data, Mapping):
-        return {name: _moved(part, device) for name, part in data.items()}
+        return {name: _copied(part, device) for name, part in data.items()}
     if isinstance(data, (tuple, list)):
         # A batch that is a dict stands twice in its pair.
-        moved = {id(part): _moved(part, device) for part in data}
-        return tuple(moved[id(part)] for part in data)
-    return data
+        copied = {id(part): _copied(part, device) for part in data}
+        return tuple(copied[id(part)] for part in data)
+    return copy.deepcopy(data)
 
 
 def _chosen(steps: int | Container[int] | Callable[[int], bool] | None) -> Callable[[int], bool]:
@@ -372,8 +436,10 @@ def _chosen(steps: int | Container[int] | Callable[[int], bool] | None) -> Calla
     return steps
 
 
-def _batches(data: Any, batch_size: int, seed: int) -> Iterable[tuple[Any, Any]]:
-    """Re-iterable, frozen batches of what the user gave."""
+def _batches(
+    data: Any, batch_size: int, seed: int, device: torch.device
+) -> Batches | list[tuple[Any, Any]]:
+    """Re-iterable, frozen batches of what the user gave, on a device."""
     if isinstance(data, Batches):
         return data
     pair = isinstance(data, (tuple, list)) and len(data) == 2
@@ -386,10 +452,13 @@ def _batches(data: Any, batch_size: int, seed: int) -> Iterable[tuple[Any, Any]]
             )
         plan = EvaluationPlan.draw(len(targets), batch_size, seed)
         order = [torch.from_numpy(batch).to(targets.device) for batch in plan.batches]
-        return [(inputs[index], targets[index]) for index in order]
+        return [(inputs[index].to(device), targets[index].to(device)) for index in order]
     # A loader that shuffles, or draws a seed for its workers, takes from torch's random state.
     with torch.random.fork_rng(devices=[]):
-        batches = [(batch, batch) if isinstance(batch, Mapping) else tuple(batch) for batch in data]
+        batches = [
+            _copied((batch, batch) if isinstance(batch, Mapping) else tuple(batch), device)
+            for batch in data
+        ]
     wrong = next((batch for batch in batches if len(batch) != 2), None)
     if wrong is not None:
         raise ValueError(

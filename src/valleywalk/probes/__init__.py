@@ -26,7 +26,8 @@ class Step:
     after : sequence of Tensor
         θ_{t+1}.
     gradient : sequence of Tensor
-        g_t, the gradient with which the optimizer made the step.
+        g_t as it was when the optimizer made the step, dense; with weight decay if the watch was
+        asked for it.
     evaluate : Evaluator
         Loss at any parameters on the frozen evaluation plan.
     """
@@ -46,7 +47,7 @@ class Probe(Protocol):
     def __call__(self, step: Step) -> Mapping[str, float | np.ndarray]: ...
 
 
-# What a probe must remember from one step to the next: parameter vectors and numbers.
+# What a probe must remember from one step to the next: lists of tensors, and numbers.
 ProbeState = dict[str, Any]
 
 
@@ -59,17 +60,49 @@ class ProbeWithState(Probe, Protocol):
     def restore(self, state: ProbeState) -> None: ...
 
 
+# Calling an operation takes as long as its work on so many numbers.
+SHORT = 2**14
+
+
+def pieces(vector: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
+    """A parameter vector as few flat tensors, the short ones joined, in float32 or better.
+
+    The layout of `like` says in which order the entries of a tensor are taken, so that the pieces
+    of two vectors fit where both were made like the same one.
+    """
+    flat = [_flat(*pair) for pair in zip(vector, like, strict=True)]
+    short = [tensor for tensor in flat if len(tensor) < SHORT]
+    if len(short) > 1:
+        flat = [tensor for tensor in flat if len(tensor) >= SHORT] + [torch.cat(short)]
+    return [_precise(tensor) for tensor in flat]
+
+
+def totals(*sums: Sequence[Tensor]) -> list[float]:
+    """Totals of equally many numbers each, added in float64; a device is waited for once."""
+    together = torch.stack([number for of_one in sums for number in of_one])
+    return together.double().view(len(sums), -1).sum(dim=1).tolist()
+
+
 def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
-    """Inner product of two parameter vectors, summed over their tensors in float64."""
-    products = [torch.dot(*_flat(a, b)) for a, b in zip(left, right, strict=True)]
+    """Inner product of two parameter vectors, summed over their tensors in float64.
+
+    Products of tensors in half precision are summed in float32.
+    """
+    pairs = zip(left, right, strict=True)
+    products = [torch.dot(_precise(_flat(a, a)), _precise(_flat(b, a))) for a, b in pairs]
     return float(torch.stack(products).double().sum())
 
 
-def _flat(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as vectors in one and the same order, without a copy where they are channels-last."""
-    if left.ndim == 4 and left.is_contiguous(memory_format=torch.channels_last):
-        left, right = left.permute(0, 2, 3, 1), right.permute(0, 2, 3, 1)
-    return left.reshape(-1), right.reshape(-1)
+def _flat(tensor: Tensor, like: Tensor) -> Tensor:
+    """As a vector, in an order that needs no copy where it is laid out as `like`."""
+    if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last):
+        tensor = tensor.permute(0, 2, 3, 1)
+    return tensor.reshape(-1)
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    """In float32 at least: the square of a number in float16 is easily beyond its range."""
+    return tensor.float() if tensor.dtype.itemsize < 4 else tensor
 
 
 def norm(vector: Sequence[Tensor]) -> float:

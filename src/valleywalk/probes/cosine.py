@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from . import ProbeState, Step, inner, norm
+from . import ProbeState, Step, pieces, totals
 
 
 class Cosine:
@@ -17,7 +17,7 @@ class Cosine:
         self._norm = math.nan
 
     def state(self) -> ProbeState:
-        """The gradient seen last, and its norm."""
+        """The gradient seen last, in pieces, and its norm."""
         return {"gradient": self._gradient or [], "norm": self._norm}
 
     def restore(self, state: ProbeState) -> None:
@@ -25,13 +25,15 @@ class Cosine:
         self._gradient, self._norm = list(state["gradient"]) or None, state["norm"]
 
     def __call__(self, step: Step) -> Mapping[str, float]:
-        current = norm(step.gradient)
+        gradient = pieces(step.gradient, like=step.start)
         if self._gradient is None:
-            self._gradient = [gradient.clone() for gradient in step.gradient]
-            cosine = math.nan
-        else:
-            lengths = self._norm * current
-            cosine = inner(self._gradient, step.gradient) / lengths if lengths else math.nan
-            torch._foreach_copy_(self._gradient, list(step.gradient))
-        self._norm = current
-        return {"cosine": cosine}
+            self._gradient = [torch.zeros_like(piece) for piece in gradient]
+        products, squares = [], []
+        for last, now in zip(self._gradient, gradient, strict=True):
+            products.append(torch.dot(last, now))
+            squares.append(torch.dot(now, now))
+            last.copy_(now)
+        product, square = totals(products, squares)
+        lengths = self._norm * square**0.5
+        self._norm = square**0.5
+        return {"cosine": product / lengths if lengths else math.nan}

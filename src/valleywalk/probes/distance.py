@@ -4,18 +4,18 @@ from collections.abc import Mapping
 
 import torch
 
-from . import Step, norm
+from . import Step, pieces, totals
 
 
 class Distance:
     """‖θ_{t+1} − θ_0‖ and ‖θ_{t+1}‖ over the trainable parameters."""
 
     def __call__(self, step: Step) -> Mapping[str, float]:
-        squares = [
-            torch.dist(after, start).double() ** 2
-            for after, start in zip(step.after, step.start, strict=True)
-        ]
-        return {
-            "distance": float(sum(squares[1:], start=squares[0])) ** 0.5,
-            "parameter_norm": norm(step.after),
-        }
+        moved, squares = [], []
+        after, start = (pieces(vector, like=step.start) for vector in (step.after, step.start))
+        for now, first in zip(after, start, strict=True):
+            squares.append(torch.dot(now, now))
+            difference = now - first
+            moved.append(torch.dot(difference, difference))
+        distance, length = (square**0.5 for square in totals(moved, squares))
+        return {"distance": distance, "parameter_norm": length}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..analysis import standard_error_over_batches
 from ..evaluation import BatchMeans
-from . import ProbeState, Step
+from . import ProbeState, Step, norm
 
 # Points, ends included, after which a polynomial is given up and the whole grid measured.
 MOST_POINTS = 7
@@ -152,7 +152,8 @@ class Interpolation:
     """L((1 − α) θ_t + α θ_{t+1}) at α = 0, 1/points, …, 1.
 
     Needs one scratch parameter vector. Where a step begins exactly where the last measured one
-    ended, the loss at α = 0 is the one already measured there.
+    ended, and all else that the loss depends on is as it was there, the loss at α = 0 is the one
+    already measured.
 
     Parameters
     ----------
@@ -182,13 +183,15 @@ class Interpolation:
         self.batch_images = np.zeros(0, dtype=int)
         self._scratch: list[Tensor] | None = None
         self._end_losses = np.zeros(0)
+        self._surroundings: list[Tensor] = []
 
     def state(self) -> ProbeState:
-        """The end of the segment measured last, and each batch's loss there."""
+        """The end of the segment measured last, the losses there, what else they depend on."""
         return {
             "end": self._scratch or [],
             "losses": tuple(self._end_losses.tolist()),
             "images": tuple(self.batch_images.tolist()),
+            "surroundings": self._surroundings,
         }
 
     def restore(self, state: ProbeState) -> None:
@@ -196,6 +199,7 @@ class Interpolation:
         self._scratch = list(state["end"]) or None
         self._end_losses = np.array(state["losses"], dtype=float)
         self.batch_images = np.array(state["images"], dtype=int)
+        self._surroundings = list(state["surroundings"])
 
     def __call__(self, step: Step) -> Mapping[str, float | np.ndarray]:
         """What is seen of a step whose segment is to be measured.
@@ -231,32 +235,33 @@ class Interpolation:
         if self.tolerance:
             epsilon = torch.finfo(step.after[0].dtype).eps
             curve = few_points(measure, self.alpha, self.tolerance, epsilon)
-            # The next segment begins where this one ends, whatever was measured last.
-            torch._foreach_copy_(scratch, after)
         else:
             loss = np.array([measure(index) for index in range(last + 1)])
             curve = Curve(loss, np.ones(last + 1, dtype=bool), 0.0)
         self.batch_images, self._end_losses = start.images, by_batch[last]
+        torch._foreach_copy_(scratch, after)
+        torch._foreach_sub_(scratch, before)
+        length = norm(scratch)
+        # The next segment begins where this one ends, whatever was measured last.
+        torch._foreach_copy_(scratch, after)
         return {
             "loss": curve.loss,
             "measured": curve.measured,
             "loss_error": curve.error,
-            "step_length": sum(
-                torch.dist(end, begin).double().item() ** 2
-                for end, begin in zip(after, before, strict=True)
-            )
-            ** 0.5,
+            "step_length": length,
             **self._batches(curve.loss, by_batch),
         }
 
-    def _batches(self, loss: np.ndarray, by_batch: Mapping[int, np.ndarray]) -> dict[str, object]:
+    def _batches(
+        self, loss: np.ndarray, by_batch: Mapping[int, np.ndarray]
+    ) -> dict[str, float | np.ndarray]:
         """What the batches say of the curve's height and barrier."""
         indices = sorted(by_batch)
         losses = np.array([by_batch[index] for index in indices])
         if len(indices) < len(loss):
             losses = through(self.alpha, indices, losses)
         start, end, floor = losses[0], losses[-1], losses[int(np.argmin(loss))]
-        found = {"batch_height": (start + end) / 2 - floor}
+        found: dict[str, float | np.ndarray] = {"batch_height": (start + end) / 2 - floor}
         if len(loss) > 2:
             top = losses[1 + int(np.argmax(loss[1:-1]))]
             higher, lower = (start, end) if loss[0] >= loss[-1] else (end, start)
@@ -265,10 +270,19 @@ class Interpolation:
         return found
 
     def _start_losses(self, step: Step, before: Sequence[Tensor]) -> BatchMeans:
-        # In eval mode the loss also depends on running statistics, which the step has moved.
-        if self._scratch is not None and step.evaluate.batch_norm == "train":
-            # The scratch vector still holds the end of the segment measured last.
-            pairs = zip(self._scratch, before, strict=True)
-            if all(torch.equal(end, start) for end, start in pairs):
-                return BatchMeans(self._end_losses, self.batch_images)
+        # Evaluations change nothing, so these are the surroundings of the segment's end as well.
+        last, self._surroundings = self._surroundings, step.evaluate.surroundings()
+        # The scratch vector still holds the end of the segment measured last.
+        end = self._scratch
+        if end is not None and _same(last, self._surroundings) and _same(end, before):
+            return BatchMeans(self._end_losses, self.batch_images)
         return step.evaluate.losses(before)
+
+
+def _same(left: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
+    return len(left) == len(right) and all(
+        a.dtype == b.dtype
+        and a.layout == b.layout == torch.strided
+        and torch.equal(a.to(b.device), b)
+        for a, b in zip(left, right, strict=True)
+    )
