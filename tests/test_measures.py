@@ -128,6 +128,20 @@ def test_along_a_step_agrees_with_double_backward_products(images, kind, toleran
     assert np.median(said / sharpness) < 0.5
 
 
+def test_the_error_of_a_curvature_holds_under_rounding():
+    """A cubic with noise of a thousandth on each loss: the truth is within the error, mostly."""
+    random, alpha = np.random.default_rng(0), np.linspace(0, 1, 11)
+    loss = (alpha - 0.6) ** 2 + 0.05 * alpha**3 + random.normal(0, 1e-3, (300, 11))
+    trace = xr.Dataset(
+        {"loss": (("iteration", "alpha"), loss)}, {"alpha": alpha, "iteration": np.arange(300)}
+    )
+    found = measures.along_step(trace)
+    off = np.abs(found["curvature_penalty"].values - 1)
+    assert (off <= found["curvature_penalty_error"].values).mean() > 0.9
+    assert found["curvature_penalty_error"].values.mean() < 0.3
+    assert np.median(off) < 0.05
+
+
 def test_a_trace_without_step_length_has_no_sharpness():
     loss = [np.linspace(1, 0, 11) ** 2]
     trace = xr.Dataset(

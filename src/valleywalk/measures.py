@@ -157,7 +157,7 @@ def along_step(trace: xr.Dataset) -> xr.Dataset:
 
     The tolerance of the curve bounds none of these. Each has an error of its own (`…_error`): of
     least-squares polynomials of degree 2 and more that is taken whose value differs least from
-    those of lower degrees, and the error is the largest difference from one degree below and two
+    those of lower degrees, and the error is the largest difference from one degree below and one
     above. It holds no error of the images. A network of ReLUs has kinks along a step, which bend
     the measured curve and which no Hessian sees: there the curve's sharpness is that of the
     finite step, and a Hessian-vector product may differ from it by much (see the book's page on
@@ -207,7 +207,7 @@ def _of_curve(alpha: np.ndarray, loss: np.ndarray) -> np.ndarray:
     found = []
     for column, values in enumerate(by_degree.T):
         best = 1 + int(np.argmin(moves[:, column]))
-        neighbours = values[best - 1 : best + 3]
+        neighbours = values[best - 1 : best + 2]
         error = max(moves[best - 1, column], np.abs(neighbours - values[best]).max())
         found.append((values[best], error))
     return np.array(found)
