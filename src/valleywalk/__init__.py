@@ -1,6 +1,6 @@
 """Watch an optimizer walk through a loss landscape: the companion to *A Walk with SGD*."""
 
-from . import analysis, figures
+from . import analysis, figures, measures
 from .datasets import Dataset, DatasetError
 from .experiment import Experiment
 from .store import Store
@@ -17,6 +17,7 @@ __all__ = [
     "WalkError",
     "analysis",
     "figures",
+    "measures",
     "open_trace",
     "provenance",
     "save",
