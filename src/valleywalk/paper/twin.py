@@ -46,10 +46,12 @@ class Twin(ModelPage):
         kept, live = traces
         rows = []
         for name, variable in kept.data_vars.items():
-            difference = np.abs(variable.values - live[name].values)
+            # Flags count as 0 and 1.
+            before, now = (v.values.astype(float) for v in (variable, live[name]))
+            difference = np.abs(before - now)
             largest = float(np.nanmax(difference)) if np.isfinite(difference).any() else np.nan
-            same = bool(np.array_equal(variable.values, live[name].values, equal_nan=True))
-            value = float(np.nanmax(np.abs(variable.values)))
+            same = bool(np.array_equal(before, now, equal_nan=True))
+            value = float(np.nanmax(np.abs(before)))
             shown = "none, to the last bit" if same else f"{largest:.2g}"
             rows.append([variable.attrs["long_name"], f"{value:.4g}", shown])
         seconds = [float(trace.attrs["wall_seconds"]) for trace in traces]
