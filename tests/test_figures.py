@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from valleywalk import analysis, figures
+from valleywalk import analysis, figures, measures
 from valleywalk.trace import assemble
 
 ALPHA = np.linspace(0, 1, 11)
@@ -77,7 +77,7 @@ def test_gradient_descent_is_laid_over_the_spectral_norm_and_under_the_walk():
 
 def test_window_begins_at_the_epoch_and_ends_where_measuring_ends():
     trace = bouncing(first=8, steps_in_epoch=4)
-    assert figures.window(trace, epoch=3)["iteration"].values.tolist() == [8, 9, 10, 11]
-    assert len(figures.window(trace, epoch=3, iterations=2)["iteration"]) == 2
+    assert measures.window(trace, epoch=3)["iteration"].values.tolist() == [8, 9, 10, 11]
+    assert len(measures.window(trace, epoch=3, iterations=2)["iteration"]) == 2
     with pytest.raises(ValueError, match="measured: iterations 8 to 11"):
-        figures.window(trace, epoch=1)
+        measures.window(trace, epoch=1)

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from valleywalk import Experiment, cost
 from valleywalk.folders import checkout
+from valleywalk.measures import edge_share
 from valleywalk.paper import (
     ITEMS,
     NOTEBOOKS,
@@ -20,7 +21,6 @@ from valleywalk.paper import (
     SpectralNorm,
     StochasticWalk,
 )
-from valleywalk.paper.walks import edge_share
 from valleywalk.trace import assemble
 from valleywalk.walk import walk
 

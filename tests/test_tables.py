@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from valleywalk.measures import count_steps, nearest_noise
 from valleywalk.paper import BarriersByEpoch, Factors, HeightTable, Schedules
-from valleywalk.paper.tables import count_steps, nearest_noise
 from valleywalk.trace import assemble
 
 ALPHA = np.linspace(0, 1, 11)

@@ -24,7 +24,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from . import analysis, statistics
+from . import analysis, measures, statistics
 from .experiment import Experiment, ModelName
 from .paper.claim_walks import EqualRatio, SmallRate
 from .paper.factors import Factors
@@ -35,8 +35,8 @@ from .paper.scales import TITLES, Scale, markdown_table
 from .paper.schedules import Schedules
 from .paper.spectral import SpectralNorm
 from .paper.structure import NoiseStructure
-from .paper.tables import BarriersByEpoch, HeightTable, nearest_noise
-from .paper.walks import EdgeOfStability, GradientDescentWalk, StochasticWalk, edge_share
+from .paper.tables import BarriersByEpoch, HeightTable
+from .paper.walks import EdgeOfStability, GradientDescentWalk, StochasticWalk
 from .quadratic import contraction, descend, measured_contraction
 from .statistics import Interval
 from .store import Store
@@ -158,56 +158,41 @@ def judge(claim: Claim, values: Sequence[float], claims: int) -> tuple[Interval,
 # What is measured in each seed -------------------------------------------------------------------
 
 
-def _segments(trace: xr.Dataset) -> np.ndarray:
-    loss = trace["loss"].values
-    return loss[analysis.measured(loss)]
-
-
 def _interior_minimum(pages: Pages, traces: Traces) -> float:
-    return float(analysis.has_interior_minimum(_segments(traces[0][0])).mean())
+    return float(analysis.has_interior_minimum(measures.measured_losses(traces[0][0])).mean())
 
 
 def _convex(pages: Pages, traces: Traces) -> float:
     trace = traces[0][0]
-    noise = nearest_noise(trace, 1)
+    noise = measures.nearest_noise(trace, 1)
     if math.isnan(noise):
         return math.nan  # It was not measured, so that no dent can be told from noise.
-    return float(analysis.is_convex(_segments(trace), noise).mean())
+    return float(analysis.is_convex(measures.measured_losses(trace), noise).mean())
 
 
 def _barrier_share(pages: Pages, traces: Traces) -> float:
-    return float(analysis.barriers(_segments(traces[0][0])).mean())
+    return float(analysis.barriers(measures.measured_losses(traces[0][0])).mean())
 
 
 def _largest_barrier(pages: Pages, traces: Traces) -> float:
-    loss = _segments(traces[0][0])
+    loss = measures.measured_losses(traces[0][0])
     return max(0.0, float((analysis.barrier_height(loss) / loss.max(axis=1)).max()))
 
 
-def _floor_rises(trace: xr.Dataset) -> float:
-    return float((np.diff(analysis.floor(_segments(trace))) > 0).mean())
-
-
 def _gd_floor(pages: Pages, traces: Traces) -> float:
-    return _floor_rises(traces[0][0])
+    return measures.floor_rises(traces[0][0])
 
 
 def _floor_difference(pages: Pages, traces: Traces) -> float:
-    return _floor_rises(traces[1][0]) - _floor_rises(traces[0][0])
-
-
-def _last_cosine(trace: xr.Dataset) -> float:
-    # An epoch may go on after the first steps, those whose segments were measured.
-    first = analysis.measured(trace["loss"].values)
-    return float(trace["cosine"][first][-10:].mean())
+    return measures.floor_rises(traces[1][0]) - measures.floor_rises(traces[0][0])
 
 
 def _gd_cosine(pages: Pages, traces: Traces) -> float:
-    return _last_cosine(traces[0][0])
+    return measures.last_cosine(traces[0][0])
 
 
 def _cosine_difference(pages: Pages, traces: Traces) -> float:
-    return _last_cosine(traces[1][0]) - _last_cosine(traces[0][0])
+    return measures.last_cosine(traces[1][0]) - measures.last_cosine(traces[0][0])
 
 
 def _distance_ratio(pages: Pages, traces: Traces) -> float:
@@ -292,7 +277,9 @@ def _schedules(schedule: str, other: str) -> Value:
 
 
 def _equal_ratio(pages: Pages, traces: Traces) -> float:
-    heights = [float(analysis.height(_segments(trace)).mean()) for trace in traces[0]]
+    heights = [
+        float(analysis.height(measures.measured_losses(trace)).mean()) for trace in traces[0]
+    ]
     return abs(math.log2(heights[-1] / heights[0]))
 
 
@@ -312,7 +299,7 @@ def _contraction_error(pages: Pages, traces: Traces) -> float:
 
 
 def _edge_of_stability(pages: Pages, traces: Traces) -> float:
-    return edge_share(traces[0][0])[0]
+    return measures.edge_share(traces[0][0])[0]
 
 
 # The claims ---------------------------------------------------------------------------------------

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from . import analysis
-from .figures import window
+from . import analysis, measures
 from .paper import PAGES, Item, Scale
 from .store import Store
 
@@ -34,7 +33,7 @@ def data(scales: Mapping[str, Scale], store: Store) -> str:
 
 def _walk(item: Item, scale: Scale, store: Store) -> dict[str, Any]:
     page: Any = item.page(scale)
-    steps = window(store.get(page.experiments[0]), page.epoch, page.length)
+    steps = measures.window(store.get(page.experiments[0]), page.epoch, page.length)
     return {
         "name": f"{item.label}. {item.title} ({scale}: {item.setting(scale).split(';')[0]})",
         **_numbers(steps),

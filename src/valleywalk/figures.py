@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from . import analysis
+from . import analysis, measures
 from .quadratic import contraction, descend, measured_contraction
 from .statistics import Interval, proportion
 
@@ -30,35 +30,6 @@ SMOOTHED_SHARE = 0.1
 def _style() -> Iterator[None]:
     with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.9):
         yield
-
-
-def window(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> xr.Dataset:
-    """Measured steps from the start of an epoch on.
-
-    Parameters
-    ----------
-    trace : xarray.Dataset
-    epoch : int
-        Counted from 1.
-    iterations : int, optional
-        At most so many; default all that were measured without a gap.
-
-    Raises
-    ------
-    ValueError
-        The trace has no measured segment there.
-    """
-    start = (epoch - 1) * int(trace.attrs.get("steps_in_epoch", 1))
-    known = analysis.measured(trace["loss"].values)[start:]
-    gaps = np.flatnonzero(~known)
-    count = int(gaps[0]) if len(gaps) else len(known)
-    if not count:
-        measured = np.flatnonzero(analysis.measured(trace["loss"].values))
-        where = f"iterations {measured[0]} to {measured[-1]}" if len(measured) else "none"
-        raise ValueError(
-            f"no segment was measured from epoch {epoch} (iteration {start}) on; measured: {where}"
-        )
-    return trace.isel(iteration=slice(start, start + min(count, iterations or count)))
 
 
 def walk(
@@ -82,7 +53,7 @@ def walk(
     edge : xarray.Dataset, optional
         A longer walk with curvature, for a fourth panel: its spectral norm beside 2/η.
     """
-    steps = window(trace, epoch, iterations)
+    steps = measures.window(trace, epoch, iterations)
     loss, alpha = steps["loss"].values, steps["alpha"].values
     start = int(steps["iteration"][0])
     positions = np.arange(len(loss))
@@ -165,7 +136,7 @@ def side_by_side(traces: Sequence[xr.Dataset], names: Sequence[str]) -> Figure:
             layout="constrained",
         )
         for (top, middle, bottom), trace, name in zip(axes.T, traces, names, strict=True):
-            steps = window(trace)
+            steps = measures.window(trace)
             loss, alpha = steps["loss"].values, steps["alpha"].values
             positions = np.arange(len(loss))
             top.plot(_along(loss, alpha), loss.ravel(), color=BLUE, linewidth=1)
@@ -198,7 +169,7 @@ def twin(kept: xr.Dataset, live: xr.Dataset) -> Figure:
             (kept, BLUE, "-", "recorded"),
             (live, ORANGE, ":", "live"),
         ):
-            steps = window(trace)
+            steps = measures.window(trace)
             loss, alpha = steps["loss"].values, steps["alpha"].values
             along = _along(loss, alpha)
             top.plot(along, loss.ravel(), color=colour, linestyle=style, linewidth=2, label=label)
@@ -616,7 +587,7 @@ def conventions(traces: Mapping[str, xr.Dataset], segments: int = 12) -> Figure:
         for convention, colour in (("text", BLUE), ("code", ORANGE)):
             walk = traces[f"gd {convention}"]
             distance.plot(walk["iteration"] + 1, walk["distance"], color=colour, label=convention)
-            steps = window(traces[f"sgd {convention}"], 1, segments)
+            steps = measures.window(traces[f"sgd {convention}"], 1, segments)
             along = steps["iteration"].values[:, None] + steps["alpha"].values
             loss.plot(along.ravel(), steps["loss"].values.ravel(), color=colour, lw=1)
             curvature = traces[f"spectral {convention}"]["hessian_max"].dropna("epoch")

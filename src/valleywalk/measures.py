@@ -3,6 +3,8 @@
 All take a trace as `watch` or `walk` gives it, or some of its iterations.
 """
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from numpy.polynomial import Polynomial
@@ -20,6 +22,40 @@ ROUNDING = 1e-12
 def measured_steps(trace: xr.Dataset) -> xr.Dataset:
     """Those iterations whose segment was measured."""
     return trace.isel(iteration=np.flatnonzero(analysis.measured(trace["loss"].values)))
+
+
+def measured_losses(trace: xr.Dataset) -> np.ndarray:
+    """Losses of the measured segments, shape (measured steps, points + 1)."""
+    return measured_steps(trace)["loss"].values
+
+
+def window(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> xr.Dataset:
+    """Measured steps from the start of an epoch on.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+    epoch : int
+        Counted from 1.
+    iterations : int, optional
+        At most so many; default all that were measured without a gap.
+
+    Raises
+    ------
+    ValueError
+        The trace has no measured segment there.
+    """
+    start = (epoch - 1) * int(trace.attrs.get("steps_in_epoch", 1))
+    known = analysis.measured(trace["loss"].values)[start:]
+    gaps = np.flatnonzero(~known)
+    count = int(gaps[0]) if len(gaps) else len(known)
+    if not count:
+        measured = np.flatnonzero(analysis.measured(trace["loss"].values))
+        where = f"iterations {measured[0]} to {measured[-1]}" if len(measured) else "none"
+        raise ValueError(
+            f"no segment was measured from epoch {epoch} (iteration {start}) on; measured: {where}"
+        )
+    return trace.isel(iteration=slice(start, start + min(count, iterations or count)))
 
 
 def of_epoch(trace: xr.Dataset, epoch: int) -> xr.Dataset:
@@ -225,3 +261,110 @@ def _of_degree(alpha: np.ndarray, loss: np.ndarray, degree: int) -> tuple[float,
         float(-slope(0.0)),
         float(slope.deriv()(0.0) / 2),
     )
+
+
+def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[str, Any]:
+    """Barriers and height of an epoch: of the steps drawn in it, or of the window at its start.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+    epoch : int
+    iterations : int or None
+        Length of the window where no steps were drawn; None: the epoch.
+
+    Returns
+    -------
+    dict
+        steps; barriers by each definition and above the noise floor; of "both" those that the
+        images resolve, and how many steps they leave open (None where that was not measured); the
+        largest barrier's height and its share of the loss there; heights (one a step), their mean
+        with its error, the same over segments with an interior minimum; loss, the mean; noise.
+    """
+    steps = drawn_steps(trace, epoch)
+    if steps.sizes["iteration"]:
+        height = epoch_height(trace, epoch)
+        inside = epoch_height(trace, epoch, interior=True)
+    else:
+        steps = window(trace, epoch, iterations or int(trace.attrs["steps_in_epoch"]))
+        height = window_height(steps)
+        inside = window_height(steps, interior=True)
+    loss = steps["loss"].values
+    signs = barrier_signs(steps)
+    known = not np.isnan(signs).any()
+    noise = nearest_noise(trace, epoch)
+    barrier = analysis.barrier_height(loss)
+    largest = int(np.argmax(barrier))
+    return {
+        "epoch": epoch,
+        "steps": len(loss),
+        "both": int(analysis.barriers(loss).sum()),
+        "above noise": int(analysis.barriers(loss, threshold=noise).sum()),
+        "either": int(analysis.barriers(loss, "either").sum()),
+        "resolved": int((signs == 1).sum()) if known else None,
+        "unresolved": int((signs == 0).sum()) if known else None,
+        "largest": max(0.0, float(barrier[largest])),
+        "largest share": max(0.0, float(barrier[largest] / loss[largest].max())),
+        "heights": analysis.height(loss),
+        "height": height,
+        "height inside": inside,
+        "loss": float(loss.mean()),
+        "noise": noise,
+    }
+
+
+def nearest_noise(trace: xr.Dataset, epoch: int) -> float:
+    """How much re-drawing the plan moves the loss, measured nearest to an epoch; NaN if never."""
+    if "loss_noise" not in trace:
+        return np.nan
+    known = trace["loss_noise"].dropna("epoch")
+    if not known.size:
+        return np.nan
+    return float(known[np.argmin(np.abs(known["epoch"].values - epoch))])
+
+
+def walk_numbers(window: xr.Dataset) -> dict[str, float | int | None]:
+    """What the measured steps of a window tell, by name (see the walk figures' tables).
+
+    None: the cosine does not stay negative, no floor lies inside, or nothing was measured of it.
+    """
+    loss = window["loss"].values
+    cosine = window["cosine"].values[1 if np.isnan(window["cosine"].values[0]) else 0 :]
+    skipped = len(loss) - len(cosine)
+    negative = analysis.first_negative(cosine)
+    inside = window_height(window, interior=True).value
+    sharpness = float(along_step(window)["sharpness"][-10:].mean())
+    return {
+        "distance": float(window["distance"][-1]),
+        "first_negative": None
+        if negative is None
+        else int(window["iteration"][0]) + skipped + negative,
+        "last_cosines": float(cosine[-10:].mean()) if len(cosine) else None,
+        "interior_minimum": float(analysis.has_interior_minimum(loss).mean()),
+        "height": window_height(window).value,
+        "height_inside": None if np.isnan(inside) else inside,
+        "sharpness": None if np.isnan(sharpness) else sharpness,
+        "barriers": int(analysis.barriers(loss).sum()),
+        "barriers_either": int(analysis.barriers(loss, "either").sum()),
+        "floor_rises": int((np.diff(analysis.floor(loss)) > 0).sum()),
+    }
+
+
+def floor_rises(trace: xr.Dataset) -> float:
+    """Share of the measured steps in which the valley floor rises."""
+    return float((np.diff(analysis.floor(measured_losses(trace))) > 0).mean())
+
+
+def last_cosine(trace: xr.Dataset) -> float:
+    """Mean cosine of the last ten steps whose segment was measured.
+
+    An epoch may go on after those.
+    """
+    return float(measured_steps(trace)["cosine"][-10:].mean())
+
+
+def edge_share(trace: xr.Dataset) -> tuple[float, int]:
+    """Spectral norm over 2/η, mean of the last half of a walk, and of how many values."""
+    measured = trace["hessian_max"].dropna("epoch").values
+    count = max(1, len(measured) // 2)
+    return float(measured[-count:].mean() * float(trace["learning_rate"][-1]) / 2), count

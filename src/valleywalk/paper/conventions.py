@@ -5,12 +5,12 @@ from typing import ClassVar
 import xarray as xr
 from matplotlib.figure import Figure
 
-from .. import figures
+from .. import figures, measures
 from ..experiment import Experiment, NoiseMeasure
 from .isotropic import IsotropicNoise
 from .scales import ModelPage, markdown_table
 from .spectral import SpectralNorm
-from .walks import GradientDescentWalk, StochasticWalk, walk_numbers
+from .walks import GradientDescentWalk, StochasticWalk
 
 
 class Conventions(ModelPage):
@@ -58,7 +58,7 @@ class Conventions(ModelPage):
         given = self.model_dump(exclude_unset=True)
         length = StochasticWalk(**given).length
         windows = {
-            name: walk_numbers(figures.window(named[name], 1, length))
+            name: measures.walk_numbers(measures.window(named[name], 1, length))
             for name in ("gd text", "gd code", "sgd text", "sgd code")
         }
         paper = self.model == "vgg11"

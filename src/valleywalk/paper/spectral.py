@@ -6,10 +6,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from .. import figures
+from .. import figures, measures
 from ..experiment import BatchNormMode, Convention, Experiment
 from .scales import PositiveFloat, PositiveInt, experiment_fields, markdown_table
-from .walks import EdgePage, edge_experiments, edge_share
+from .walks import EdgePage, edge_experiments
 
 
 class SpectralNorm(EdgePage):
@@ -60,7 +60,7 @@ class SpectralNorm(EdgePage):
             ("validation accuracy at the end", "drops at the end", f"{accuracy[-1]:.1%}"),
         ]
         if len(traces) > 1:
-            share, count = edge_share(traces[1])
+            share, count = measures.edge_share(traces[1])
             name = f"gradient descent: spectral norm over 2/η, mean of the last {count}"
             rows.append((name, "about 1 (Cohen et al. 2021)", f"{share:.3g}"))
         lines = [[name, paper or "not printed", here] for name, paper, here in rows]

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from .. import analysis, figures, measures, statistics
+from .. import figures, measures, statistics
 from ..experiment import Experiment, ModelName
 from ..statistics import Interval
 from .scales import TITLES, ModelPage, Page, PositiveFloat, PositiveInt, markdown_table
@@ -55,66 +55,6 @@ def table_epochs(page: Page, shown: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(epoch for epoch in shown if epoch in EPOCHS) or shown
 
 
-def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[str, Any]:
-    """Barriers and height of an epoch: of the steps drawn in it, or of the window at its start.
-
-    Parameters
-    ----------
-    trace : xarray.Dataset
-    epoch : int
-    iterations : int or None
-        Length of the window where no steps were drawn; None: the epoch.
-
-    Returns
-    -------
-    dict
-        steps; barriers by each definition and above the noise floor; of "both" those that the
-        images resolve, and how many steps they leave open (None where that was not measured); the
-        largest barrier's height and its share of the loss there; heights (one a step), their mean
-        with its error, the same over segments with an interior minimum; loss, the mean; noise.
-    """
-    steps = measures.drawn_steps(trace, epoch)
-    if steps.sizes["iteration"]:
-        height = measures.epoch_height(trace, epoch)
-        inside = measures.epoch_height(trace, epoch, interior=True)
-    else:
-        steps = figures.window(trace, epoch, iterations or int(trace.attrs["steps_in_epoch"]))
-        height = measures.window_height(steps)
-        inside = measures.window_height(steps, interior=True)
-    loss = steps["loss"].values
-    signs = measures.barrier_signs(steps)
-    known = not np.isnan(signs).any()
-    noise = nearest_noise(trace, epoch)
-    barrier = analysis.barrier_height(loss)
-    largest = int(np.argmax(barrier))
-    return {
-        "epoch": epoch,
-        "steps": len(loss),
-        "both": int(analysis.barriers(loss).sum()),
-        "above noise": int(analysis.barriers(loss, threshold=noise).sum()),
-        "either": int(analysis.barriers(loss, "either").sum()),
-        "resolved": int((signs == 1).sum()) if known else None,
-        "unresolved": int((signs == 0).sum()) if known else None,
-        "largest": max(0.0, float(barrier[largest])),
-        "largest share": max(0.0, float(barrier[largest] / loss[largest].max())),
-        "heights": analysis.height(loss),
-        "height": height,
-        "height inside": inside,
-        "loss": float(loss.mean()),
-        "noise": noise,
-    }
-
-
-def nearest_noise(trace: xr.Dataset, epoch: int) -> float:
-    """How much re-drawing the plan moves the loss, measured nearest to an epoch; NaN if never."""
-    if "loss_noise" not in trace:
-        return np.nan
-    known = trace["loss_noise"].dropna("epoch")
-    if not known.size:
-        return np.nan
-    return float(known[np.argmin(np.abs(known["epoch"].values - epoch))])
-
-
 class BarriersByEpoch(ModelPage):
     """Parameters of the notebook `fig8_barriers`."""
 
@@ -134,7 +74,7 @@ class BarriersByEpoch(ModelPage):
         shown = self.fields("tables")["epochs_shown"]
         if self.epochs_shown is None:
             shown = [epoch for epoch in shown if epoch <= LAST_EPOCH_OF_FIGURE_8]
-        return pd.DataFrame([count_steps(traces[0], epoch, None) for epoch in shown])
+        return pd.DataFrame([measures.count_steps(traces[0], epoch, None) for epoch in shown])
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         return figures.barriers_by_epoch(self.by_epoch(traces))
@@ -185,10 +125,10 @@ class TablePage(Page):
     seed: Annotated[int, Field(ge=0)] = 0
 
     def counted(self, model: ModelName, trace: xr.Dataset) -> list[dict[str, Any]]:
-        """What `count_steps` finds in each epoch that is shown of a network's walk."""
+        """What `measures.count_steps` finds in each epoch that is shown of a network's walk."""
         fields = self.fields_of(model, None, "tables")
         epochs = table_epochs(self, tuple(fields["epochs_shown"]))
-        return [count_steps(trace, epoch, fields["iterations"]) for epoch in epochs]
+        return [measures.count_steps(trace, epoch, fields["iterations"]) for epoch in epochs]
 
 
 class BarrierTable(TablePage):

@@ -2,12 +2,11 @@
 
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from .. import analysis, figures, measures
+from .. import figures, measures
 from ..experiment import Convention, Experiment, ModelName, UpdateName
 from .scales import (
     Family,
@@ -64,34 +63,10 @@ QUANTITIES = {
 }
 
 
-def walk_numbers(window: xr.Dataset) -> dict[str, float | int | None]:
-    """The numbers of `QUANTITIES` for the measured window of a walk."""
-    loss = window["loss"].values
-    cosine = window["cosine"].values[1 if np.isnan(window["cosine"].values[0]) else 0 :]
-    skipped = len(loss) - len(cosine)
-    negative = analysis.first_negative(cosine)
-    inside = measures.window_height(window, interior=True).value
-    sharpness = float(measures.along_step(window)["sharpness"][-10:].mean())
-    return {
-        "distance": float(window["distance"][-1]),
-        "first_negative": None
-        if negative is None
-        else int(window["iteration"][0]) + skipped + negative,
-        "last_cosines": float(cosine[-10:].mean()) if len(cosine) else None,
-        "interior_minimum": float(analysis.has_interior_minimum(loss).mean()),
-        "height": measures.window_height(window).value,
-        "height_inside": None if np.isnan(inside) else inside,
-        "sharpness": None if np.isnan(sharpness) else sharpness,
-        "barriers": int(analysis.barriers(loss).sum()),
-        "barriers_either": int(analysis.barriers(loss, "either").sum()),
-        "floor_rises": int((np.diff(analysis.floor(loss)) > 0).sum()),
-    }
-
-
 def walk_table(trace: xr.Dataset, page: "WalkPage") -> str:
     """Markdown table: the paper's printed numbers beside those of this walk."""
-    window = figures.window(trace, page.epoch, page.length)
-    numbers = walk_numbers(window)
+    window = measures.window(trace, page.epoch, page.length)
+    numbers = measures.walk_numbers(window)
     dataset = page.dataset or default_dataset(page.model, page.scale)
     original = original_dataset(page.model, dataset)
     printed = PRINTED.get((page.model, original, page.update, page.epoch), {})
@@ -136,13 +111,6 @@ def edge_experiments(page: EdgePage) -> list[Experiment]:
     # The long walk has a size of its own.
     given.pop("training_images", None)
     return EdgeOfStability(**given).experiments
-
-
-def edge_share(trace: xr.Dataset) -> tuple[float, int]:
-    """Spectral norm over 2/η, mean of the last half of a walk, and of how many values."""
-    measured = trace["hessian_max"].dropna("epoch").values
-    count = max(1, len(measured) // 2)
-    return float(measured[-count:].mean() * float(trace["learning_rate"][-1]) / 2), count
 
 
 def window_experiment(
@@ -214,7 +182,7 @@ class WalkPage(ModelPage):
         table = walk_table(traces[0], self)
         if len(traces) == 1:
             return table
-        share, count = edge_share(traces[1])
+        share, count = measures.edge_share(traces[1])
         return (
             f"{table}\n\nThe long walk's spectral norm over 2/η, mean of the last {count} times it "
             f"was measured: {share:.3g}; about 1 is expected (Cohen et al. 2021)."
