@@ -21,8 +21,8 @@ import torch
 import watching
 
 from valleywalk.folders import checkout
+from valleywalk.machine import device_name, reproducible
 from valleywalk.paper.scales import markdown_table
-from valleywalk.walk import device_name, reproducible
 
 PARTS = ("interpolation", "watching", "modes", "curvature", "sharpness", "growth", "economy")
 ON_A_GPU = ("interpolation", "watching", "modes")

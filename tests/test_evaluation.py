@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from valleywalk.evaluation import EvaluationPlan, Evaluator, exact_float32
+from valleywalk.evaluation import EvaluationPlan, Evaluator
+from valleywalk.machine import exact_float32
 
 
 def test_a_plan_holds_each_image_once_and_depends_on_all_it_is_drawn_from():

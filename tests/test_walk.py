@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from valleywalk import DatasetError, Experiment, WalkError, walk
+from valleywalk import DatasetError, DeviceError, Experiment, WalkError, walk
 from valleywalk.datasets import load
 from valleywalk.models import build
 from valleywalk.walk import _Data
@@ -136,10 +136,10 @@ def test_a_walk_that_diverges_says_where():
 
 
 def test_a_device_that_is_not_there():
-    with pytest.raises(WalkError, match="'warp' cannot be used"):
+    with pytest.raises(DeviceError, match="'warp' cannot be used"):
         walk(Experiment(**MLP), device="warp", progress=False)
     if not torch.cuda.is_available():
-        with pytest.raises(WalkError, match="use 'cpu' or 'auto'"):
+        with pytest.raises(DeviceError, match="use 'cpu' or 'auto'"):
             walk(Experiment(**MLP), device="cuda", progress=False)
 
 

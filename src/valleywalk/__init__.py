@@ -3,6 +3,7 @@
 from . import analysis, figures, measures
 from .datasets import Dataset, DatasetError
 from .experiment import Experiment
+from .machine import DeviceError
 from .store import Store
 from .trace import TraceError, open_trace, provenance, save
 from .walk import WalkError, walk
@@ -11,6 +12,7 @@ from .watch import watch
 __all__ = [
     "Dataset",
     "DatasetError",
+    "DeviceError",
     "Experiment",
     "Store",
     "TraceError",

@@ -20,11 +20,12 @@ from .cost import duration
 from .datasets import DatasetError
 from .experiment import TRAINING_IMAGES, Experiment, unknown_names
 from .folders import datasets_folder
+from .machine import choose_device, cores, device_name
 from .paper import ITEMS, PAGES, SCALES, Item, Scale
 from .paper.items import in_words
-from .store import Store, cores, walk_into
+from .store import Store, walk_into
 from .trace import TraceError, provenance
-from .walk import WalkError, choose_device, device_name
+from .walk import WalkError
 
 # Of a walk.
 STATES = ("recorded", "cached", "begun", "to walk")

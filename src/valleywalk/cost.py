@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from . import models
 from .evaluation import Evaluator, cross_entropy
 from .experiment import TRAINING_IMAGES, Experiment, Phase
-from .walk import ONE_AT_A_TIME, REDRAWN_PLANS, choose_device, reproducible
+from .machine import choose_device, reproducible
+from .walk import ONE_AT_A_TIME, REDRAWN_PLANS
 
 # channels, image size, classes
 SHAPES = {
@@ -227,7 +228,7 @@ def image_seconds(
 
     Raises
     ------
-    WalkError
+    DeviceError
         The device is not there.
     """
     place = choose_device(device)
@@ -333,7 +334,7 @@ def announcement(
 
     Raises
     ------
-    WalkError
+    DeviceError
         The device is not there.
     """
     multiply_adds = sum(map(work, experiments))

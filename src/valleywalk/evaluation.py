@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from .machine import exact_float32
+
 Loss = Callable[[Any, Tensor], Tensor]
 
 
@@ -101,24 +103,6 @@ class Batches:
         for batch in self.indices():
             index = torch.from_numpy(batch).to(self.images.device)
             yield self.prepare(self.images.index_select(0, index)), self.labels[index]
-
-
-@contextmanager
-def exact_float32() -> Iterator[None]:
-    """Switch TF32 and other reduced modes of float32 off, and put the settings back.
-
-    θ_t and θ_{t+1} differ by about a part in a thousand; TF32 rounds at that size.
-    """
-    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
-    backends: tuple[Any, ...] = (cuda.matmul, cudnn.conv, torch.backends.mkldnn)  # type: ignore[attr-defined]
-    before = [backend.fp32_precision for backend in backends]
-    try:
-        for backend in backends:
-            backend.fp32_precision = "ieee"
-        yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
 
 
 @contextmanager

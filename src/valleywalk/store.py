@@ -20,6 +20,7 @@ from .cluster import failure
 from .cost import announcement, work
 from .experiment import Experiment
 from .folders import data_folder
+from .machine import cores
 from .trace import open_trace, save
 from .walk import WalkError, walk
 
@@ -309,13 +310,6 @@ def _say(note: str | None) -> None:
     """To standard error, above any progress bar."""
     if note:
         tqdm.write(note, file=sys.stderr)
-
-
-def cores() -> int:
-    """Processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _report_to(queue: Any) -> None:

@@ -1,16 +1,12 @@
 """walk(experiment) → Trace: build everything, train under watch, return what was seen."""
 
-import ctypes
 import hashlib
 import json
 import math
-import os
-import platform
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +25,10 @@ from .evaluation import (
     Evaluator,
     accuracy,
     cross_entropy,
-    exact_float32,
     trainable,
 )
 from .experiment import SIZES, Experiment, Phase
+from .machine import choose_device, device_name, reproducible
 from .probes.curvature import extremes, power_iteration
 from .probes.noise_structure import alignment, largest_gradient_variance
 from .trace import assemble, environment
@@ -51,7 +47,7 @@ FIRST_COST = 1.0
 
 
 class WalkError(RuntimeError):
-    """A walk cannot go on: its loss is no longer a finite number, or its device is not there.
+    """A walk cannot go on: its loss is no longer a finite number, or memory is wanting.
 
     Attributes
     ----------
@@ -104,8 +100,10 @@ def walk(
     ------
     DatasetError
         Data missing, or fewer images than the experiment needs.
+    DeviceError
+        The device is not there.
     WalkError
-        Device not there, or the loss became infinite or not a number; then it has the trace so far.
+        The loss became infinite or not a number (then it has the trace so far), or memory ran out.
     CheckpointError
         The checkpoint is damaged or was made by something else.
     OSError
@@ -484,68 +482,6 @@ def _check_sizes(experiment: Experiment, dataset: Dataset) -> None:
                 f"{name} is {value}, but data set {dataset.name!r} gives {available} training "
                 f"images; choose at most {available}"
             )
-
-
-def choose_device(name: str) -> torch.device:
-    """The device named, or for "auto" a GPU if there is one.
-
-    Raises
-    ------
-    WalkError
-        Unknown name, or a device that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise WalkError(
-            f"device {name!r} cannot be used ({reason}); use 'cpu' or 'auto'"
-        ) from error
-    return device
-
-
-def device_name(device: torch.device) -> str:
-    """The device's model, for the trace."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return f"CPU ({line.split(':', 1)[1].strip()})"
-    return f"CPU ({platform.processor() or platform.machine()})"
-
-
-@contextmanager
-def reproducible(threads: int) -> Iterator[None]:
-    """Plain float32, deterministic convolutions, a fixed number of threads; put back after."""
-    cudnn = torch.backends.cudnn
-    before = (cudnn.deterministic, cudnn.benchmark, torch.get_num_threads())
-    try:
-        _keep_memory()
-        cudnn.deterministic, cudnn.benchmark = True, False
-        torch.set_num_threads(threads)
-        with exact_float32():
-            yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = before[:2]
-        torch.set_num_threads(before[2])
-
-
-def _keep_memory() -> None:
-    """Let the C library keep freed memory: activations come and go, and fresh pages cost more.
-
-    Narrow ResNet-56 and VGG-11 evaluate up to 1.5 times as fast. glibc only; elsewhere nothing.
-    """
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        mallopt(mmap_threshold, 2**30)
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(top_pad, 2**27)
 
 
 def _state_hash(model: nn.Module) -> str:

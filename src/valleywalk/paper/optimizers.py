@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .. import analysis, datasets, figures, models
 from ..experiment import Experiment, Strict
-from ..walk import reproducible
+from ..machine import reproducible
 from ..watch import watch
 from .scales import PositiveFloat, PositiveInt, markdown_table
 

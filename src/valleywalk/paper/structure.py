@@ -14,8 +14,8 @@ from torch import nn
 
 from .. import figures
 from ..experiment import Experiment, ModelName
+from ..machine import reproducible
 from ..probes.noise_structure import DIRECTIONS, decompose
-from ..walk import reproducible
 from .scales import TITLES, Page, PositiveFloat, PositiveInt, experiment_fields, markdown_table
 
 TERMS = {"covariance": "C", "mean_outer": "ḡḡᵀ", "residual": "residual"}

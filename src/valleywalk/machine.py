@@ -1,0 +1,102 @@
+"""The machine: its devices, cores, threads and memory, and exact float32 on it."""
+
+import ctypes
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class DeviceError(RuntimeError):
+    """A device is not there, or its name is unknown."""
+
+
+def choose_device(name: str) -> torch.device:
+    """The device named, or for "auto" a GPU if there is one.
+
+    Raises
+    ------
+    DeviceError
+        Unknown name, or a device that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DeviceError(
+            f"device {name!r} cannot be used ({reason}); use 'cpu' or 'auto'"
+        ) from error
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """The device's model, for the trace."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return f"CPU ({line.split(':', 1)[1].strip()})"
+    return f"CPU ({platform.processor() or platform.machine()})"
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Switch TF32 and other reduced modes of float32 off, and put the settings back.
+
+    θ_t and θ_{t+1} differ by about a part in a thousand; TF32 rounds at that size.
+    """
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    backends: tuple[Any, ...] = (cuda.matmul, cudnn.conv, torch.backends.mkldnn)  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
+
+
+@contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Plain float32, deterministic convolutions, a fixed number of threads; put back after."""
+    cudnn = torch.backends.cudnn
+    before = (cudnn.deterministic, cudnn.benchmark, torch.get_num_threads())
+    try:
+        _keep_memory()
+        cudnn.deterministic, cudnn.benchmark = True, False
+        torch.set_num_threads(threads)
+        with exact_float32():
+            yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before[:2]
+        torch.set_num_threads(before[2])
+
+
+def _keep_memory() -> None:
+    """Let the C library keep freed memory: activations come and go, and fresh pages cost more.
+
+    Narrow ResNet-56 and VGG-11 evaluate up to 1.5 times as fast. glibc only; elsewhere nothing.
+    """
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(mmap_threshold, 2**30)
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 2**27)
