@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from valleywalk.measures import count_steps, nearest_noise
-from valleywalk.paper import BarriersByEpoch, Factors, HeightTable, Schedules
+from valleywalk.paper import BarriersByEpoch, BarrierTable, Factors, HeightTable, Schedules
 from valleywalk.trace import assemble
 
 ALPHA = np.linspace(0, 1, 11)
@@ -130,3 +130,41 @@ def test_the_tuned_rate_and_the_paired_difference():
     assert found == pytest.approx((0.05, 0.05, 0.05))
     assert page.difference(epochs, "trapezoid", "clr", "train_loss").estimate == pytest.approx(0)
     assert len(page.draw(traces).axes) == 3
+
+
+def drawn_trace(depth, experiment=None):
+    """One epoch of ten steps, of which four were drawn, measured on two batches of 50 images."""
+    stretch = {1: 0, 3: 0, 6: 1, 9: 1}
+    records = []
+    for step in range(10):
+        record = {"cosine": 0.0, "distance": float(step)}
+        if step in stretch:
+            sag = depth * (1 + 0.02 * step)
+            record |= {"loss": segment(sag=sag), "loss_error": 0.0, "stretch": stretch[step]}
+            record |= {"batch_height": np.array([0.95, 1.05]) * sag, "barrier_error": 0.001}
+        records.append(record)
+    attributes = {"steps_in_epoch": 10, "training_images": 1000, "parameters": 10}
+    if experiment is not None:
+        attributes |= {"experiment": experiment.model_dump_json()}
+    return assemble(records, ALPHA, attributes=attributes, batch_images=[50, 50])
+
+
+def test_drawn_steps_stand_for_their_epoch():
+    counted = count_steps(drawn_trace(0.3), 1, None)
+    assert counted["drawn"]
+    assert (counted["steps"], counted["both"]) == (4, 0)
+    assert (counted["resolved"], counted["unresolved"]) == (0, 0)
+    assert counted["height"].value == pytest.approx(0.3 * 1.095)
+    assert counted["height"].error > 0.3 * 0.05
+    page = HeightTable(models=["vgg11"], epochs_shown=[1], training_images=100)
+    traces = [drawn_trace(d, e) for d, e in zip((0.3, 0.1), page.experiments, strict=True)]
+    heights = page.heights(traces)
+    assert heights["interval"][0] == counted["height"].interval(positive=True)
+    ratio = page.ratio(heights, "vgg11", 0.05, 1)
+    assert ratio.estimate == pytest.approx(3)
+    assert ratio.low < 3 < ratio.high
+    assert len(page.draw(traces).axes) == 1
+    assert str(heights["interval"][0]) in page.table(traces)
+    barriers = BarrierTable(models=["vgg11"], epochs_shown=[1], training_images=100)
+    assert "| 0 of 4 |" in barriers.table(traces[:1])
+    assert "| 0 (0) |" in barriers.table(traces[:1])

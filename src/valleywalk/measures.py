@@ -276,13 +276,15 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
     Returns
     -------
     dict
-        steps; barriers by each definition and above the noise floor; of "both" those that the
-        images resolve, and how many steps they leave open (None where that was not measured); the
-        largest barrier's height and its share of the loss there; heights (one a step), their mean
-        with its error, the same over segments with an interior minimum; loss, the mean; noise.
+        steps, and whether they were drawn; barriers by each definition and above the noise floor;
+        of "both" those that the images resolve, and how many steps they leave open (None where
+        that was not measured); the largest barrier's height and its share of the loss there;
+        heights (one a step), their mean with its error, the same over segments with an interior
+        minimum; loss, the mean; noise.
     """
     steps = drawn_steps(trace, epoch)
-    if steps.sizes["iteration"]:
+    drawn = bool(steps.sizes["iteration"])
+    if drawn:
         height = epoch_height(trace, epoch)
         inside = epoch_height(trace, epoch, interior=True)
     else:
@@ -298,6 +300,7 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
     return {
         "epoch": epoch,
         "steps": len(loss),
+        "drawn": drawn,
         "both": int(analysis.barriers(loss).sum()),
         "above noise": int(analysis.barriers(loss, threshold=noise).sum()),
         "either": int(analysis.barriers(loss, "either").sum()),

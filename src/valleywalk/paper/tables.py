@@ -222,9 +222,9 @@ class HeightTable(TablePage):
         """Mean height at the first learning rate over that at another one."""
         here = heights[(heights["model"] == model) & (heights["epoch"] == epoch)].set_index("rate")
         first, other = (here.loc[each] for each in (self.rates(model)[0], rate))
-        if np.isnan([first["height"].error, other["height"].error]).any():
-            return statistics.ratio_of_means(first["heights"], other["heights"])
-        return statistics.ratio(first["height"], other["height"])
+        if first["drawn"] and other["drawn"]:
+            return statistics.ratio(first["height"], other["height"])
+        return statistics.ratio_of_means(first["heights"], other["heights"])
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         return figures.heights(self.heights(traces), TITLES)
@@ -260,11 +260,10 @@ class HeightTable(TablePage):
 
 
 def _interval(row: dict[str, Any]) -> Interval:
-    """A mean height with the errors of images and steps; in older traces with that of steps."""
-    height = row["height"]
-    if np.isnan(height.error):
-        return statistics.mean_of_steps(row["heights"])
-    return height.interval(positive=True)
+    """A mean height: of drawn steps with the errors of images and steps, else of a window."""
+    if row["drawn"]:
+        return row["height"].interval(positive=True)
+    return statistics.mean_of_steps(row["heights"])
 
 
 def _resolved(row: dict[str, Any]) -> str:

@@ -85,7 +85,7 @@ def walk_table(trace: xr.Dataset, page: "WalkPage") -> str:
             shown = f"{value:.0%}"
         elif name == "first_negative":
             shown = f"{value}"
-        elif name == "height":
+        elif name == "height" and measures.window_height(window).error > 0:
             shown = str(measures.window_height(window).interval(positive=True))
         elif name == "sharpness" and page.update == "gd":
             edge = 2 / float(window["learning_rate"][-1])
