@@ -277,6 +277,7 @@ class Way:
         return {
             "way": self.title,
             "image passes an epoch": passes,
+            "mean error": float(np.mean(self.errors)),
             "error, root mean square": float(np.sqrt(np.mean(np.square(self.errors)))),
             "largest error": float(np.abs(self.errors).max()),
             "stated standard error": float(np.mean(self.stated)) if self.stated else "none",
@@ -375,28 +376,44 @@ def _redrawn(whole: np.ndarray, truth: np.ndarray, steps: int, population: int) 
 
 def draw(found: Iterable[Way], path: Path) -> None:
     """Error of an epoch's mean height against image passes, both logarithmic."""
-    palette = sns.color_palette("colorblind")
+    kinds = {
+        "the authors' procedure": ("o", "authors' procedure (reshuffled)", (8, -3)),
+        "all points": ("s", "all points, all steps", (8, 2)),
+        "few points": ("^", "few points, all steps", (-12, -24)),
+        "drawn": ("D", f"few points, {IMAGES:,} images, a sample of the steps", (-46, 9)),
+        "the same": ("v", "the same, walked anew", (8, 4)),
+    }
+    groups: dict[str, list[Way]] = {name: [] for name in kinds}
+    for way in found:
+        name = next(name for name in kinds if way.title.startswith(name))
+        groups["drawn" if " steps" in way.title else name].append(way)
     with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.9):
         figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
-        for way in found:
-            row = way.row
-            kind = next(i for i, word in enumerate(KINDS) if way.title.startswith(word))
-            x, y = row["image passes an epoch"], row["error, root mean square"]
-            axis.plot(x, y, "osD^v"[kind], color=palette[kind], markersize=9)
-            if way.stated:
-                axis.plot(x, row["stated standard error"], "_", color=palette[kind], markersize=16)
-            label = way.title.replace("the authors' procedure (reshuffled)", "authors' procedure")
-            axis.annotate(label, (x, y), (6, 6), textcoords="offset points", fontsize=8)
+        for (name, members), colour in zip(
+            groups.items(), sns.color_palette("colorblind"), strict=False
+        ):
+            marker, label, offset = kinds[name]
+            rows = [way.row for way in members]
+            x = [row["image passes an epoch"] for row in rows]
+            y = [row["error, root mean square"] for row in rows]
+            axis.plot(x, y, marker, color=colour, markersize=8, label=label)
+            for way, row, *place in zip(members, rows, x, y, strict=True):
+                if way.stated:
+                    axis.plot(place[0], row["stated standard error"], "_", color=colour, ms=18)
+                if name in ("all points", "few points", "drawn"):
+                    text = way.title.rsplit(", ", 1)[-1]
+                    axis.annotate(
+                        text, place, offset, textcoords="offset points", fontsize=8, color="0.3"
+                    )
+        axis.plot([], [], "_", color="0.3", ms=18, label="standard error that it states")
         axis.set(xscale="log", yscale="log")
         axis.set_xlabel("images that go forward through the network, for one epoch")
         axis.set_ylabel("relative error of its mean height")
-        axis.margins(0.2)
+        axis.margins(0.15)
+        axis.legend(frameon=False, loc="lower left", fontsize="small")
         sns.despine(figure)
         figure.savefig(path, dpi=150)
         plt.close(figure)
-
-
-KINDS = ("the authors", "all points", "few points, all", "few points", "the same")
 
 
 def headline(found: list[Way]) -> str:

@@ -311,7 +311,12 @@ def test_steps_of_longer_stretches_weigh_more():
     assert found.value == pytest.approx(by_batch.mean())
     of_images = by_batch.std(ddof=1) / 2
     means = heights.mean(axis=1)
-    of_steps = (3 / 7) * np.sqrt(1 - 2 / 3) * abs(means[2] - means[3]) / 2
+    # The stretches of two steps are measured whole: all the error is that of the middle one, by
+    # its own difference or by the mean relative one of the three.
+    pairs = means[list(drawn)].reshape(3, 2)
+    relative = np.mean(((pairs[:, 0] - pairs[:, 1]) / pairs.mean(axis=1)) ** 2) ** 0.5
+    difference = max(abs(pairs[1, 0] - pairs[1, 1]), relative * pairs[1].mean())
+    of_steps = (3 / 7) * np.sqrt(1 - 2 / 3) * difference / 2
     assert found.error == pytest.approx(np.hypot(of_images, of_steps))
 
 
@@ -341,6 +346,7 @@ def test_a_barrier_is_resolved_or_not_by_the_error_of_its_height():
     trace = xr.Dataset(
         {
             "loss": (("iteration", "alpha"), loss),
+            "measured": (("iteration", "alpha"), np.ones((4, 5), dtype=bool)),
             "loss_error": ("iteration", np.zeros(4)),
             "barrier_error": ("iteration", np.full(4, 0.1)),
             "barrier_error_either": ("iteration", np.full(4, 0.01)),
@@ -357,6 +363,8 @@ def test_a_barrier_is_resolved_or_not_by_the_error_of_its_height():
     trace.attrs["training_images"] = 1000
     assert measures.barrier_signs(trace).tolist() == [1, 1, -1, -1]
     trace["loss_error"].values[1] = 0.2
+    assert measures.barrier_signs(trace).tolist() == [1, 1, -1, -1], "its highest was measured"
+    trace["measured"].values[1, 2] = False
     assert measures.barrier_signs(trace).tolist() == [1, 0, -1, -1]
     old = trace.drop_vars("barrier_error")
     assert np.isnan(measures.barrier_signs(old)).all()
@@ -373,6 +381,7 @@ def test_a_resolved_sign_is_seldom_wrong():
         trace = xr.Dataset(
             {
                 "loss": (("iteration", "alpha"), loss),
+                "measured": (("iteration", "alpha"), [[True, True, True]]),
                 "loss_error": ("iteration", [0.0]),
                 "barrier_error": ("iteration", [error]),
                 "batch_images": ("batch", np.full(10, 100)),
@@ -486,6 +495,20 @@ def test_freedom_of_equal_stretches_is_their_number_on_average():
     assert covered == pytest.approx(0.95, abs=0.015)
     errors = np.array([each.error for each in found])
     assert (errors**2).mean() == pytest.approx(1 / 40, rel=0.05)
+
+
+def test_alike_steps_of_the_stretch_that_matters_do_not_hide_its_error():
+    """One stretch holds nearly all; its two steps are alike by chance, those of the others not."""
+    borders, stretch = analysis.stretches(4000, 40), np.repeat(range(20), 2)
+    values = np.ones(40)
+    values[2::2], values[:2] = 2.0, 1000.0
+    found = statistics.mean_of_drawn_steps(values, stretch, borders)
+    relative = 19 / 20 * (1 / 1.5) ** 2
+    expected = np.sqrt((1000**2 + 19 * 1.5**2) / 400 * (1 - 2 / 200) * relative / 4)
+    assert found.error == pytest.approx(expected)
+    assert found.freedom == 20
+    mirrored = statistics.mean_of_drawn_steps(-values, stretch, borders)
+    assert mirrored.error < found.error / 100, "what can be negative does not spread like that"
 
 
 def test_errors_add_and_freedom_is_satterthwaite_s():

@@ -140,7 +140,12 @@ def drawn_trace(depth, experiment=None):
         record = {"cosine": 0.0, "distance": float(step)}
         if step in stretch:
             sag = depth * (1 + 0.02 * step)
-            record |= {"loss": segment(sag=sag), "loss_error": 0.0, "stretch": stretch[step]}
+            record |= {
+                "loss": segment(sag=sag),
+                "measured": ALPHA >= 0,
+                "loss_error": 0.0,
+                "stretch": stretch[step],
+            }
             record |= {"batch_height": np.array([0.95, 1.05]) * sag, "barrier_error": 0.001}
         records.append(record)
     attributes = {"steps_in_epoch": 10, "training_images": 1000, "parameters": 10}

@@ -173,8 +173,11 @@ def barrier_signs(
     population = float(steps.attrs.get("training_images", np.inf))
     correction = max(0.0, 1 - images.sum() / population) ** 0.5
     error = Estimate(0.0, correction, len(images) - 1).interval(confidence).high
+    bound = steps[name].values * error
     # What a curve is off where it was not measured could turn a sign as well.
-    bound = steps[name].values * error + steps["loss_error"].values
+    highest = 1 + np.argmax(steps["loss"].values[:, 1:-1], axis=1)
+    known = steps["measured"].values[np.arange(len(highest)), highest]
+    bound += np.where(known, 0.0, steps["loss_error"].values)
     return np.where(np.abs(height) > bound, np.sign(height), 0.0)
 
 

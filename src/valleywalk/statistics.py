@@ -93,6 +93,10 @@ def mean_of_drawn_steps(
     one degree of freedom; together they have 3 (Σ v)² / Σ v² − 2, Satterthwaite's formula with
     unbiased estimates of the σ⁴ and of (Σ σ²)².
 
+    Of heights, which spread in proportion to their size, a few stretches can make most of that sum,
+    and two steps that happen to be alike then hide it. So it is taken to be at least what the mean
+    relative difference of all stretches would make of it, if all values are positive and count.
+
     Parameters
     ----------
     values : array_like, shape (steps drawn,)
@@ -119,6 +123,12 @@ def mean_of_drawn_steps(
     terms = (sizes / sizes.sum()) ** 2 * (1 - 2 / sizes) * differences**2 / 4
     variance, squares = float(terms.sum()), float((terms**2).sum())
     freedom = max(1.0, 3 * variance**2 / squares - 2) if squares else np.inf
+    if inside.all() and (numbers > 0).all():
+        middles = deviations.reshape(-1, 2).mean(axis=1) + mean
+        relative = float((differences**2 / middles**2).mean())
+        shares = (sizes / sizes.sum()) ** 2 * (1 - 2 / sizes) * relative * middles**2 / 4
+        if shares.sum() > variance:
+            variance, freedom = float(shares.sum()), float(len(sizes))
     return Estimate(mean, variance**0.5, freedom)
 
 
