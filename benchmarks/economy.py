@@ -380,7 +380,7 @@ def draw(found: Iterable[Way], path: Path) -> None:
         "the authors' procedure": ("o", "authors' procedure (reshuffled)", (8, -3)),
         "all points": ("s", "all points, all steps", (8, 2)),
         "few points": ("^", "few points, all steps", (-12, -24)),
-        "drawn": ("D", f"few points, {IMAGES:,} images, a sample of the steps", (-46, 9)),
+        "drawn": ("D", f"few points, {IMAGES:,} images, a sample of the steps", (-14, 11)),
         "the same": ("v", "the same, walked anew", (8, 4)),
     }
     groups: dict[str, list[Way]] = {name: [] for name in kinds}
