@@ -100,10 +100,9 @@ def walk_with(state: _Walk, *probes) -> None:
         state.go(True, _Keeper(None, 0))
 
 
-def begin(probed: tuple[int, ...] = EPOCHS) -> _Walk:
+def begin() -> _Walk:
     """The walk at its start."""
-    experiment = EXPERIMENT.model_copy(update={"probed_epochs": probed})
-    return _Walk(experiment, load("cifar9k"), torch.device("cpu"))
+    return _Walk(EXPERIMENT, load("cifar9k"), torch.device("cpu"))
 
 
 def reference() -> dict[str, np.ndarray]:
@@ -220,7 +219,7 @@ def looked_up(
     drawn : dict of step → stretch
         Steps that are measured; empty: all.
     """
-    evaluate, probe = Looked(images), Interpolation(EXPERIMENT.points, tolerance)
+    evaluate = Looked(images)
     begin, end = [torch.zeros(1)], [torch.ones(1)]
     records: list[dict[str, object]] = []
     joined = 0
@@ -230,7 +229,7 @@ def looked_up(
             continue
         evaluate.losses_of_step = of_step
         # All segments look alike to this evaluator: which go on from the last is counted here.
-        probe.restore(Interpolation(EXPERIMENT.points).state())
+        probe = Interpolation(EXPERIMENT.points, tolerance)
         seen = dict(probe(Step(step, begin, begin, end, begin, evaluate)))
         records.append(seen | ({"stretch": drawn[step]} if drawn else {}))
         joined += step > 0 and (not drawn or step - 1 in drawn)

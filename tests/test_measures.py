@@ -412,7 +412,9 @@ def test_a_walk_with_drawn_steps():
     first, last = (measures.drawn_steps(trace, e)["iteration"].values % 20 for e in (1, 3))
     assert first.tolist() != last.tolist(), "drawn anew in each epoch"
     other = experiment.model_copy(update={"seed": 5})
-    assert experiment.drawn_steps(1, 20) != other.drawn_steps(1, 20), "drawn anew with each seed"
+    assert experiment.drawn_steps(20) != other.drawn_steps(20), "drawn anew with each seed"
+    nowhere = experiment.model_copy(update={"probed_epochs": ()})
+    assert nowhere.drawn_steps(20) == {}, "no epoch is probed"
 
 
 def test_drawn_steps_beside_a_window_are_measured_once_and_alike():

@@ -98,6 +98,11 @@ def evaluation_images(experiment: Experiment) -> int:
     return experiment.evaluation_images or training_images(experiment)
 
 
+def evaluation_batches(experiment: Experiment) -> int:
+    """Batches on which a loss is measured."""
+    return -(-evaluation_images(experiment) // experiment.evaluation_batch_size)
+
+
 def steps_in_epoch(experiment: Experiment) -> int:
     """Steps of an epoch before any switch."""
     return experiment.phase(1).steps(training_images(experiment))
@@ -282,9 +287,8 @@ def seconds_together(each: Sequence[float], processes: int, device: str = "auto"
 def trace_bytes(experiment: Experiment) -> int:
     """About how large a walk's trace is on disk."""
     segments = measured_segments(experiment)
-    batches = -(-evaluation_images(experiment) // experiment.evaluation_batch_size)
     # The heights of the batches are in float32.
-    numbers = segments * (experiment.points + 1 + batches / 2)
+    numbers = segments * (experiment.points + 1 + evaluation_batches(experiment) / 2)
     return int(TRACE_BYTES + STEP_BYTES * all_steps(experiment) + NUMBER_BYTES * numbers)
 
 
@@ -302,8 +306,9 @@ def checkpoint_bytes(experiment: Experiment) -> int:
     ends = bool(experiment.curvature_every) and experiment.convention == "text"
     # The two eigenvectors are in float64.
     vectors = 1 + bool(segments) + 4 * ends
-    batches = -(-evaluation_images(experiment) // experiment.evaluation_batch_size)
-    of_step = 5 + bool(segments) * (2 * (experiment.points + 1) + 4 + batches)
+    of_step = 5 + bool(segments) * (
+        2 * (experiment.points + 1) + 4 + evaluation_batches(experiment)
+    )
     numbers = all_steps(experiment) * of_step
     return state + vectors * parameters + numbers * NUMBER_BYTES
 

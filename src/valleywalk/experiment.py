@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -298,20 +299,28 @@ class Experiment(Strict):
         length = self.probed_iterations
         if length is None:
             length = 0 if self.sampled_iterations else steps_in_epoch
-        epochs = self.probed_epochs
         measured = np.zeros(self.epochs * steps_in_epoch, dtype=bool)
-        for epoch in range(1, self.epochs + 1) if epochs is None else epochs:
+        for epoch in self._all_probed_epochs:
             first = (epoch - 1) * steps_in_epoch
             measured[first : first + length] = True
-            measured[[first + step for step in self.drawn_steps(epoch, steps_in_epoch)]] = True
+        measured[list(self.drawn_steps(steps_in_epoch))] = True
         return np.flatnonzero(measured)
 
-    def drawn_steps(self, epoch: int, steps_in_epoch: int) -> dict[int, int]:
-        """Steps of a probed epoch that are drawn, counted from its start, each with its stretch."""
+    def drawn_steps(self, steps_in_epoch: int) -> dict[int, int]:
+        """Iterations, counted from 0, that are drawn, each with its stretch of its epoch."""
         if self.sampled_iterations is None:
             return {}
-        seed = np.random.SeedSequence([self.seed, epoch, DRAWN_STEPS])
-        return draw_steps(steps_in_epoch, self.sampled_iterations, seed)
+        drawn: dict[int, int] = {}
+        for epoch in self._all_probed_epochs:
+            seed = np.random.SeedSequence([self.seed, epoch, DRAWN_STEPS])
+            of_epoch = draw_steps(steps_in_epoch, self.sampled_iterations, seed)
+            first = (epoch - 1) * steps_in_epoch
+            drawn |= {first + step: stretch for step, stretch in of_epoch.items()}
+        return drawn
+
+    @property
+    def _all_probed_epochs(self) -> Sequence[int]:
+        return range(1, self.epochs + 1) if self.probed_epochs is None else self.probed_epochs
 
     def probes(self, iteration: int, steps_in_epoch: int) -> bool:
         """Whether the segment of an iteration, counted from 0, is measured."""

@@ -146,8 +146,13 @@ def _over_batches(steps: xr.Dataset, weights: np.ndarray) -> Estimate:
     if "batch_height" not in steps:
         return Estimate(np.nan, np.nan, np.nan)
     by_batch = weights @ steps["batch_height"].values.astype(float)
-    population = steps.attrs.get("training_images", np.inf)
-    return statistics.mean_over_batches(by_batch, steps["batch_images"].values, float(population))
+    images = steps["batch_images"].values
+    return statistics.mean_over_batches(by_batch, images, _population(steps))
+
+
+def _population(steps: xr.Dataset) -> float:
+    """Images that those of the evaluation were drawn from; of a watch that is not known."""
+    return float(steps.attrs.get("training_images", np.inf))
 
 
 def barrier_signs(
@@ -170,8 +175,7 @@ def barrier_signs(
     if name not in steps:
         return np.full(len(height), np.nan)
     images = steps["batch_images"].values
-    population = float(steps.attrs.get("training_images", np.inf))
-    correction = max(0.0, 1 - images.sum() / population) ** 0.5
+    correction = statistics.finite_population(images.sum(), _population(steps))
     error = Estimate(0.0, correction, len(images) - 1).interval(confidence).high
     bound = steps[name].values * error
     # What a curve is off where it was not measured could turn a sign as well.
@@ -339,7 +343,7 @@ def walk_numbers(window: xr.Dataset) -> dict[str, float | int | None]:
     skipped = len(loss) - len(cosine)
     negative = analysis.first_negative(cosine)
     inside = window_height(window, interior=True).value
-    sharpness = float(along_step(window)["sharpness"][-10:].mean())
+    sharpness = float(along_step(window.isel(iteration=slice(-10, None)))["sharpness"].mean())
     return {
         "distance": float(window["distance"][-1]),
         "first_negative": None

@@ -61,6 +61,11 @@ class Estimate(NamedTuple):
         return Interval(self.value, self.value - half, self.value + half)
 
 
+def finite_population(drawn: float, population: float) -> float:
+    """√(1 − n / N): what is left of a standard error where n of N were drawn, none twice."""
+    return max(0.0, 1 - drawn / population) ** 0.5
+
+
 def mean_over_batches(values: ArrayLike, images: ArrayLike, population: float = np.inf) -> Estimate:
     """Mean over all images of something that was measured batch by batch.
 
@@ -78,8 +83,7 @@ def mean_over_batches(values: ArrayLike, images: ArrayLike, population: float = 
         N, the images that were drawn from.
     """
     seen, sizes = _numbers(values), np.asarray(images, dtype=float)
-    correction = max(0.0, 1 - sizes.sum() / population)
-    error = standard_error_over_batches(seen, sizes) * correction**0.5
+    error = standard_error_over_batches(seen, sizes) * finite_population(sizes.sum(), population)
     return Estimate(float(seen @ sizes / sizes.sum()), error, len(seen) - 1)
 
 
@@ -120,15 +124,16 @@ def mean_of_drawn_steps(
     mean = float(weights @ (inside * numbers) / share)
     deviations = (inside * (numbers - mean) / share)[np.argsort(strata, kind="stable")]
     differences = deviations[::2] - deviations[1::2]
-    terms = (sizes / sizes.sum()) ** 2 * (1 - 2 / sizes) * differences**2 / 4
+    factors = (sizes / sizes.sum()) ** 2 * (1 - 2 / sizes) / 4
+    terms = factors * differences**2
     variance, squares = float(terms.sum()), float((terms**2).sum())
     freedom = max(1.0, 3 * variance**2 / squares - 2) if squares else np.inf
     if inside.all() and (numbers > 0).all():
         middles = deviations.reshape(-1, 2).mean(axis=1) + mean
         relative = float((differences**2 / middles**2).mean())
-        shares = (sizes / sizes.sum()) ** 2 * (1 - 2 / sizes) * relative * middles**2 / 4
-        if shares.sum() > variance:
-            variance, freedom = float(shares.sum()), float(len(sizes))
+        least = float((factors * relative * middles**2).sum())
+        if least > variance:
+            variance, freedom = least, float(len(sizes))
     return Estimate(mean, variance**0.5, freedom)
 
 

@@ -174,13 +174,7 @@ class _Walk:
             steps=lambda iteration: experiment.probes(iteration, self.data.steps_in_epoch),
             batch_norm=experiment.batch_norm,
         )
-        steps = self.data.steps_in_epoch
-        epochs = experiment.probed_epochs or range(1, experiment.epochs + 1)
-        self.stretches = {
-            (epoch - 1) * steps + step: stretch
-            for epoch in epochs
-            for step, stretch in experiment.drawn_steps(epoch, steps).items()
-        }
+        self.stretches = experiment.drawn_steps(self.data.steps_in_epoch)
         # The step that comes next, and the state of the order of images before its epoch.
         self.position = (1, 0)
         self.order = self.data.order.bit_generator.state

@@ -70,7 +70,7 @@ def walk_table(trace: xr.Dataset, page: "WalkPage") -> str:
     dataset = page.dataset or default_dataset(page.model, page.scale)
     original = original_dataset(page.model, dataset)
     printed = PRINTED.get((page.model, original, page.update, page.epoch), {})
-    steps = len(window["iteration"])
+    steps, height = len(window["iteration"]), measures.window_height(window)
     counted = {"barriers", "barriers_either", "floor_rises"}
     rows = []
     for name, description in QUANTITIES.items():
@@ -85,8 +85,8 @@ def walk_table(trace: xr.Dataset, page: "WalkPage") -> str:
             shown = f"{value:.0%}"
         elif name == "first_negative":
             shown = f"{value}"
-        elif name == "height" and measures.window_height(window).error > 0:
-            shown = str(measures.window_height(window).interval(positive=True))
+        elif name == "height" and height.error > 0:
+            shown = str(height.interval(positive=True))
         elif name == "sharpness" and page.update == "gd":
             edge = 2 / float(window["learning_rate"][-1])
             shown = f"{value:.3g}, where 2/η is {edge:g}"
