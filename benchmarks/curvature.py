@@ -10,8 +10,6 @@ from pyhessian.utils import group_product
 from timing import interleaved
 from torch import nn
 
-from valleywalk import models
-from valleywalk.datasets import load
 from valleywalk.evaluation import Batches, EvaluationPlan, Evaluator, cross_entropy, trainable
 from valleywalk.probes.curvature import (
     extremes,
@@ -20,6 +18,8 @@ from valleywalk.probes.curvature import (
     lanczos,
     multiplier,
 )
+from valleywalk.walks import models
+from valleywalk.walks.datasets import load
 
 RESIDUAL = 1e-3
 POINTS, STEPS_BETWEEN, BATCH = 5, 20, 100

@@ -24,14 +24,14 @@ import xarray as xr
 
 from valleywalk import Experiment, analysis, measures
 from valleywalk.analysis import draw_steps
-from valleywalk.datasets import load
 from valleywalk.evaluation import BatchMeans, EvaluationPlan, Evaluator, cross_entropy
 from valleywalk.folders import checkout
 from valleywalk.machine import reproducible
 from valleywalk.probes import Step
 from valleywalk.probes.interpolation import Interpolation
 from valleywalk.trace import assemble
-from valleywalk.walk import _Keeper, _Walk
+from valleywalk.walks.datasets import load
+from valleywalk.walks.walk import _Keeper, _Walk
 
 EPOCHS = (1, 10, 25)
 EXPERIMENT = Experiment(

@@ -9,8 +9,9 @@ import seaborn as sns
 from scipy import stats
 from timing import seconds
 
-from valleywalk import Experiment, cost, walk
-from valleywalk.datasets import load
+from valleywalk import Experiment, walk
+from valleywalk.walks import cost
+from valleywalk.walks.datasets import load
 
 BASE = {
     "model": "vgg11",

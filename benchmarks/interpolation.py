@@ -14,14 +14,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from valleywalk import Dataset, models
-from valleywalk.cost import SHAPES, forward_multiply_adds
-from valleywalk.datasets import load
+from valleywalk import Dataset
 from valleywalk.evaluation import Batches, EvaluationPlan, Evaluator, cross_entropy, trainable
 from valleywalk.folders import datasets_folder
 from valleywalk.probes import Step
 from valleywalk.probes.interpolation import Interpolation
 from valleywalk.torchvision_compat import torchvision  # noqa: F401, before what follows
+from valleywalk.walks import models
+from valleywalk.walks.cost import SHAPES, forward_multiply_adds
+from valleywalk.walks.datasets import load
 
 # isort: split
 from torchvision.transforms import v2

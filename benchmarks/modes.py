@@ -8,10 +8,11 @@ import torch
 from interpolation import BATCH, POINTS
 from timing import interleaved
 
-from valleywalk import analysis, models
-from valleywalk.datasets import load
+from valleywalk import analysis
 from valleywalk.evaluation import Batches, EvaluationPlan, Evaluator, cross_entropy, trainable
-from valleywalk.updates import accumulate_gradient
+from valleywalk.walks import models
+from valleywalk.walks.datasets import load
+from valleywalk.walks.updates import accumulate_gradient
 
 SEGMENTS, IMAGES = 6, 400
 

@@ -7,10 +7,11 @@ import torch
 from interpolation import BATCH, Case
 from torch import nn
 
-from valleywalk import measures, models, watch
-from valleywalk.datasets import load
+from valleywalk import measures, watch
 from valleywalk.evaluation import cross_entropy, trainable
 from valleywalk.probes import Step
+from valleywalk.walks import models
+from valleywalk.walks.datasets import load
 
 STEPS = 20
 IMAGES = 200

@@ -7,9 +7,10 @@ import torch
 from interpolation import BATCH, Case
 from timing import interleaved
 
-from valleywalk import models, watch
-from valleywalk.datasets import load
+from valleywalk import watch
 from valleywalk.evaluation import cross_entropy, trainable
+from valleywalk.walks import models
+from valleywalk.walks.datasets import load
 
 
 def measure(case: Case, rounds: int, device: torch.device) -> dict[str, float | str]:

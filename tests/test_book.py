@@ -8,9 +8,11 @@ import nbformat
 import pytest
 import yaml
 
-from valleywalk import Store, book, explorer
+from valleywalk import Store
+from valleywalk.book import build as book
+from valleywalk.book import explorer
+from valleywalk.book.notebook import ParameterError, check
 from valleywalk.cli import main
-from valleywalk.notebook import ParameterError, check
 from valleywalk.paper import PAGES, StochasticWalk
 
 REPOSITORY = "https://github.com/owner/name"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from valleywalk import claims
-from valleywalk.claims import CLAIMS, page_of
 from valleywalk.paper import Factors, HeightTable, IsotropicNoise, Schedules
+from valleywalk.paper import ledger as claims
 from valleywalk.paper.claim_walks import EqualRatio
+from valleywalk.paper.ledger import CLAIMS, page_of
 from valleywalk.trace import assemble
 
 ALPHA = np.linspace(0, 1, 5)

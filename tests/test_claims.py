@@ -6,8 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from valleywalk import Store, claims
-from valleywalk.claims import (
+from valleywalk import Store
+from valleywalk.cli import main
+from valleywalk.folders import checkout
+from valleywalk.paper import PAGES, GradientDescentWalk
+from valleywalk.paper import ledger as claims
+from valleywalk.paper.ledger import (
     CLAIM_COUNT,
     CLAIMS,
     Claim,
@@ -17,9 +21,6 @@ from valleywalk.claims import (
     ledger_table,
     verdict_of,
 )
-from valleywalk.cli import main
-from valleywalk.folders import checkout
-from valleywalk.paper import PAGES, GradientDescentWalk
 from valleywalk.statistics import Interval
 from valleywalk.trace import assemble, save
 

@@ -5,7 +5,7 @@ import pytest
 from valleywalk import open_trace
 from valleywalk.cli import main
 from valleywalk.paper import ITEMS
-from valleywalk.store import Store
+from valleywalk.walks.store import Store
 
 WALK = ["walk", "--model", "mlp", "--dataset", "mnist5k", "--width", "0.05"]
 WALK += ["--training-images", "60", "--batch-size", "20", "--evaluation-batch-size", "20"]

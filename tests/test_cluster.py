@@ -12,8 +12,8 @@ from distributed import Client
 
 from valleywalk import Experiment, Store
 from valleywalk.cli import main
-from valleywalk.cluster import ClusterError
 from valleywalk.paper import Factors
+from valleywalk.walks.cluster import ClusterError
 
 WAIT = 90
 
@@ -98,7 +98,7 @@ def test_a_walk_that_fails_on_a_worker_is_named_and_the_others_come_back(cluster
 
 
 def test_no_scheduler_is_said_by_name(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("valleywalk.cluster.CONNECT_SECONDS", 2)
+    monkeypatch.setattr("valleywalk.walks.cluster.CONNECT_SECONDS", 2)
     store = Store(tmp_path)
     with pytest.raises(ClusterError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
         store.compute([Experiment(model="mlp", dataset="mnist5k")], scheduler="tcp://127.0.0.1:1")

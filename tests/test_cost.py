@@ -10,12 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from valleywalk import Experiment, Store, cost
-from valleywalk.datasets import load
+from valleywalk import Experiment, Store
 from valleywalk.evaluation import predict
-from valleywalk.store import walk_into
-from valleywalk.updates import accumulate_gradient
-from valleywalk.walk import walk
+from valleywalk.walks import cost
+from valleywalk.walks.datasets import load
+from valleywalk.walks.store import walk_into
+from valleywalk.walks.updates import accumulate_gradient
+from valleywalk.walks.walk import walk
 
 TINY = {
     "model": "mlp",
@@ -123,7 +124,7 @@ def test_passes_are_those_that_a_walk_makes(more, monkeypatch):
 
     monkeypatch.setattr("valleywalk.evaluation.predict", counting_predict)
     # The package's `walk` is the function.
-    monkeypatch.setattr(sys.modules["valleywalk.walk"], "accumulate_gradient", counting_gradient)
+    monkeypatch.setattr(sys.modules["valleywalk.walks.walk"], "accumulate_gradient", counting_gradient)
     experiment = Experiment(**TINY | more)
     walk(experiment, progress=False)
     predicted = cost.passes(experiment)
@@ -211,7 +212,7 @@ def test_long_walks_are_announced_together(slow_machine, tmp_path, capsys, monke
 
 def test_of_a_scheduler_s_walks_only_the_work_is_said(slow_machine, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cost, "image_seconds", lambda *network: pytest.fail("timed here"))
-    monkeypatch.setattr("valleywalk.cluster.compute", lambda *given: [])
+    monkeypatch.setattr("valleywalk.walks.cluster.compute", lambda *given: [])
     store = Store(tmp_path / "cache", tmp_path / "recorded")
     experiment = Experiment(**TINY)
     store.compute([experiment], scheduler="tcp://x")

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from valleywalk import datasets
-from valleywalk.datasets import DatasetError, load
-from valleywalk.experiment import TRAINING_IMAGES
 from valleywalk.torchvision_compat import torchvision
+from valleywalk.walks import datasets
+from valleywalk.walks.datasets import DatasetError, load
+from valleywalk.walks.experiment import TRAINING_IMAGES
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from valleywalk import watch
-from valleywalk.checkpoint import load_checkpoint, save_checkpoint
 from valleywalk.evaluation import Evaluator
 from valleywalk.probes import Step, norm
 from valleywalk.probes.cosine import Cosine
 from valleywalk.probes.distance import Distance
 from valleywalk.probes.interpolation import Interpolation
+from valleywalk.walks.checkpoint import load_checkpoint, save_checkpoint
 
 cross_entropy = nn.functional.cross_entropy
 

@@ -22,7 +22,7 @@ def test_golden_hash_in_this_and_another_process():
     """Hashes name the traces on disk: another hash would orphan them all."""
     expected = "d5c38dc3a6934004"
     assert Experiment(**BASE).hash == expected
-    code = f"from valleywalk.experiment import Experiment; print(Experiment(**{BASE}).hash)"
+    code = f"from valleywalk.walks.experiment import Experiment; print(Experiment(**{BASE}).hash)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected
 

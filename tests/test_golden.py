@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from valleywalk import claims
 from valleywalk.paper import PAGES, SCALES
+from valleywalk.paper import ledger as claims
 
 FILE = Path(__file__).parent / "golden" / "experiments.json"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from valleywalk.book import scale_of
-from valleywalk.claims import as_objects, findings
+from valleywalk.book.build import scale_of
 from valleywalk.folders import checkout
 from valleywalk.paper import PAGES
-from valleywalk.store import Store
+from valleywalk.paper.ledger import as_objects, findings
+from valleywalk.walks.store import Store
 
 FILE = Path(__file__).parent / "golden" / "pages.json"
 # Its second walk is walked anew each time.

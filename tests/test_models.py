@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from valleywalk import models
-from valleywalk.models import PreActivationBlock, build
+from valleywalk.walks import models
+from valleywalk.walks.models import PreActivationBlock, build
 
 
 @pytest.mark.parametrize(

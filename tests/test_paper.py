@@ -3,7 +3,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from valleywalk import Experiment, cost
+from valleywalk import Experiment
 from valleywalk.folders import checkout
 from valleywalk.measures import edge_share
 from valleywalk.paper import (
@@ -22,7 +22,8 @@ from valleywalk.paper import (
     StochasticWalk,
 )
 from valleywalk.trace import assemble
-from valleywalk.walk import walk
+from valleywalk.walks import cost
+from valleywalk.walks.walk import walk
 
 WALKS = [item for item in ITEMS.values() if item.notebook in ("fig1_gd_walk", "fig2_sgd_walk")]
 

@@ -12,9 +12,10 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from valleywalk import Experiment, Store, TraceError, analysis, open_trace, save
-from valleywalk.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from valleywalk.datasets import DatasetError, _mnist, load
-from valleywalk.trace import _seal, assemble, experiment_of
+from valleywalk.trace import _seal, assemble
+from valleywalk.walks.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from valleywalk.walks.datasets import DatasetError, _mnist, load
+from valleywalk.walks.provenance import experiment_of
 
 # Experiments --------------------------------------------------------------------------------------
 

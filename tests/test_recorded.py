@@ -2,8 +2,9 @@
 
 import re
 
-from valleywalk import Experiment, Store, recorded
-from valleywalk.book import scale_of
+from valleywalk import Experiment, Store
+from valleywalk.book import recorded
+from valleywalk.book.build import scale_of
 from valleywalk.cli import main
 from valleywalk.folders import checkout
 from valleywalk.paper import PAGES

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from valleywalk import Experiment, Store, WalkError, open_trace, walk
-from valleywalk.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from valleywalk.probes.interpolation import Interpolation
+from valleywalk.walks.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 MLP = {"model": "mlp", "dataset": "mnist5k", "width": 0.1, "training_images": 160}
 VGG = {"model": "vgg11", "dataset": "photos", "width": 0.0625, "training_images": 40}
@@ -83,7 +83,7 @@ def test_a_resumed_walk_does_not_walk_again_what_was_walked(tmp_path):
 
 
 def test_a_finished_epoch_is_kept_when_it_is_cheap(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["valleywalk.walk"], "FIRST_COST", 0.0)
+    monkeypatch.setattr(sys.modules["valleywalk.walks.walk"], "FIRST_COST", 0.0)
     file = tmp_path / "c"
     with pytest.raises(StoppedError):
         walk(Experiment(**MLP, **SMALL), progress=stop_after(12), checkpoint=file)
@@ -212,7 +212,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(stopped, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("valleywalk.checkpoint.save_file", full)
+    monkeypatch.setattr("valleywalk.walks.checkpoint.save_file", full)
     with pytest.raises(OSError, match=r"cannot be written \(No space left.*the one before is kept"):
         walk(experiment, progress=False, checkpoint=file, checkpoint_seconds=0)
     assert file.read_bytes() == good
@@ -241,7 +241,7 @@ def test_a_divergent_walk_keeps_what_was_seen(tmp_path):
     ) as raised:
         store.get(experiment, progress=False)
     (file,) = store.folder.glob("*.diverged.nc")
-    trace = open_trace(file, experiment)
+    trace = open_trace(file, experiment.hash)
     assert f"iteration {len(trace['iteration'])} " in str(raised.value)
     assert len(trace["iteration"]) >= 1
     assert store.find(experiment) is None, "it is no trace of the whole walk"

@@ -9,7 +9,8 @@ import pytest
 import xarray as xr
 
 from valleywalk import Experiment, Store, TraceError, open_trace, save
-from valleywalk.trace import VARIABLES, experiment_of, provenance
+from valleywalk.trace import VARIABLES
+from valleywalk.walks.provenance import experiment_of, provenance
 
 FIELDS = {
     "model": "mlp",
@@ -32,7 +33,7 @@ def kept(tmp_path_factory):
 
 def test_a_trace_comes_back_as_it_was(kept, tmp_path):
     _, path, experiment = kept
-    trace = open_trace(path, experiment)
+    trace = open_trace(path, experiment.hash)
     save(trace, tmp_path / "copy.nc")
     assert open_trace(tmp_path / "copy.nc").identical(trace)
     assert experiment_of(trace) == experiment
@@ -49,7 +50,7 @@ def test_a_trace_comes_back_as_it_was(kept, tmp_path):
 
 def test_a_kept_trace_is_not_walked_again(kept, monkeypatch):
     store, _, experiment = kept
-    monkeypatch.setattr("valleywalk.store.walk", lambda *a, **k: pytest.fail("walked again"))
+    monkeypatch.setattr("valleywalk.walks.store.walk", lambda *a, **k: pytest.fail("walked again"))
     assert store.get(experiment).experiment_hash == experiment.hash
     store.compute([experiment])
 
@@ -129,7 +130,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(kept, tmp_path, mon
 
 def test_a_folder_that_cannot_be_made_is_said_before_the_walk(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr("valleywalk.store.walk", lambda *a, **k: pytest.fail("walked"))
+    monkeypatch.setattr("valleywalk.walks.store.walk", lambda *a, **k: pytest.fail("walked"))
     store = Store(tmp_path / "file" / "cache")
     with pytest.raises(OSError, match="traces cannot be kept in"):
         store.get(Experiment(**FIELDS))
@@ -212,12 +213,12 @@ def test_a_killed_process_leaves_no_workers(tmp_path):
 SAME = """
 import sys
 from valleywalk import Experiment, Store, walk
-import valleywalk.store
+import valleywalk.walks.store
 def counted(*args, **options):
     print("walks", flush=True)
     sys.stdin.readline()
     return walk(*args, **options)
-valleywalk.store.walk = counted
+valleywalk.walks.store.walk = counted
 store = Store(sys.argv[2], sys.argv[2] + "-recorded")
 print(store.get(Experiment.model_validate_json(sys.argv[1]), progress=True).experiment_hash)
 """
@@ -236,7 +237,7 @@ def test_two_processes_that_ask_for_the_same_walk_it_once(kept, tmp_path):
     assert first.communicate("\n", timeout=120)[0] == f"{experiment.hash}\n"
     assert second.communicate(timeout=120)[0] == f"{experiment.hash}\n", "it did not walk"
     assert first.returncode == second.returncode == 0
-    open_trace(tmp_path / "cache" / f"{experiment.hash}.nc", experiment)
+    open_trace(tmp_path / "cache" / f"{experiment.hash}.nc", experiment.hash)
 
 
 def test_a_lock_of_a_killed_process_holds_up_nobody(kept, tmp_path):
@@ -266,7 +267,7 @@ def walk_and_be_killed(own, experiment, device, restart):
 
 def test_a_walk_whose_process_is_killed_takes_no_other_down(kept, tmp_path, monkeypatch):
     """Its pool breaks; the others go on in pools of their own."""
-    monkeypatch.setattr(sys.modules["valleywalk.store"], "_get_in_worker", walk_and_be_killed)
+    monkeypatch.setattr(sys.modules["valleywalk.walks.store"], "_get_in_worker", walk_and_be_killed)
     store = Store(tmp_path / "cache", tmp_path / "recorded")
     victim = Experiment(**FIELDS, epochs=1000)
     others = [Experiment(**FIELDS, seed=seed) for seed in (1, 2)]

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from valleywalk.updates import (
+from valleywalk.walks.updates import (
     accumulate_gradient,
     add_isotropic_noise,
     crop_and_flip,

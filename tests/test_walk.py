@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from valleywalk import DatasetError, DeviceError, Experiment, WalkError, walk
-from valleywalk.datasets import load
-from valleywalk.models import build
-from valleywalk.walk import _Data
+from valleywalk.walks.datasets import load
+from valleywalk.walks.models import build
+from valleywalk.walks.walk import _Data
 
 MLP = {"model": "mlp", "dataset": "mnist5k", "width": 0.1, "training_images": 160}
 VGG = {"model": "vgg11", "dataset": "photos", "width": 0.0625, "training_images": 60}
@@ -273,13 +273,13 @@ def test_too_little_memory_is_said_with_what_to_lower(monkeypatch):
     def too_large(*given, **options):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 EB")
 
-    monkeypatch.setattr(sys.modules["valleywalk.walk"], "accumulate_gradient", too_large)
+    monkeypatch.setattr(sys.modules["valleywalk.walks.walk"], "accumulate_gradient", too_large)
     with pytest.raises(WalkError, match=r"too little memory \(.*lower evaluation_batch_size"):
         walk(Experiment(**MLP, **SMALL), progress=False)
 
     def wrong(*given, **options):
         raise RuntimeError("another thing")
 
-    monkeypatch.setattr(sys.modules["valleywalk.walk"], "accumulate_gradient", wrong)
+    monkeypatch.setattr(sys.modules["valleywalk.walks.walk"], "accumulate_gradient", wrong)
     with pytest.raises(RuntimeError, match="another thing"):
         walk(Experiment(**MLP, **SMALL), progress=False)

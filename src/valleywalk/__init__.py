@@ -1,12 +1,13 @@
 """Watch an optimizer walk through a loss landscape: the companion to *A Walk with SGD*."""
 
 from . import analysis, figures, measures
-from .datasets import Dataset, DatasetError
-from .experiment import Experiment
 from .machine import DeviceError
-from .store import Store
-from .trace import TraceError, open_trace, provenance, save
-from .walk import WalkError, walk
+from .trace import TraceError, open_trace, save
+from .walks.datasets import Dataset, DatasetError
+from .walks.experiment import Experiment
+from .walks.provenance import provenance
+from .walks.store import Store
+from .walks.walk import WalkError, walk
 from .watch import watch
 
 __all__ = [

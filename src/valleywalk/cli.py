@@ -15,17 +15,22 @@ import xarray as xr
 from pydantic import ValidationError
 from tyro.conf import Positional, arg
 
-from . import analysis, book, claims, cost, datasets, measures, recorded
-from .cost import duration
-from .datasets import DatasetError
-from .experiment import TRAINING_IMAGES, Experiment, unknown_names
+from . import analysis, measures
+from .book import build as book
+from .book import recorded
 from .folders import datasets_folder
 from .machine import choose_device, cores, device_name
 from .paper import ITEMS, PAGES, SCALES, Item, Scale
+from .paper import ledger as claims
 from .paper.items import in_words
-from .store import Store, walk_into
-from .trace import TraceError, provenance
-from .walk import WalkError
+from .trace import TraceError
+from .walks import cost, datasets
+from .walks.cost import duration
+from .walks.datasets import DatasetError
+from .walks.experiment import TRAINING_IMAGES, Experiment, unknown_names
+from .walks.provenance import provenance
+from .walks.store import Store, walk_into
+from .walks.walk import WalkError
 
 # Of a walk.
 STATES = ("recorded", "cached", "begun", "to walk")

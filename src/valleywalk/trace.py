@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .experiment import Experiment
 from .files import atomic_path
 from .folders import checkout
 
@@ -193,15 +192,21 @@ def _is_sealed(path: Path) -> bool:
     return content[border:] == expected
 
 
-def open_trace(path: Path, experiment: Experiment | None = None) -> xr.Dataset:
+def open_trace(path: Path, experiment_hash: str | None = None) -> xr.Dataset:
     """Read a trace into memory.
+
+    Parameters
+    ----------
+    path : Path
+    experiment_hash : str, optional
+        Of the experiment whose trace it must be.
 
     Raises
     ------
     FileNotFoundError
     TraceError
-        The file is damaged, is no trace, is of another schema version, or is not of `experiment`.
-        Nothing is changed or recomputed.
+        The file is damaged, is no trace, is of another schema version, or is of another
+        experiment. Nothing is changed or recomputed.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no trace {path}")
@@ -224,78 +229,9 @@ def open_trace(path: Path, experiment: Experiment | None = None) -> xr.Dataset:
             f"{path} is a trace of schema version {found}, this is version {SCHEMA_VERSION}; "
             "delete it, or ask for it to be recomputed"
         )
-    if experiment is not None and trace.attrs.get("experiment_hash") != experiment.hash:
+    if experiment_hash not in (None, trace.attrs.get("experiment_hash")):
         raise TraceError(
-            f"{path} holds experiment {trace.attrs.get('experiment_hash')}, not {experiment.hash}; "
+            f"{path} holds experiment {trace.attrs.get('experiment_hash')}, not {experiment_hash}; "
             "delete it, or ask for it to be recomputed"
         )
     return trace
-
-
-def experiment_of(trace: xr.Dataset) -> Experiment:
-    """The experiment a trace was made by."""
-    return Experiment.model_validate_json(trace.attrs["experiment"])
-
-
-def provenance(*traces: xr.Dataset) -> str:
-    """One line that says what traces are and how they were made, for under a figure.
-
-    Several traces: what they have in common, and the values of what differs.
-    """
-    if len(traces) > 1:
-        return _common_provenance(traces)
-    (trace,) = traces
-    attributes = trace.attrs
-    experiment = experiment_of(trace)
-    versions = json.loads(attributes["versions"])
-    batch_norm = f"batch norm in {experiment.batch_norm} mode"
-    batches = f"batches of {experiment.evaluation_batch_size}"
-    if experiment.tolerance:
-        batches += f", at few points of a segment (tolerance {experiment.tolerance:g})"
-    if experiment.sampled_iterations:
-        batches += f", at {experiment.sampled_iterations} steps drawn in an epoch"
-    curvature = ""
-    if experiment.curvature_every:
-        images = experiment.curvature_images or attributes["evaluation_images"]
-        curvature = f"curvature on {images} of them each {experiment.curvature_every} epochs; "
-    seconds = float(attributes["wall_seconds"])
-    duration = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
-    return (
-        f"{attributes['dataset_description']}; trained on {attributes['training_images']} images, "
-        f"loss measured on {attributes['evaluation_images']} of them in {batches}, "
-        f"{batch_norm}; {curvature}"
-        f"{experiment.model} at width {experiment.width:g} "
-        f"({attributes['parameters']:,} parameters); {experiment.update} with learning rate "
-        f"{experiment.learning_rate:g}, batch size {experiment.batch_size}, weight decay "
-        f"{experiment.weight_decay:g}, {'with' if experiment.augmentation else 'no'} augmentation; "
-        f"convention {experiment.convention}; seed {experiment.seed}; "
-        f"{attributes['device']}, {duration}, {attributes['started'][:10]}; "
-        f"torch {versions['torch']}, valleywalk {versions['valleywalk']} "
-        f"({attributes['git_commit']}); experiment {attributes['experiment_hash']}, "
-        f"plan {attributes['plan_hash']}, data {attributes['dataset_hash']}"
-    )
-
-
-def _common_provenance(traces: Sequence[xr.Dataset]) -> str:
-    experiments = [experiment_of(trace) for trace in traces]
-    values: dict[str, dict[str, None]] = {}
-    for name in Experiment.model_fields:
-        shown = {str(getattr(experiment, name)): None for experiment in experiments}
-        if set(shown) != {"None"}:
-            values[name] = shown
-    same = [f"{name} {next(iter(v))}" for name, v in values.items() if len(v) == 1]
-    differ = [f"{name} ({', '.join(v)})" for name, v in values.items() if len(v) > 1]
-
-    def all_of(name: str) -> str:
-        return ", ".join(dict.fromkeys(str(trace.attrs[name]) for trace in traces))
-
-    versions = json.loads(traces[0].attrs["versions"])
-    seconds = sum(float(trace.attrs["wall_seconds"]) for trace in traces)
-    days = sorted({trace.attrs["started"][:10] for trace in traces})
-    return (
-        f"{all_of('dataset_description')}; {len(traces)} walks that differ in {', '.join(differ)} "
-        f"and have in common {', '.join(same)}; {all_of('device')}, {seconds:.0f} s in all, "
-        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}; torch {versions['torch']}, valleywalk "
-        f"{versions['valleywalk']} ({all_of('git_commit')}); experiments "
-        f"{all_of('experiment_hash')}"
-    )

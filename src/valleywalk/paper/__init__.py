@@ -4,6 +4,7 @@ from .conventions import Conventions
 from .factors import Factors
 from .isotropic import IsotropicNoise
 from .items import ITEMS, NOTEBOOKS, PAGES, Item
+from .ledger import page_claims
 from .optimizers import Optimizers
 from .quadratic import Quadratic
 from .scales import FAMILIES, SCALES, SETTINGS, STAND_IN, ModelPage, Page, Scale
@@ -40,4 +41,5 @@ __all__ = [
     "SpectralNorm",
     "StochasticWalk",
     "Twin",
+    "page_claims",
 ]

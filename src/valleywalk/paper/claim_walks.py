@@ -1,6 +1,6 @@
 """Walks that no figure shows and some claims need."""
 
-from ..experiment import Experiment
+from ..walks.experiment import Experiment
 from .scales import ModelPage
 from .tables import table_walk
 from .walks import window_experiment

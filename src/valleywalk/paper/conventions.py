@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import figures, measures
-from ..experiment import Experiment, NoiseMeasure
+from ..walks.experiment import Experiment, NoiseMeasure
 from .isotropic import IsotropicNoise
 from .scales import ModelPage, markdown_table
 from .spectral import SpectralNorm

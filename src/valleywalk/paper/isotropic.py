@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from .. import figures
-from ..experiment import Experiment, NoiseMeasure
+from ..walks.experiment import Experiment, NoiseMeasure
 from .scales import ModelPage, PositiveFloat, PositiveInt, experiment_fields, markdown_table
 
 PRINTED_NORM = {"GD": "87", "SGD": "82", 0.1: "443 (variance 0.028)", 0.05: "369 (variance 0.014)"}

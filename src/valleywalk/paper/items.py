@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..experiment import TRAINING_IMAGES, Experiment, ModelName
+from ..walks.experiment import TRAINING_IMAGES, Experiment, ModelName
 from .conventions import Conventions
 from .factors import Factors
 from .isotropic import IsotropicNoise

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from torch import Tensor, nn
 
-from .. import analysis, datasets, figures, models
-from ..experiment import Experiment, Strict
+from .. import analysis, figures
 from ..machine import reproducible
+from ..walks import datasets, models
+from ..walks.experiment import Experiment, Strict
 from ..watch import watch
 from .scales import PositiveFloat, PositiveInt, markdown_table
 

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from .. import figures
-from ..experiment import Experiment, Strict
 from ..quadratic import contraction, damping, descend, measured_contraction
+from ..walks.experiment import Experiment, Strict
 from .scales import PositiveFloat, markdown_table
 
 

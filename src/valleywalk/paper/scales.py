@@ -7,9 +7,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from ..experiment import SIZES, TRAINING_IMAGES, Experiment, ModelName, Strict
-from ..store import Store
-from ..trace import provenance
+from ..walks.experiment import SIZES, TRAINING_IMAGES, Experiment, ModelName, Strict
+from ..walks.provenance import provenance
+from ..walks.store import Store
 
 # Seconds for tests; minutes on data that need no download; hours on real data sets, on a CPU; the
 # paper's own setting, on a GPU.

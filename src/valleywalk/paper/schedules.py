@@ -8,9 +8,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import figures, statistics
-from ..experiment import Experiment, Schedule
 from ..statistics import Interval
-from ..trace import experiment_of
+from ..walks.experiment import Experiment, Schedule
+from ..walks.provenance import experiment_of
 from .scales import ModelPage, PositiveFloat, PositiveInt, experiment_fields, markdown_table
 
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)

@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import figures, measures
-from ..experiment import BatchNormMode, Convention, Experiment
+from ..walks.experiment import BatchNormMode, Convention, Experiment
 from .scales import PositiveFloat, PositiveInt, experiment_fields, markdown_table
 from .walks import EdgePage, edge_experiments
 

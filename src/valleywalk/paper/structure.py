@@ -13,9 +13,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from .. import figures
-from ..experiment import Experiment, ModelName
 from ..machine import reproducible
 from ..probes.noise_structure import DIRECTIONS, decompose
+from ..walks.experiment import Experiment, ModelName
 from .scales import TITLES, Page, PositiveFloat, PositiveInt, experiment_fields, markdown_table
 
 TERMS = {"covariance": "C", "mean_outer": "ḡḡᵀ", "residual": "residual"}

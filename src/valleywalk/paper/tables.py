@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from .. import figures, measures, statistics
-from ..experiment import Experiment, ModelName
 from ..statistics import Interval
+from ..walks.experiment import Experiment, ModelName
 from .scales import TITLES, ModelPage, Page, PositiveFloat, PositiveInt, markdown_table
 from .walks import window_experiment
 

@@ -7,9 +7,9 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import figures
-from ..experiment import Experiment
-from ..trace import experiment_of, provenance
-from ..walk import walk
+from ..walks.experiment import Experiment
+from ..walks.provenance import experiment_of, provenance
+from ..walks.walk import walk
 from .scales import ModelPage, markdown_table
 from .walks import StochasticWalk
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from .. import figures, measures
-from ..experiment import Convention, Experiment, ModelName, UpdateName
+from ..walks.experiment import Convention, Experiment, ModelName, UpdateName
 from .scales import (
     Family,
     ModelPage,

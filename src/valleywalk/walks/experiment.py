@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .analysis import draw_steps, stretches
+from ..analysis import draw_steps, stretches
 
 # Raised whenever the same fields, or another default, would give other numbers, so that older
 # traces are not mistaken for these.

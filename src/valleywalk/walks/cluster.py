@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..files import atomic_path
 from .experiment import Experiment
-from .files import atomic_path
 
 CONNECT_SECONDS = 15
 

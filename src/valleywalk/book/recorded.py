@@ -6,13 +6,14 @@ from typing import get_args
 
 import xarray as xr
 
-from . import claims
-from .experiment import Experiment
-from .paper import PAGES, SCALES, Scale
-from .paper.items import in_words
-from .paper.scales import markdown_table
-from .store import Store
-from .trace import experiment_of, open_trace
+from ..paper import PAGES, SCALES, Scale
+from ..paper import ledger as claims
+from ..paper.items import in_words
+from ..paper.scales import markdown_table
+from ..trace import open_trace
+from ..walks.experiment import Experiment
+from ..walks.provenance import experiment_of
+from ..walks.store import Store
 
 INDEX = "README.md"
 INTRODUCTION = """# Recorded walks
@@ -48,7 +49,7 @@ def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> li
             computed = store.folder / f"{experiment.hash}.nc"
             kept = store.recorded / computed.name
             if computed.is_file() and not kept.is_file():
-                open_trace(computed, experiment)
+                open_trace(computed, experiment.hash)
                 shutil.copyfile(computed, kept)
                 new.append(kept)
     (store.recorded / INDEX).write_text(index(store), encoding="utf-8")

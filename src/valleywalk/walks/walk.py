@@ -16,24 +16,17 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..evaluation import Batches, EvaluationPlan, Evaluator, accuracy, cross_entropy, trainable
+from ..machine import choose_device, device_name, reproducible
+from ..probes.curvature import extremes, power_iteration
+from ..probes.noise_structure import alignment, largest_gradient_variance
+from ..trace import assemble, environment
+from ..watch import watch
 from . import models
 from .checkpoint import load_checkpoint, save_checkpoint
 from .datasets import Dataset, DatasetError, load
-from .evaluation import (
-    Batches,
-    EvaluationPlan,
-    Evaluator,
-    accuracy,
-    cross_entropy,
-    trainable,
-)
 from .experiment import SIZES, Experiment, Phase
-from .machine import choose_device, device_name, reproducible
-from .probes.curvature import extremes, power_iteration
-from .probes.noise_structure import alignment, largest_gradient_variance
-from .trace import assemble, environment
 from .updates import accumulate_gradient, add_isotropic_noise, crop_and_flip, scheduler
-from .watch import watch
 
 # A walk sets torch's global modes: two threads of one process would set them for each other.
 ONE_AT_A_TIME = threading.Lock()

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..files import atomic_path
+from ..folders import datasets_folder
 from .experiment import FOLDER_PREFIX, TRAINING_IMAGES, unknown_names
-from .files import atomic_path
-from .folders import datasets_folder
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 CIFAR10_CLASSES = (
@@ -298,7 +298,7 @@ def _photos(size: int, train_each: int = 500, validation_each: int = 100) -> Dat
 
 def _open_torchvision(name: str, folder: Path, download: bool, instead: str) -> tuple[Any, Any]:
     """Training and test part of a torchvision data set, with our own words when that fails."""
-    from .torchvision_compat import torchvision
+    from ..torchvision_compat import torchvision
 
     reader = {"mnist": torchvision.datasets.MNIST, "cifar10": torchvision.datasets.CIFAR10}[name]
     try:
@@ -344,7 +344,7 @@ def _mnist(folder: Path, download: bool, counts: tuple[int, int] = (60_000, 10_0
 
 def _unpack_mnist(raw: Path) -> None:
     """Unpack the original .gz files where torchvision looks only for the unpacked ones."""
-    from .torchvision_compat import torchvision
+    from ..torchvision_compat import torchvision
 
     utils = torchvision.datasets.utils
     for name, md5 in torchvision.datasets.MNIST.resources:
@@ -431,7 +431,7 @@ def _tiny_imagenet(folder: Path, download: bool, classes: int | None) -> Dataset
     if not root.is_dir():
         if not download:
             raise _unusable("tiny-imagenet", root, "photos64")
-        from .torchvision_compat import torchvision
+        from ..torchvision_compat import torchvision
 
         try:
             torchvision.datasets.utils.download_and_extract_archive(

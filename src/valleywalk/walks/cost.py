@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..evaluation import Evaluator, cross_entropy
+from ..machine import choose_device, reproducible
 from . import models
-from .evaluation import Evaluator, cross_entropy
 from .experiment import TRAINING_IMAGES, Experiment, Phase
-from .machine import choose_device, reproducible
 from .walk import ONE_AT_A_TIME, REDRAWN_PLANS
 
 # channels, image size, classes

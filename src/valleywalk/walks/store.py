@@ -15,13 +15,13 @@ import xarray as xr
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from ..folders import data_folder
+from ..machine import cores
+from ..trace import open_trace, save
 from . import cluster
 from .cluster import failure
 from .cost import announcement, work
 from .experiment import Experiment
-from .folders import data_folder
-from .machine import cores
-from .trace import open_trace, save
 from .walk import WalkError, walk
 
 
@@ -104,7 +104,7 @@ class Store:
                         restart=recompute or restart,
                         progress=progress,
                     )
-        return open_trace(path, experiment)
+        return open_trace(path, experiment.hash)
 
     @contextmanager
     def _alone(self, experiment: Experiment, tell: bool) -> Iterator[None]:

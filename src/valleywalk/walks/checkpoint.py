@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .files import atomic_path
+from ..files import atomic_path
 
 FORMAT = 2
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from . import analysis, measures
-from .paper import PAGES, Item, Scale
-from .store import Store
+from .. import analysis, measures
+from ..paper import PAGES, Item, Scale
+from ..walks.store import Store
 
 # The walks that can be explored.
 ITEMS = ("fig1", "fig2", "fig17", "fig18", "fig9", "fig10")

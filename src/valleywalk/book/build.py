@@ -19,14 +19,14 @@ import yaml
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from ..folders import checkout
+from ..machine import cores
+from ..paper import NOTEBOOKS, PAGES, SCALES, Item, Scale
+from ..paper.ledger import Verdict, findings, ledger_table
+from ..trace import environment
+from ..walks.experiment import TRAINING_IMAGES
+from ..walks.store import Store
 from . import explorer
-from .claims import Verdict, findings, ledger_table
-from .experiment import TRAINING_IMAGES
-from .folders import checkout
-from .machine import cores
-from .paper import NOTEBOOKS, PAGES, SCALES, Item, Scale
-from .store import Store
-from .trace import environment
 
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
 BookScale = Scale | Literal["recorded"]

@@ -24,23 +24,23 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from . import analysis, measures, statistics
-from .experiment import Experiment, ModelName
-from .paper.claim_walks import EqualRatio, SmallRate
-from .paper.factors import Factors
-from .paper.isotropic import IsotropicNoise
-from .paper.items import NOTEBOOKS, PAGES
-from .paper.quadratic import Quadratic
-from .paper.scales import TITLES, Scale, markdown_table
-from .paper.schedules import Schedules
-from .paper.spectral import SpectralNorm
-from .paper.structure import NoiseStructure
-from .paper.tables import BarriersByEpoch, HeightTable
-from .paper.walks import EdgeOfStability, GradientDescentWalk, StochasticWalk
-from .quadratic import contraction, descend, measured_contraction
-from .statistics import Interval
-from .store import Store
-from .trace import open_trace
+from .. import analysis, measures, statistics
+from ..quadratic import contraction, descend, measured_contraction
+from ..statistics import Interval
+from ..trace import open_trace
+from ..walks.experiment import Experiment, ModelName
+from ..walks.store import Store
+from .claim_walks import EqualRatio, SmallRate
+from .factors import Factors
+from .isotropic import IsotropicNoise
+from .items import NOTEBOOKS, PAGES
+from .quadratic import Quadratic
+from .scales import TITLES, Scale, markdown_table
+from .schedules import Schedules
+from .spectral import SpectralNorm
+from .structure import NoiseStructure
+from .tables import BarriersByEpoch, HeightTable
+from .walks import EdgeOfStability, GradientDescentWalk, StochasticWalk
 
 Verdict = Literal["supported", "not supported", "inconclusive"]
 LEDGER_CONFIDENCE = 0.95
@@ -865,7 +865,7 @@ def findings(
 
     def trace_of(experiment: Experiment) -> xr.Dataset | None:
         if experiment.hash not in opened and (path := store.find(experiment)):
-            opened[experiment.hash] = open_trace(path, experiment)
+            opened[experiment.hash] = open_trace(path, experiment.hash)
         return opened.get(experiment.hash)
 
     found = []

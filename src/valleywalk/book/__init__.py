@@ -1,0 +1,1 @@
+"""The book: notebooks executed and bound, recorded walks, what runs in its pages."""

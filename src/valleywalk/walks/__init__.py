@@ -1,0 +1,1 @@
+"""The paper's walks: what to do, on what data and networks, kept where, computed by whom."""
