@@ -119,6 +119,7 @@ def test_data(capsys):
     printed = capsys.readouterr().out
     assert "mnist5k        ready" in printed
     assert "valleywalk data cifar10 --download" in printed
+    assert "cifar10-jpeg   not there: it has no download; put its files into" in printed
     main(["data", "mnist5k"])
     assert (
         "4000 training and 1000 validation images, 1×28×28, 10 classes" in capsys.readouterr().out

@@ -295,6 +295,8 @@ def _data_state(name: str) -> str:
         return "ready: shipped with installed packages"
     if (datasets_folder() / place).exists():
         return f"ready: in {place}"
+    if name in datasets.NO_DOWNLOAD:
+        return f"not there: it has no download; put its files into {place}/train/<class>"
     return f"not there: fetch it with `valleywalk data {name} --download`"
 
 

@@ -26,6 +26,7 @@ TRAINING_IMAGES: dict[str, int | None] = {
     "mnist": 45_000,
     "cifar10": 45_000,
     "cifar9k": 8_068,
+    "cifar10-jpeg": 45_000,
     "tiny-imagenet": None,
 }
 FOLDER_PREFIX = "folder:"
@@ -103,8 +104,8 @@ class Experiment(Strict):
     model: ModelName
     """Network: mlp, vgg11 or resnet56."""
     dataset: str
-    """photos, photos16, photos64, mnist5k, mnist, cifar10, cifar9k, tiny-imagenet, or
-    folder:PATH."""
+    """photos, photos16, photos64, mnist5k, mnist, cifar10, cifar9k, cifar10-jpeg, tiny-imagenet,
+    or folder:PATH."""
     update: UpdateName = "sgd"
     """sgd: one mini-batch a step. gd: the mean gradient of all training images a step."""
     learning_rate: float = Field(0.1, gt=0)
