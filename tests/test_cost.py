@@ -124,7 +124,9 @@ def test_passes_are_those_that_a_walk_makes(more, monkeypatch):
 
     monkeypatch.setattr("valleywalk.evaluation.predict", counting_predict)
     # The package's `walk` is the function.
-    monkeypatch.setattr(sys.modules["valleywalk.walks.walk"], "accumulate_gradient", counting_gradient)
+    monkeypatch.setattr(
+        sys.modules["valleywalk.walks.walk"], "accumulate_gradient", counting_gradient
+    )
     experiment = Experiment(**TINY | more)
     walk(experiment, progress=False)
     predicted = cost.passes(experiment)
