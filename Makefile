@@ -15,6 +15,7 @@ test: .venv/ready
 	$(BIN)/ruff check src tests notebooks book benchmarks
 	$(BIN)/ruff format --check src tests notebooks book benchmarks
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 	$(BIN)/pytest -n auto
 

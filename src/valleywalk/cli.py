@@ -20,9 +20,11 @@ from .book import build as book
 from .book import recorded
 from .folders import datasets_folder
 from .machine import choose_device, cores, device_name
-from .paper import ITEMS, PAGES, SCALES, Item, Scale
-from .paper import ledger as claims
-from .paper.items import in_words
+from .paper.claim import FEWEST_SEEDS, LEDGER_CONFIDENCE, range_in_words
+from .paper.items import ITEMS, OF_THE_PAPER, Item, in_words
+from .paper.ledger import CLAIM_COUNT, all_experiments, as_objects, findings
+from .paper.ledger import protocol as plan
+from .paper.scales import SCALES, Scale
 from .trace import TraceError
 from .walks import cost, datasets
 from .walks.cost import duration
@@ -41,7 +43,7 @@ def list_items() -> None:
     store = Store()
     header = f"{'item':11} {'notebook':20}" + "".join(f"{scale:>10}" for scale in SCALES)
     print(f"{header}  traces        title")
-    for item in ITEMS.values():
+    for item in OF_THE_PAPER.values():
         times, there = "", []
         for scale in SCALES:
             experiments = item.experiments(scale)
@@ -49,7 +51,7 @@ def list_items() -> None:
             if all(store.find(experiment) for experiment in experiments):
                 there.append(scale)
         kept = (" ".join(there) or "none") if experiments else "not needed"
-        print(f"{item.label:11} {item.notebook:20}{times}  {kept:12}  {item.title}")
+        print(f"{item.label:11} {item.page.notebook:20}{times}  {kept:12}  {item.title}")
     print(
         f"\nTimes are estimates for one process here, {device_name(choose_device('auto'))}, from "
         "forward passes timed just now;\nfigures of one walk share it. More about one: valleywalk "
@@ -70,7 +72,7 @@ def show(name: Positional[str], scale: Scale = "quick", device: str = "auto") ->
     print(f"{item.label}. {item.title}\n{scale}: {item.setting(scale)}\n")
     if experiments:
         _show_cost(experiments, store, device)
-    _row("notebook", f"notebooks/{item.notebook}.ipynb")
+    _row("notebook", f"notebooks/{item.page.notebook}.ipynb")
     chosen = f" --scale {scale}" if "scale" in item.parameters(scale) else ""
     # Not wrapped, to be copied.
     print(f"{'run':10}valleywalk figure {item.name}{chosen}\n{'':10}{item.papermill(scale)}")
@@ -192,10 +194,10 @@ def _size(number: float) -> str:
 
 
 def _item(name: str, kind: str) -> Item:
-    problem = unknown_names({name}, set(PAGES), kind)
+    problem = unknown_names({name}, set(ITEMS), kind)
     if problem:
         raise ValueError(problem)
-    return PAGES[name]
+    return ITEMS[name]
 
 
 def figure(
@@ -220,7 +222,7 @@ def figure(
     output = output or Path(f"{name}.png")
     if not output.parent.is_dir():
         raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
-    page = item.page(scale, **({"device": device} if item.experiments(scale) else {}))
+    page = item.at(scale, **({"device": device} if item.experiments(scale) else {}))
     Store().compute(page.experiments, device=device, scheduler=scheduler, restart=restart)
     traces = page.get_traces()
     page.draw(traces).savefig(output, dpi=200)
@@ -362,6 +364,7 @@ def bind(
 
 def ledger(
     scale: Scale | None = None,
+    protocol: bool = False,
     json: bool = False,
     compute: bool = False,
     device: str = "auto",
@@ -371,18 +374,22 @@ def ledger(
 
     Args:
         scale: smoke, quick, overnight or paper; default all for which traces are there.
+        protocol: Print instead what was fixed before any walk: statistics, ranges, seeds.
         json: For programs: a list of objects.
         compute: Walk first what the scale's ledger needs and is not there (quick: an hour or more).
         device: auto, cpu, cuda, cuda:1.
         scheduler: Address of a Dask scheduler whose workers walk; default this machine.
     """
+    if protocol:
+        _print_protocol(json)
+        return
     if compute:
         if scale is None:
             raise ValueError("name the scale to compute, as in: valleywalk claims --scale quick")
-        Store().compute(claims.all_experiments(scale), device=device, scheduler=scheduler)
-    found = [f for each in (SCALES if scale is None else (scale,)) for f in claims.findings(each)]
+        Store().compute(all_experiments(scale), device=device, scheduler=scheduler)
+    found = [f for each in (SCALES if scale is None else (scale,)) for f in findings(each)]
     if json:
-        print(dumps(claims.as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))
+        print(dumps(as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))
         return
     for f in found:
         ends = "" if f.interval is None else f" [{f.interval[0]:.3g}, {f.interval[1]:.3g}]"
@@ -390,8 +397,25 @@ def ledger(
         print(f"{'':14} {f.statistic}: {f.estimate:.3g}{ends}; paper: {f.paper}")
         print(f"{'':14} {f.model}, {f.dataset}, {f.scale}, seeds: {f.seeds}; {f.id}, {f.page}\n")
     print(
-        f"{len(found)} findings. Intervals hold together at {claims.LEDGER_CONFIDENCE:.0%} "
-        f"(Bonferroni over {claims.CLAIM_COUNT})."
+        f"{len(found)} findings. Intervals hold together at {LEDGER_CONFIDENCE:.0%} "
+        f"(Bonferroni over {CLAIM_COUNT})."
+    )
+
+
+def _print_protocol(json: bool) -> None:
+    rows = plan()
+    if json:
+        print(dumps(rows, indent=2, ensure_ascii=False))
+        return
+    for row in rows:
+        where = ", ".join(row["networks"] or row["tested_on"])
+        print(f"{row['number']:2}  {row['sentence']} ({row['source']})")
+        print(f"    {row['statistic']}: {range_in_words(row['needed'])}; paper: {row['paper']}")
+        print(f"    {where}; {row['id']}, {row['item']}\n")
+    print(
+        f"{len(rows)} claims, seeds {rows[0]['seeds'][0]} to {rows[0]['seeds'][-1]}, no verdict "
+        f"from fewer than {FEWEST_SEEDS}; {CLAIM_COUNT} intervals hold together at "
+        f"{LEDGER_CONFIDENCE:.0%}."
     )
 
 
