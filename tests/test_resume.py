@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from valleywalk import Experiment, Store, WalkError, open_trace, walk
+from valleywalk import Experiment, Store, WalkError, compute, open_trace, walk
 from valleywalk.probes.interpolation import Interpolation
 from valleywalk.walks.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
@@ -246,4 +246,4 @@ def test_a_divergent_walk_keeps_what_was_seen(tmp_path):
     assert len(trace["iteration"]) >= 1
     assert store.find(experiment) is None, "it is no trace of the whole walk"
     with pytest.raises(RuntimeError, match=r"1 of 1 walks failed:\n.*diverged\.nc"):
-        store.compute([experiment], progress=False)
+        compute([experiment], store, progress=False)

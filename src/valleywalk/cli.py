@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence, Set
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import tyro
@@ -28,10 +28,15 @@ from .walks import cost, datasets
 from .walks.cost import duration
 from .walks.datasets import DatasetError
 from .walks.experiment import TRAINING_IMAGES, Experiment, unknown_names
+from .walks.parallel import compute as compute_walks
 from .walks.provenance import provenance
+from .walks.resources import Resources
 from .walks.store import Store, walk_into
 from .walks.walk import WalkError
 
+# Its fields are flags of the command.
+T = TypeVar("T")
+Flags = Annotated[T, arg(name="")]
 # Of a walk.
 STATES = ("recorded", "cached", "begun", "to walk")
 
@@ -202,9 +207,8 @@ def figure(
     name: Positional[str],
     scale: Scale = "quick",
     output: Path | None = None,
-    device: str = "auto",
-    scheduler: str | None = None,
-    restart: bool = False,
+    *,
+    resources: Flags[Resources] = Resources(),
 ) -> None:
     """Draw a figure of the paper into a file, walking first what has no trace yet.
 
@@ -212,23 +216,21 @@ def figure(
         name: fig1, fig2, …; see `valleywalk list`.
         scale: smoke (seconds), quick (minutes), overnight (hours, real data) or paper (GPU).
         output: File to write, its suffix says the kind; default NAME.png.
-        device: auto, cpu, cuda, cuda:1.
-        scheduler: Address of a Dask scheduler whose workers walk; default this machine.
-        restart: Start walks over that were interrupted, rather than going on.
+        resources: What walks are computed with.
     """
     item = _item(name, "figure")
     output = output or Path(f"{name}.png")
     if not output.parent.is_dir():
         raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
-    page = item.page(scale, **({"device": device} if item.experiments(scale) else {}))
-    Store().compute(page.experiments, device=device, scheduler=scheduler, restart=restart)
+    page = item.page(scale, **({"device": resources.device} if item.experiments(scale) else {}))
+    compute_walks(page.experiments, Store(), resources)
     traces = page.get_traces()
     page.draw(traces).savefig(output, dpi=200)
     print(f"{item.label}. {item.title}\n{page.provenance(traces)}\n{output}")
 
 
 def walk(
-    experiment: Annotated[Experiment, arg(name="")],
+    experiment: Flags[Experiment],
     output: Path | None = None,
     device: str = "auto",
     recompute: bool = False,
@@ -317,11 +319,9 @@ def record(scale: Scale | None = None) -> None:
 def bind(
     scale: book.BookScale = "recorded",
     strict: bool = False,
-    processes: int | None = None,
-    device: str = "auto",
-    scheduler: str | None = None,
-    restart: bool = False,
     repository: str | None = None,
+    *,
+    resources: Flags[Resources] = Resources(),
 ) -> None:
     """Build the book: walk what is missing, execute all notebooks, render the pages.
 
@@ -329,21 +329,10 @@ def bind(
         scale: recorded (each page from the best recorded walks), smoke (seconds), quick (minutes),
             overnight (hours, real data) or paper (GPU).
         strict: Take warnings as errors.
-        processes: Walks and notebooks at a time; default one a core.
-        device: auto, cpu, cuda, cuda:1.
-        scheduler: Address of a Dask scheduler whose workers walk; default this machine.
-        restart: Start walks over that were interrupted, rather than going on.
         repository: Address of the project's repository, for links to source, issues, Binder, Colab.
+        resources: What walks and notebooks are computed with.
     """
-    front = book.build(
-        scale,
-        strict=strict,
-        processes=processes,
-        device=device,
-        scheduler=scheduler,
-        restart=restart,
-        repository=repository,
-    )
+    front = book.build(scale, strict=strict, repository=repository, **vars(resources))
     print(f"The book is ready: {front}")
 
 
@@ -351,8 +340,8 @@ def ledger(
     scale: Scale | None = None,
     json: bool = False,
     compute: bool = False,
-    device: str = "auto",
-    scheduler: str | None = None,
+    *,
+    resources: Flags[Resources] = Resources(),
 ) -> None:
     """Print the claims of the paper, each with our number, its interval and a verdict.
 
@@ -360,13 +349,12 @@ def ledger(
         scale: smoke, quick, overnight or paper; default all for which traces are there.
         json: For programs: a list of objects.
         compute: Walk first what the scale's ledger needs and is not there (quick: an hour or more).
-        device: auto, cpu, cuda, cuda:1.
-        scheduler: Address of a Dask scheduler whose workers walk; default this machine.
+        resources: What walks are computed with.
     """
     if compute:
         if scale is None:
             raise ValueError("name the scale to compute, as in: valleywalk claims --scale quick")
-        Store().compute(claims.all_experiments(scale), device=device, scheduler=scheduler)
+        compute_walks(claims.all_experiments(scale), Store(), resources)
     found = [f for each in (SCALES if scale is None else (scale,)) for f in claims.findings(each)]
     if json:
         print(dumps(claims.as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))

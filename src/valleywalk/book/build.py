@@ -25,6 +25,8 @@ from ..paper import NOTEBOOKS, PAGES, SCALES, Item, Scale
 from ..paper.ledger import Verdict, findings, ledger_table
 from ..trace import environment
 from ..walks.experiment import TRAINING_IMAGES
+from ..walks.parallel import compute
+from ..walks.resources import Resources
 from ..walks.store import Store
 from . import explorer
 
@@ -93,9 +95,7 @@ def build(
     experiments = [
         experiment for name, item in PAGES.items() for experiment in item.experiments(scales[name])
     ]
-    store.compute(
-        experiments, device=device, processes=processes, scheduler=scheduler, restart=restart
-    )
+    compute(experiments, store, Resources(device, processes, scheduler, restart))
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(root / "book", folder)
     (folder / "figures").mkdir(exist_ok=True)

@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from ..walks.experiment import SIZES, TRAINING_IMAGES, Experiment, ModelName, Strict
+from ..walks.parallel import compute
 from ..walks.provenance import provenance
+from ..walks.resources import Resources
 from ..walks.store import Store
 
 # Seconds for tests; minutes on data that need no download; hours on real data sets, on a CPU; the
@@ -468,7 +470,7 @@ class Page(Strict):
         """The trace of each experiment; walked now, in parallel, if there is none yet."""
         experiments = self.experiments
         if len(experiments) > 1 or self.scheduler:
-            self.store.compute(experiments, device=self.device, scheduler=self.scheduler)
+            compute(experiments, self.store, Resources(self.device, scheduler=self.scheduler))
         return [self.store.get(experiment, device=self.device) for experiment in experiments]
 
     def provenance(self, traces: list[xr.Dataset]) -> str:

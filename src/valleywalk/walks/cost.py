@@ -14,6 +14,7 @@ from ..evaluation import Evaluator, cross_entropy
 from ..machine import choose_device, reproducible
 from . import models
 from .experiment import TRAINING_IMAGES, Experiment, Phase
+from .resources import Resources
 from .walk import ONE_AT_A_TIME, REDRAWN_PLANS
 
 # channels, image size, classes
@@ -316,11 +317,9 @@ def checkpoint_bytes(experiment: Experiment) -> int:
 def announcement(
     experiments: Sequence[Experiment],
     folder: Path,
+    resources: Resources,
     *,
-    processes: int = 1,
     begun: int = 0,
-    device: str = "auto",
-    elsewhere: bool = False,
 ) -> str | None:
     """A line that says what walks will cost, None if they surely last less than a minute.
 
@@ -329,13 +328,11 @@ def announcement(
     experiments : sequence of Experiment
     folder : Path
         Where their traces and checkpoints are kept.
-    processes : int
-        Walks at a time.
+    resources : Resources
+        With a scheduler other machines walk, whose speed is not known here: then only the work is
+        said.
     begun : int
         How many of them go on from a checkpoint.
-    device : str
-    elsewhere : bool
-        Other machines walk, whose speed is not known here: then only the work is said.
 
     Raises
     ------
@@ -349,11 +346,11 @@ def announcement(
     if begun:
         count += f" ({begun} begun before)"
     kept = f"traces are kept in {folder}"
-    if elsewhere:
+    if resources.scheduler is not None:
         return f"{count}, {multiply_adds:.1e} multiply-adds in all; {kept}"
-    processes = min(processes, len(experiments))
-    each = [seconds(experiment, device) for experiment in experiments]
-    took = seconds_together(each, processes, device)
+    processes = resources.workers(len(experiments))
+    each = [seconds(experiment, resources.device) for experiment in experiments]
+    took = seconds_together(each, processes, resources.device)
     if took < SAID_SECONDS:
         return None
     side_by_side = f"{processes} process{'es' * (processes > 1)}"
