@@ -2,13 +2,16 @@ import json
 
 import pytest
 
-from valleywalk import open_trace
+from valleywalk import Experiment, open_trace
 from valleywalk.cli import main
 from valleywalk.paper import ITEMS
 from valleywalk.walks.store import Store
 
 WALK = ["walk", "--model", "mlp", "--dataset", "mnist5k", "--width", "0.05"]
 WALK += ["--training-images", "60", "--batch-size", "20", "--evaluation-batch-size", "20"]
+# The same.
+EXPERIMENT = {"model": "mlp", "dataset": "mnist5k", "width": 0.05, "training_images": 60}
+EXPERIMENT |= {"batch_size": 20, "evaluation_batch_size": 20}
 
 
 def refused(arguments):
@@ -103,6 +106,33 @@ def test_a_divergent_walk_keeps_its_trace_beside_the_file_that_was_asked_for(tmp
     assert not output.exists()
 
 
+def test_a_walk_goes_on_where_a_shorter_one_ended(capsys):
+    main([*WALK, "--epochs", "2", "--keep-state"])
+    short = Experiment(**EXPERIMENT, epochs=2)
+    kept = Store().folder / f"{short.hash}.state"
+    assert kept.is_file()
+    assert not Store().begun(short)
+    assert "shorter walk" not in capsys.readouterr().err
+    main([*WALK, "--epochs", "3"])
+    said = f"goes on from {kept.name}, a shorter walk, with epoch 3, step 0"
+    assert said in capsys.readouterr().err
+    long = Experiment(**EXPERIMENT, epochs=3)
+    extended = Store().get(long)
+    assert not (Store().folder / f"{long.hash}.state").exists(), "it was not asked for"
+    main([*WALK, "--epochs", "3", "--keep-state"])
+    assert "no state is kept" in capsys.readouterr().err
+    main([*WALK, "--epochs", "3", "--recompute"])
+    assert "shorter walk" not in capsys.readouterr().err
+    assert Store().get(long).drop_attrs().identical(extended.drop_attrs())
+
+
+def test_a_walk_into_a_file_keeps_its_state_beside_it(tmp_path, capsys):
+    main([*WALK, "--output", str(tmp_path / "short.nc"), "--keep-state"])
+    main([*WALK, "--epochs", "2", "--output", str(tmp_path / "long.nc")])
+    assert "goes on from short.state" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["long.nc", "short.nc", "short.state"]
+
+
 def test_figure_writes_a_picture_and_its_provenance(capsys, tmp_path):
     main(["figure", "fig18", "--scale", "smoke", "--output", str(tmp_path / "own.png")])
     assert (tmp_path / "own.png").read_bytes().startswith(b"\x89PNG")
@@ -119,6 +149,7 @@ def test_data(capsys):
     printed = capsys.readouterr().out
     assert "mnist5k        ready" in printed
     assert "valleywalk data cifar10 --download" in printed
+    assert "cifar10-jpeg   not there: it has no download; put its files into" in printed
     main(["data", "mnist5k"])
     assert (
         "4000 training and 1000 validation images, 1×28×28, 10 classes" in capsys.readouterr().out

@@ -379,6 +379,64 @@ def test_cifar9k_is_picked_from_cifar10(all_of_cifar10, tmp_path, monkeypatch):
         load("cifar9k", folder=tmp_path)
 
 
+@pytest.fixture
+def cifar10_jpeg(tmp_path, random, monkeypatch):
+    """Ten images a class in place of 5,000, their names counted up from 0."""
+    monkeypatch.setattr(datasets, "CIFAR10_JPEG_CLASS", 10)
+    for name in datasets.CIFAR10_CLASSES:
+        folder = tmp_path / "cifar10-jpeg" / "train" / name
+        folder.mkdir(parents=True)
+        for i in range(10):
+            pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i:04}.jpg")
+    with pytest.raises(DatasetError, match="is not cifar10-jpeg: the hash of its dec") as caught:
+        load("cifar10-jpeg", folder=tmp_path)
+    found = re.search("images is ([0-9a-f]{16})", str(caught.value)).group(1)
+    monkeypatch.setattr(datasets, "CIFAR10_JPEG_HASH", found)
+    return tmp_path
+
+
+def test_cifar10_jpeg_splits(cifar10_jpeg, monkeypatch):
+    data = load("cifar10-jpeg", folder=cifar10_jpeg)
+    assert data.classes == datasets.CIFAR10_CLASSES
+    assert "recompressed as JPEG" in data.description
+    assert data.train_images.shape == (90, 3, 32, 32)
+    order = np.random.RandomState(0).permutation(90)
+    assert data.train_labels.tolist() == [i // 9 for i in order]
+    assert data.validation_labels.tolist() == list(range(10))
+
+    def decoded(name, number):
+        file = cifar10_jpeg / "cifar10-jpeg" / "train" / name / f"{number:04}.jpg"
+        return np.asarray(Image.open(file)).transpose(2, 0, 1)
+
+    for place in (0, 50, 89):
+        label, number = divmod(int(order[place]), 9)
+        expected = decoded(data.classes[label], number)
+        assert (data.train_images[place].numpy() == expected).all()
+    # Of each class the last tenth validates.
+    assert (data.validation_images[2].numpy() == decoded("bird", 9)).all()
+    monkeypatch.setattr(datasets, "_decode", lambda *a: pytest.fail("decoded again"))
+    assert load("cifar10-jpeg", folder=cifar10_jpeg).hash == data.hash
+
+
+def test_other_pixels_are_not_cifar10_jpeg(cifar10_jpeg):
+    root = cifar10_jpeg / "cifar10-jpeg"
+    Image.new("RGB", (32, 32), "red").save(root / "train" / "frog" / "0003.jpg")
+    with pytest.raises(DatasetError, match=f"other.*as 'folder:{root}'"):
+        load("cifar10-jpeg", folder=cifar10_jpeg)
+
+
+@pytest.mark.parametrize("download", [False, True])
+def test_cifar10_jpeg_has_no_download(cifar10_jpeg, download):
+    lost = cifar10_jpeg / "cifar10-jpeg" / "train" / "deer" / "0007.jpg"
+    lost.unlink()
+    with pytest.raises(DatasetError) as caught:
+        load("cifar10-jpeg", folder=cifar10_jpeg, download=download)
+    for part in (str(lost), "no download", "train/<class>/0000.jpg to 0009.jpg", "'cifar10'"):
+        assert part in str(caught.value)
+    assert "--download" not in str(caught.value)
+
+
 def test_labels_out_of_range(monkeypatch, tmp_path):
     good = load("mnist5k")
     labels = good.train_labels.clone()

@@ -119,3 +119,55 @@ def test_all_epochs_are_probed_by_default():
     assert all(Experiment(**BASE, epochs=3).probes(i, 4) for i in range(12))
     some = Experiment(**BASE, epochs=3, probed_iterations=1)
     assert some.probed_steps(4).tolist() == [0, 4, 8]
+
+
+SHORT = {"epochs": 4, "probed_epochs": (1, 4), "probed_iterations": 40}
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        (SHORT, {"epochs": 5}),
+        (SHORT, {"epochs": 9, "probed_epochs": (9, 4, 1)}),
+        ({"epochs": 4}, {"epochs": 5}),
+        ({"epochs": 2}, {"epochs": 5, "probed_epochs": (1, 2)}),
+        ({"epochs": 2, "probed_epochs": (2, 1)}, {"epochs": 5, "probed_epochs": None}),
+        ({"epochs": 2, "probed_epochs": ()}, {"epochs": 5, "probed_epochs": (3,)}),
+        ({"epochs": 2, "sampled_iterations": 10}, {"epochs": 3}),
+        # A window may reach into the next epoch, where the walk has one.
+        (SHORT | {"probed_epochs": (1, 3), "probed_iterations": 80}, {"epochs": 5}),
+        ({"update": "gd", "epochs": 3, "noise_factor": 0.1}, {"epochs": 4}),
+        ({"dataset": "folder:a", "epochs": 3, "probed_iterations": 1}, {"epochs": 4}),
+    ],
+)
+def test_a_longer_walk_extends_a_shorter_one(short, long):
+    shorter, longer = Experiment(**BASE | short), Experiment(**BASE | short | long)
+    assert longer.extends(shorter)
+    assert not shorter.extends(longer)
+    assert not shorter.extends(shorter)
+    assert not Experiment(**BASE | short | long | {"seed": 7}).extends(shorter)
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        (SHORT, {"epochs": 3, "probed_epochs": (1,)}),
+        (SHORT, {"epochs": 5, "probed_epochs": (1, 3, 4)}),
+        (SHORT, {"epochs": 5, "probed_epochs": (1, 5)}),
+        (SHORT, {"epochs": 5, "probed_epochs": None}),
+        (SHORT, {"epochs": 5, "probed_iterations": 39}),
+        ({"epochs": 2}, {"epochs": 5, "learning_rate": 0.2}),
+        ({"epochs": 2, "schedule": "clr"}, {"epochs": 5}),
+        (
+            {"epochs": 4, "probed_epochs": (), "switch_epoch": 2, "switch_learning_rate": 0.01},
+            {"epochs": 5},
+        ),
+        # 40 steps an epoch: the window is cut off by the end of the shorter walk.
+        (SHORT | {"probed_iterations": 41}, {"epochs": 5}),
+        # Of a folder the steps are not known.
+        ({"dataset": "folder:a", "epochs": 3, "probed_iterations": 2}, {"epochs": 4}),
+    ],
+)
+def test_what_is_no_extension(short, long):
+    shorter, longer = Experiment(**BASE | short), Experiment(**BASE | short | long)
+    assert not longer.extends(shorter)

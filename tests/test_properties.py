@@ -21,7 +21,9 @@ from valleywalk.walks.provenance import experiment_of
 
 FIELDS = {
     "model": st.sampled_from(["mlp", "vgg11", "resnet56"]),
-    "dataset": st.sampled_from(["mnist", "mnist5k", "photos", "cifar10", "cifar9k", "folder:a b"]),
+    "dataset": st.sampled_from(
+        ["mnist", "mnist5k", "photos", "cifar10", "cifar9k", "cifar10-jpeg", "folder:a b"]
+    ),
     "update": st.sampled_from(["sgd", "gd"]),
     "learning_rate": st.floats(0, 10, exclude_min=True),
     "batch_size": st.integers(1, 6000),

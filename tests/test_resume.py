@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from valleywalk import Experiment, Store, WalkError, compute, open_trace, walk
 from valleywalk.probes.interpolation import Interpolation
 from valleywalk.walks.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from valleywalk.walks.provenance import provenance
 
 MLP = {"model": "mlp", "dataset": "mnist5k", "width": 0.1, "training_images": 160}
 VGG = {"model": "vgg11", "dataset": "photos", "width": 0.0625, "training_images": 40}
@@ -247,3 +248,137 @@ def test_a_divergent_walk_keeps_what_was_seen(tmp_path):
     assert store.find(experiment) is None, "it is no trace of the whole walk"
     with pytest.raises(RuntimeError, match=r"1 of 1 walks failed:\n.*diverged\.nc"):
         compute([experiment], store, progress=False)
+
+
+# A walk of three epochs, and what it is extended by.
+EXTENSIONS = {
+    "sgd": (MLP | SMALL, {"epochs": 5}),
+    "window": (WALKS["window"], {"epochs": 6, "probed_epochs": (2, 5)}),
+    "drawn": (
+        WALKS["few points"] | {"probed_epochs": (1, 3), "probed_iterations": 2},
+        {"epochs": 5, "probed_epochs": (1, 3, 5)},
+    ),
+    "augmented": (WALKS["augmented"] | {"evaluate_every": 2}, {"epochs": 4}),
+    "eval mode": (WALKS["eval mode"], {"epochs": 4}),
+    "curvature": (WALKS["curvature"], {"epochs": 5}),
+    "probed later": (MLP | SMALL | {"probed_epochs": ()}, {"epochs": 5, "probed_epochs": (4,)}),
+    "noise": (WALKS["noise"], {"epochs": 9}),
+}
+
+
+def same(trace, other):
+    assert trace.drop_attrs().identical(other.drop_attrs())
+    for name in ("final_state_hash", "plan_hash", "gradient_variance", "experiment_hash"):
+        assert trace.attrs.get(name) == other.attrs.get(name)
+
+
+@pytest.mark.parametrize(("fields", "more"), EXTENSIONS.values(), ids=EXTENSIONS)
+def test_an_extended_walk_ends_with_the_bits_of_the_long_one(fields, more, tmp_path):
+    short, long = Experiment(**fields), Experiment(**fields | more)
+    store, kept = Store(tmp_path / "cache", tmp_path / "recorded"), f"{short.hash}.state"
+    first = store.get(short, keep_state=True, progress=False)
+    seen = []
+    extended = store.get(long, progress=lambda: seen.append(1))
+    whole = walk(long, progress=False)
+    assert len(seen) == len(whole["iteration"]) - len(first["iteration"])
+    same(extended, whole)
+    names = {path.name for path in store.folder.iterdir() if path.is_file()}
+    assert names == {f"{short.hash}.nc", f"{long.hash}.nc", kept}
+
+
+def test_an_extended_walk_that_is_stopped_goes_on_from_its_own_checkpoint(tmp_path):
+    short, long = Experiment(**MLP | SMALL), Experiment(**MLP | SMALL | {"epochs": 5})
+    kept, file, seen = tmp_path / "a.state", tmp_path / "b.checkpoint", []
+    walk(short, progress=False, kept_state=kept)
+    own = {"checkpoint": file, "checkpoint_seconds": 0, "shorter": kept}
+    with pytest.raises(StoppedError):
+        walk(long, progress=stop_after(5), **own)
+    same(walk(long, progress=lambda: seen.append(1), **own), walk(long, progress=False))
+    assert len(seen) == 16 - 4
+
+
+def test_the_longest_of_shorter_walks_is_taken(stopped, capsys):
+    """Kept states and walks in progress; what cannot be read is no hindrance."""
+    store, experiment, file = stopped
+    long = Experiment(**MLP | SMALL | {"epochs": 5})
+    (store.folder / "damaged.state").write_bytes(b"nothing")
+    other = Experiment(**MLP | SMALL | {"epochs": 2, "seed": 1})
+    store.get(other, keep_state=True, progress=False)
+    store.get(Experiment(**MLP | SMALL | {"epochs": 1}), keep_state=True, progress=False)
+    trace = store.get(long)
+    assert f"goes on from {file.name}, a shorter walk, with epoch 2, step 1" in (
+        capsys.readouterr().err
+    )
+    same(trace, walk(long, progress=False))
+    assert file.is_file(), "the shorter walk can still go on"
+    store.get(experiment, keep_state=True, progress=False)
+    longer = Experiment(**MLP | SMALL | {"epochs": 6})
+    store.get(longer)
+    assert f"goes on from {experiment.hash}.state" in capsys.readouterr().err
+
+
+def test_restart_begins_at_the_first_step(tmp_path, capsys):
+    store = Store(tmp_path / "cache", tmp_path / "recorded")
+    store.get(Experiment(**MLP | SMALL), keep_state=True, progress=False)
+    store.get(Experiment(**MLP | SMALL | {"epochs": 4}), restart=True)
+    assert "goes on" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["format", "torch", "valleywalk", "device", "data"])
+def test_a_kept_state_of_something_else_is_refused(tmp_path, name):
+    store = Store(tmp_path / "cache", tmp_path / "recorded")
+    short = Experiment(**MLP | SMALL)
+    store.get(short, keep_state=True, progress=False)
+    file = store.folder / f"{short.hash}.state"
+    made_by = json.loads(_header(file)["made_by"])
+    tensors, values = load_checkpoint(file, made_by)
+    save_checkpoint(file, tensors, values, made_by | {name: "other"})
+    with pytest.raises(CheckpointError, match=f"{file.name} was made with {name} other"):
+        store.get(Experiment(**MLP | SMALL | {"epochs": 4}), progress=False)
+
+
+def test_a_state_of_another_walk_is_no_beginning(tmp_path):
+    file = tmp_path / "a.state"
+    walk(Experiment(**MLP | SMALL), progress=False, kept_state=file)
+    with pytest.raises(CheckpointError, match=r"does not extend; only its epochs may be more"):
+        walk(Experiment(**MLP | SMALL | {"epochs": 4, "seed": 1}), progress=False, shorter=file)
+    file.write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=r"a\.state is damaged, or no state of a walk"):
+        walk(Experiment(**MLP | SMALL | {"epochs": 4}), progress=False, shorter=file)
+
+
+def test_a_trace_names_the_commits_that_walked_it_in_order(tmp_path, monkeypatch):
+    module, file = sys.modules["valleywalk.walks.walk"], tmp_path / "c"
+    known = module.environment()
+    experiment = Experiment(**MLP | SMALL)
+
+    def at(commit):
+        monkeypatch.setattr(module, "environment", lambda: known | {"git_commit": commit})
+
+    def stopped_at(commit):
+        at(commit)
+        with pytest.raises(StoppedError):
+            walk(experiment, progress=stop_after(5), checkpoint=file, checkpoint_seconds=0)
+
+    stopped_at("abc")
+    stopped_at("abc")
+    stopped_at("def")
+    at("abc")
+    # A commit that is made while it walks is not the walk's.
+    trace = walk(experiment, progress=lambda: at("later"), checkpoint=file)
+    assert trace.attrs["git_commit"] == "abc, def, abc"
+    assert "(abc, def, abc)" in provenance(trace)
+    at("abc")
+    assert walk(experiment, progress=lambda: at("later")).attrs["git_commit"] == "abc"
+
+
+def test_a_checkpoint_from_before_commits_were_kept_is_gone_on_from(stopped):
+    store, experiment, file = stopped
+    made_by = json.loads(_header(file)["made_by"])
+    tensors, values = load_checkpoint(file, made_by)
+    del values["commits"], values["experiment"]
+    save_checkpoint(file, tensors, values, made_by)
+    store.get(Experiment(**MLP | SMALL | {"epochs": 4}), progress=False)
+    trace = store.get(experiment, progress=False)
+    assert trace.attrs["git_commit"].startswith("unknown")
+    same(trace, walk(experiment, progress=False))

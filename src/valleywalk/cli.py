@@ -235,23 +235,34 @@ def walk(
     device: str = "auto",
     recompute: bool = False,
     restart: bool = False,
+    keep_state: bool = False,
 ) -> None:
     """Walk any experiment, keep its trace, print what was seen.
+
+    A walk that is another one with more epochs goes on from that one's kept state or checkpoint,
+    if there is one beside its trace.
 
     Args:
         experiment: What to do.
         output: Keep the trace in this file; default the store's folder, named by its hash.
         device: auto, cpu, cuda, cuda:1.
         recompute: Walk even if the store has the trace already, and replace that.
-        restart: Start over a walk that was interrupted, rather than going on.
+        restart: Start at the first step, rather than going on from what was walked before.
+        keep_state: Keep the state of the end beside the trace, so that the walk can be extended.
     """
     if output is not None:
         if not output.parent.is_dir():
             raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
-        trace = walk_into(output, experiment, device=device, restart=restart)
+        trace = walk_into(output, experiment, device=device, restart=restart, keep_state=keep_state)
     else:
         store = Store()
-        trace = store.get(experiment, device=device, recompute=recompute, restart=restart)
+        trace = store.get(
+            experiment,
+            device=device,
+            recompute=recompute,
+            restart=restart,
+            keep_state=keep_state,
+        )
         output = store.find(experiment)
     if "loss" in trace and analysis.measured(trace["loss"].values).any():
         print(_seen(measures.measured_steps(trace)))
@@ -302,6 +313,8 @@ def _data_state(name: str) -> str:
         return "ready: shipped with installed packages"
     if (datasets_folder() / place).exists():
         return f"ready: in {place}"
+    if name in datasets.NO_DOWNLOAD:
+        return f"not there: it has no download; put its files into {place}/train/<class>"
     return f"not there: fetch it with `valleywalk data {name} --download`"
 
 

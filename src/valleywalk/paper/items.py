@@ -36,7 +36,12 @@ NOTEBOOKS: dict[str, type[AnyPage]] = {
     "optimizers": Optimizers,
     "twin": Twin,
 }
-_DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "tiny-imagenet": "Tiny-ImageNet"}
+_DATASETS = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar10-jpeg": "CIFAR-10 (JPEG)",
+    "tiny-imagenet": "Tiny-ImageNet",
+}
 
 
 @dataclass(frozen=True)

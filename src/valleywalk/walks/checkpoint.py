@@ -92,6 +92,21 @@ def load_checkpoint(
     return tensors, values
 
 
+def peek(path: Path) -> dict[str, Any]:
+    """Values of a checkpoint, read from its header alone and not checked against its checksum.
+
+    Raises
+    ------
+    ValueError, OSError
+        It cannot be read, or is no checkpoint.
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return json.loads((opened.metadata() or {})["values"])
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{path} is no checkpoint of valleywalk ({error})") from error
+
+
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
     """SHA-256 of all tensors with their names, kinds and shapes, and of the header."""
     digest = hashlib.sha256(json.dumps(dict(header), sort_keys=True).encode())

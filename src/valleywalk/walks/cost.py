@@ -26,6 +26,7 @@ SHAPES = {
     "mnist": (1, 28, 10),
     "cifar10": (3, 32, 10),
     "cifar9k": (3, 32, 10),
+    "cifar10-jpeg": (3, 32, 10),
     "tiny-imagenet": (3, 64, 200),
 }
 VALIDATION_IMAGES = {
@@ -36,6 +37,7 @@ VALIDATION_IMAGES = {
     "mnist": 10_000,
     "cifar10": 5_000,
     "cifar9k": 1_017,
+    "cifar10-jpeg": 5_000,
 }
 TINY_IMAGENET_CLASS = 500
 TINY_IMAGENET_VALIDATION_CLASS = 50

@@ -32,8 +32,11 @@ PLACES = {
     "mnist": "MNIST",
     "cifar10": "cifar-10-batches-py",
     "cifar9k": "cifar9k.npz",
+    "cifar10-jpeg": "cifar10-jpeg",
     "tiny-imagenet": "tiny-imagenet-200",
 }
+# Those that nobody offers under a known checksum.
+NO_DOWNLOAD = {"cifar10-jpeg"}
 TINY_IMAGENET_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 # cifar9k: which images of CIFAR-10's training files, in their order, how many of the test file's
@@ -47,6 +50,9 @@ CIFAR9K_TRAINING = (
 )
 CIFAR9K_VALIDATION = 1017
 CIFAR9K_HASH = "8ae0e72f397b35d0"
+# cifar10-jpeg: training files of each class, and the decoded pixels' and labels' hash.
+CIFAR10_JPEG_CLASS = 5_000
+CIFAR10_JPEG_HASH = "12ad5da3248196ad"
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm"}
 VALIDATION_FOLDERS = ("val", "validation", "test")
 
@@ -139,7 +145,8 @@ def load(
     ----------
     name : str
         photos, photos16, photos64, mnist5k (shipped with installed packages); mnist, cifar10,
-        cifar9k, tiny-imagenet (files in `folder`, or fetched with `download`); folder:PATH.
+        cifar9k, tiny-imagenet (files in `folder`, or fetched with `download`); cifar10-jpeg
+        (files in `folder`; it has no download); folder:PATH.
     image_size : int, optional
         Side to which the images of a folder are resized and cut; default: their own size.
     classes : int, optional
@@ -183,6 +190,8 @@ def _load(
         return _tiny_imagenet(folder, download, classes)
     if name == "cifar9k":
         return _cifar9k(folder, download)
+    if name == "cifar10-jpeg":
+        return _cifar10_jpeg(folder)
     return _mnist(folder, download) if name == "mnist" else _cifar10(folder, download)
 
 
@@ -526,6 +535,46 @@ def _decode(files: list[tuple[Path, int]], size: int | None, what: str) -> np.nd
     return np.stack(images).transpose(0, 3, 1, 2)
 
 
+def _cifar10_jpeg(folder: Path) -> Dataset:
+    """CIFAR-10 as recompressed JPEG: first nine tenths of each class train, the last validates."""
+    root = folder / PLACES["cifar10-jpeg"]
+    count, border = CIFAR10_JPEG_CLASS, CIFAR10_JPEG_CLASS * 9 // 10
+    train: list[tuple[Path, int]] = []
+    validation: list[tuple[Path, int]] = []
+    for label, name in enumerate(CIFAR10_CLASSES):
+        files = [(root / "train" / name / f"{i:04}.jpg", label) for i in range(count)]
+        train += files[:border]
+        validation += files[border:]
+    missing = next((file for file, _ in train + validation if not file.is_file()), None)
+    if missing is not None:
+        raise DatasetError(
+            f"data set 'cifar10-jpeg' needs {missing}, which is not there. It has no download. "
+            f"Expected in {root} are train/<class>/0000.jpg to {count - 1:04}.jpg of the classes "
+            f"{', '.join(CIFAR10_CLASSES)}. Put them there, or use 'cifar10' or the embedded data "
+            "set 'photos' instead."
+        )
+    # Files come sorted by class: a fixed shuffle makes any first part of them balanced.
+    train = [train[i] for i in np.random.RandomState(0).permutation(len(train))]
+    loaded = Dataset(
+        name="cifar10-jpeg",
+        description=(
+            "CIFAR-10 (JPEG), its pixels recompressed as JPEG: the first 4,500 training images of "
+            "each class for training, the last 500 for validation"
+        ),
+        mean=CIFAR10_MEAN,
+        std=CIFAR10_STD,
+        classes=CIFAR10_CLASSES,
+        **_decoded(root, "cifar10-jpeg", train, validation, None),
+    )
+    if loaded.hash != CIFAR10_JPEG_HASH:
+        raise DatasetError(
+            f"{root} is not cifar10-jpeg: the hash of its decoded images is {loaded.hash}, not "
+            f"{CIFAR10_JPEG_HASH}. The files are others, or the JPEG library decodes them in "
+            f"another way: put the original files there, or use it as 'folder:{root}'."
+        )
+    return loaded
+
+
 def load_folder(
     root: Path, name: str, image_size: int | None = None, classes: int | None = None
 ) -> Dataset:
@@ -537,7 +586,25 @@ def load_folder(
     if not root.is_dir():
         raise DatasetError(f"there is no folder {root}; give folder:PATH of an existing folder")
     names, train_files, validation_files = _folder_listing(root, classes)
-    digest = hashlib.sha256(str(image_size).encode())
+    return Dataset(
+        name=name,
+        description=f"{root.name}: {len(names)} classes, {len(train_files)} training images",
+        mean=CIFAR10_MEAN,
+        std=CIFAR10_STD,
+        classes=tuple(names),
+        **_decoded(root, name, train_files, validation_files, image_size),
+    )
+
+
+def _decoded(
+    root: Path,
+    name: str,
+    train_files: list[tuple[Path, int]],
+    validation_files: list[tuple[Path, int]],
+    size: int | None,
+) -> dict[str, Tensor]:
+    """Images and labels of both splits, from the cache or decoded now and cached."""
+    digest = hashlib.sha256(str(size).encode())
     for file, label in train_files + validation_files:
         if not file.is_file():
             raise DatasetError(f"{file} is listed in val_annotations.txt but is not there")
@@ -547,7 +614,6 @@ def load_folder(
     cache = datasets_folder() / "decoded" / f"{digest.hexdigest()[:16]}.npz"
     arrays = _read_cache(cache)
     if arrays is None:
-        size = image_size
         train = _decode(train_files, size, f"{name}, training")
         validation = _decode(validation_files, size, f"{name}, validation")
         if train.shape[1:] != validation.shape[1:]:
@@ -563,14 +629,7 @@ def load_folder(
         }
         with atomic_path(cache) as temporary, temporary.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **arrays)
-    return Dataset(
-        name=name,
-        description=f"{root.name}: {len(names)} classes, {len(train_files)} training images",
-        mean=CIFAR10_MEAN,
-        std=CIFAR10_STD,
-        classes=tuple(names),
-        **{key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()},
-    )
+    return {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
 
 
 def _read_cache(cache: Path) -> dict[str, np.ndarray] | None:

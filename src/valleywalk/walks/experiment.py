@@ -26,6 +26,7 @@ TRAINING_IMAGES: dict[str, int | None] = {
     "mnist": 45_000,
     "cifar10": 45_000,
     "cifar9k": 8_068,
+    "cifar10-jpeg": 45_000,
     "tiny-imagenet": None,
 }
 FOLDER_PREFIX = "folder:"
@@ -103,8 +104,8 @@ class Experiment(Strict):
     model: ModelName
     """Network: mlp, vgg11 or resnet56."""
     dataset: str
-    """photos, photos16, photos64, mnist5k, mnist, cifar10, cifar9k, tiny-imagenet, or
-    folder:PATH."""
+    """photos, photos16, photos64, mnist5k, mnist, cifar10, cifar9k, cifar10-jpeg, tiny-imagenet,
+    or folder:PATH."""
     update: UpdateName = "sgd"
     """sgd: one mini-batch a step. gd: the mean gradient of all training images a step."""
     learning_rate: float = Field(0.1, gt=0)
@@ -282,6 +283,25 @@ class Experiment(Strict):
         content = {"revision": REVISION, **self.model_dump(mode="json", exclude_defaults=True)}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def extends(self, other: "Experiment") -> bool:
+        """Whether this is the other walk with more epochs, so that it can go on from its end.
+
+        All fields but `epochs` and `probed_epochs` are the same, and of the other's epochs the same
+        ones are probed. A schedule over the whole walk, or a switch, rules that out; so does a
+        window of the other that its end cuts off.
+        """
+        if self.epochs <= other.epochs or self.schedule != "constant" or self.switch_epoch:
+            return False
+        length = {"epochs": other.epochs, "probed_epochs": other.probed_epochs}
+        probed = {epoch for epoch in self._all_probed_epochs if epoch <= other.epochs}
+        if self.model_copy(update=length) != other or probed != set(other._all_probed_epochs):
+            return False
+        images = self.training_images or TRAINING_IMAGES.get(self.dataset)
+        # The images of a folder are not counted yet here: one step an epoch is the least.
+        steps = self.phase(1).steps(images) if images else 1
+        left = (other.epochs - max(probed, default=1) + 1) * steps
+        return not probed or (self.probed_iterations or 0) <= left
 
     def probed_steps(self, steps_in_epoch: int) -> np.ndarray:
         """Iterations, counted from 0, whose segments are measured.

@@ -15,7 +15,7 @@ from ..trace import open_trace, save
 from .cost import announcement
 from .experiment import Experiment
 from .resources import Resources
-from .walk import WalkError, walk
+from .walk import WalkError, longest_shorter, position_of, walk
 
 
 class Store:
@@ -48,6 +48,9 @@ class Store:
         """Whether a walk was stopped here and goes on from its checkpoint."""
         return (self.folder / f"{experiment.hash}.checkpoint").is_file()
 
+    def _kept_state(self, experiment: Experiment) -> Path:
+        return self.folder / f"{experiment.hash}.state"
+
     def get(
         self,
         experiment: Experiment,
@@ -55,6 +58,7 @@ class Store:
         device: str = "auto",
         recompute: bool = False,
         restart: bool = False,
+        keep_state: bool = False,
         progress: bool | Callable[[], None] = True,
     ) -> xr.Dataset:
         """The trace of an experiment, walked now if there is none yet.
@@ -67,7 +71,11 @@ class Store:
         recompute : bool
             Walk again, and replace a cached trace, damaged or not. Recorded traces are left alone.
         restart : bool
-            Delete a checkpoint, damaged or not, rather than going on from it.
+            Delete a checkpoint, damaged or not, rather than going on from it; nor go on from a
+            shorter walk.
+        keep_state : bool
+            Keep the state of the end beside the trace, so that the walk can be extended; only where
+            it is walked now.
         progress : bool or callable
             Show a progress bar, or call this after each step.
 
@@ -95,8 +103,14 @@ class Store:
                         experiment,
                         device=device,
                         restart=recompute or restart,
+                        keep_state=keep_state,
                         progress=progress,
                     )
+        if keep_state and progress is True and not self._kept_state(experiment).is_file():
+            say(
+                f"no state is kept of {experiment.hash}: its trace was there, and nothing was "
+                "walked; --recompute walks it again"
+            )
         return open_trace(path, experiment.hash)
 
     @contextmanager
@@ -142,9 +156,13 @@ def walk_into(
     *,
     device: str = "auto",
     restart: bool = False,
+    keep_state: bool = False,
     progress: bool | Callable[[], None] = True,
 ) -> xr.Dataset:
     """Walk, and save the trace in a file; until then a checkpoint is kept beside it.
+
+    Without a checkpoint of its own the walk goes on from the kept state or the checkpoint of the
+    longest walk in the folder that it extends.
 
     Parameters
     ----------
@@ -152,7 +170,9 @@ def walk_into(
     experiment : Experiment
     device : str
     restart : bool
-        Delete a checkpoint rather than going on from it.
+        Delete a checkpoint rather than going on from it; nor go on from a shorter walk.
+    keep_state : bool
+        Keep the state of the end beside the trace, ending in .state.
     progress : bool or callable
         Show a progress bar, or call this after each step.
 
@@ -164,13 +184,26 @@ def walk_into(
     # Whatever the file's own ending is, those beside it are others.
     stem = path.name.removesuffix(".nc")
     checkpoint = path.with_name(f"{stem}.checkpoint")
+    shorter = None
     if restart:
         checkpoint.unlink(missing_ok=True)
+    elif not checkpoint.is_file():
+        shorter = longest_shorter(experiment, path.parent)
     if progress is True:
-        begun = int(checkpoint.is_file())
+        begun = int(checkpoint.is_file() or shorter is not None)
         say(announcement([experiment], path.parent, Resources(device), begun=begun))
+        if shorter is not None:
+            epoch, step = position_of(shorter)
+            say(f"goes on from {shorter.name}, a shorter walk, with epoch {epoch}, step {step}")
     try:
-        trace = walk(experiment, device=device, progress=progress, checkpoint=checkpoint)
+        trace = walk(
+            experiment,
+            device=device,
+            progress=progress,
+            checkpoint=checkpoint,
+            shorter=shorter,
+            kept_state=path.with_name(f"{stem}.state") if keep_state else None,
+        )
     except WalkError as error:
         if error.trace is None:
             raise

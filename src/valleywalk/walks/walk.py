@@ -23,7 +23,7 @@ from ..probes.noise_structure import alignment, largest_gradient_variance
 from ..trace import assemble, environment
 from ..watch import watch
 from . import models
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import CheckpointError, load_checkpoint, peek, save_checkpoint
 from .datasets import Dataset, DatasetError, load
 from .experiment import SIZES, Experiment, Phase
 from .updates import accumulate_gradient, add_isotropic_noise, crop_and_flip, scheduler
@@ -62,6 +62,8 @@ def walk(
     progress: bool | Callable[[], None] = True,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    shorter: Path | None = None,
+    kept_state: Path | None = None,
 ) -> xr.Dataset:
     """Train as the experiment says and record the trace.
 
@@ -83,6 +85,11 @@ def walk(
         deletes the file.
     checkpoint_seconds : float
         Keep it at least so often; at the end of an epoch more often where that costs little.
+    shorter : Path, optional
+        Kept state or checkpoint of a walk that this one extends (`Experiment.extends`): where there
+        is no checkpoint, go on from there, with the same bits as a walk from the first step.
+    kept_state : Path, optional
+        Keep the state of the end in this file, for walks that extend this one.
 
     Returns
     -------
@@ -98,9 +105,9 @@ def walk(
     WalkError
         The loss became infinite or not a number (then it has the trace so far), or memory ran out.
     CheckpointError
-        The checkpoint is damaged or was made by something else.
+        The checkpoint or state is damaged or was made by something else.
     OSError
-        The checkpoint cannot be written.
+        The checkpoint or state cannot be written.
     """
     place = choose_device(device)
     if dataset is None:
@@ -114,8 +121,15 @@ def walk(
         with state.recorder:
             if checkpoint is not None and checkpoint.is_file():
                 state.restore(*load_checkpoint(checkpoint, state.made_by))
+            elif shorter is not None:
+                begun = _begun(experiment, shorter)
+                made_by = state.made_by | {"experiment": begun.hash}
+                state.restore(*load_checkpoint(shorter, made_by))
             try:
-                return state.go(progress, _Keeper(checkpoint, checkpoint_seconds))
+                trace = state.go(progress, _Keeper(checkpoint, checkpoint_seconds))
+                if kept_state is not None:
+                    save_checkpoint(kept_state, *state.state(), state.made_by)
+                return trace
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -124,6 +138,42 @@ def walk(
                     f"evaluation_batch_size (now {experiment.evaluation_batch_size}) or batch_size "
                     f"(now {experiment.batch_size})"
                 ) from error
+
+
+def longest_shorter(experiment: Experiment, folder: Path) -> Path | None:
+    """Of the kept states and checkpoints in a folder, the furthest that an experiment extends."""
+    found: list[tuple[tuple[int, int], Path]] = []
+    for path in (*folder.glob("*.state"), *folder.glob("*.checkpoint")):
+        try:
+            _begun(experiment, path)
+            found.append((position_of(path), path))
+        except (ValueError, KeyError, TypeError, OSError):
+            # Of another walk, of an older version, damaged, or deleted just now.
+            continue
+    return max(found)[1] if found else None
+
+
+def position_of(path: Path) -> tuple[int, int]:
+    """Epoch, counted from 1, and step, from 0, with which a kept state or checkpoint goes on."""
+    epoch, step = peek(path)["position"]
+    return epoch, step
+
+
+def _begun(experiment: Experiment, path: Path) -> Experiment:
+    """The experiment of a kept state or checkpoint, if the one that is given extends it."""
+    try:
+        begun = Experiment.model_validate(peek(path)["experiment"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is damaged, or no state of a walk that can be extended ({error}); delete it, "
+            "or start over with --restart"
+        ) from error
+    if not experiment.extends(begun):
+        raise CheckpointError(
+            f"{path} is of walk {begun.hash}, which {experiment.hash} does not extend; only its "
+            "epochs may be more, and probed_epochs the same up to there"
+        )
+    return begun
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -171,6 +221,8 @@ class _Walk:
         # The step that comes next, and the state of the order of images before its epoch.
         self.position = (1, 0)
         self.order = self.data.order.bit_generator.state
+        # Those of the processes that walked, in order.
+        self.commits = [environment()["git_commit"]]
 
     def go(self, progress: bool | Callable[[], None], keeper: "_Keeper") -> xr.Dataset:
         """Walk from where it stands to the end."""
@@ -280,6 +332,7 @@ class _Walk:
                 "device": device_name(self.place),
                 "threads": torch.get_num_threads(),
                 "final_state_hash": _state_hash(self.model),
+                "git_commit": ", ".join(self.commits),
             },
             batch_images=self.recorder.interpolation.batch_images,
         )
@@ -306,6 +359,8 @@ class _Walk:
         random = {"augmentation": self.data.augmentation, "redraw": self.data.redraw}
         values |= {name: source.bit_generator.state for name, source in random.items()}
         return tensors, values | {
+            "experiment": self.experiment.model_dump(mode="json"),
+            "commits": self.commits,
             "order": self.order,
             "position": self.position,
             "epochs": self.epochs,
@@ -326,6 +381,9 @@ class _Walk:
         self.order, self.position = values["order"], tuple(values["position"])
         self.epochs = {int(epoch): measured for epoch, measured in values["epochs"].items()}
         self.gradient_variance = values["gradient_variance"]
+        # Older checkpoints do not say by which commit they were begun.
+        before = values.get("commits", ["unknown"])
+        self.commits = before + [commit for commit in self.commits if commit != before[-1]]
         if self.experiment.switch_epoch is None:
             with warnings.catch_warnings():
                 # Torch warns that no optimizer step came before; they were made in another process.
