@@ -20,14 +20,16 @@ from .book import build as book
 from .book import recorded
 from .folders import datasets_folder
 from .machine import choose_device, cores, device_name
+from .names import unknown_names
 from .paper import ITEMS, PAGES, SCALES, Item, Scale
 from .paper import ledger as claims
 from .paper.items import in_words
 from .trace import TraceError
 from .walks import cost, datasets
+from .walks.catalogue import DATASETS, DatasetInfo, dataset_info
 from .walks.cost import duration
 from .walks.datasets import DatasetError
-from .walks.experiment import TRAINING_IMAGES, Experiment, unknown_names
+from .walks.experiment import Experiment
 from .walks.parallel import compute as compute_walks
 from .walks.provenance import provenance
 from .walks.resources import Resources
@@ -116,7 +118,7 @@ def _show_cost(experiments: Sequence[Experiment], store: Store, device: str) -> 
     at_once = sorted(map(cost.checkpoint_bytes, experiments), reverse=True)[: cores()]
     _row("disk", f"{_size(sum(sizes))} of traces, {_size(sum(at_once))} of checkpoints on the way")
     for name in dict.fromkeys(experiment.dataset for experiment in experiments):
-        _row("data", f"{name}: {_data_state(name)}")
+        _row("data", f"{name}: {_where(dataset_info(name))}")
 
 
 def _time(experiments: Sequence[Experiment], device: str) -> str:
@@ -197,7 +199,7 @@ def _size(number: float) -> str:
 
 
 def _item(name: str, kind: str) -> Item:
-    problem = unknown_names({name}, set(PAGES), kind)
+    problem = unknown_names({name}, PAGES, kind)
     if problem:
         raise ValueError(problem)
     return PAGES[name]
@@ -293,8 +295,8 @@ def data(name: Positional[str | None] = None, download: bool = False) -> None:
         if download:
             raise ValueError("name the data set to download, as in: valleywalk data mnist")
         print(f"downloaded files are looked for in {datasets_folder()}")
-        for known in TRAINING_IMAGES:
-            print(f"{known:14} {_data_state(known)}")
+        for known in DATASETS.values():
+            print(f"{known.name:14} {_where(known)}")
         print(f"{'folder:PATH':14} train/<class>/* and val, validation or test")
         return
     loaded = datasets.load(name, download=download)
@@ -306,16 +308,15 @@ def data(name: Positional[str | None] = None, download: bool = False) -> None:
     )
 
 
-def _data_state(name: str) -> str:
-    """Whether a data set is there, or how to fetch it."""
-    place = datasets.PLACES.get(name)
-    if place is None:
+def _where(dataset: DatasetInfo) -> str:
+    """Where a data set is, or how to come by it."""
+    if dataset.file is None:
         return "ready: shipped with installed packages"
-    if (datasets_folder() / place).exists():
-        return f"ready: in {place}"
-    if name in datasets.NO_DOWNLOAD:
-        return f"not there: it has no download; put its files into {place}/train/<class>"
-    return f"not there: fetch it with `valleywalk data {name} --download`"
+    if (datasets_folder() / dataset.file).exists():
+        return f"ready: in {dataset.file}"
+    if not dataset.download:
+        return f"not there: it has no download; put its files into {dataset.file}"
+    return f"not there: fetch it with `valleywalk data {dataset.name} --download`"
 
 
 def record(scale: Scale | None = None) -> None:

@@ -24,7 +24,7 @@ from ..machine import cores
 from ..paper import NOTEBOOKS, PAGES, SCALES, Item, Scale
 from ..paper.ledger import Verdict, findings, ledger_table
 from ..trace import environment
-from ..walks.experiment import TRAINING_IMAGES
+from ..walks.catalogue import DATASETS
 from ..walks.parallel import compute
 from ..walks.resources import Resources
 from ..walks.store import Store
@@ -133,7 +133,7 @@ def ledger() -> str:
     for scale in SCALES:
         found = findings(scale)
         # What needs no walk is the same at each scale: it alone makes no ledger.
-        if any(finding.dataset in TRAINING_IMAGES for finding in found):
+        if any(finding.dataset in DATASETS for finding in found):
             counts = Counter(finding.verdict for finding in found)
             summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict))
             parts.append(f"### At the {scale} scale: {summary}\n\n{ledger_table(found)}")

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..walks.experiment import TRAINING_IMAGES, Experiment, ModelName
+from ..walks.catalogue import DATASETS
+from ..walks.experiment import Experiment, ModelName
 from .conventions import Conventions
 from .factors import Factors
 from .isotropic import IsotropicNoise
@@ -36,12 +37,7 @@ NOTEBOOKS: dict[str, type[AnyPage]] = {
     "optimizers": Optimizers,
     "twin": Twin,
 }
-_DATASETS = {
-    "mnist": "MNIST",
-    "cifar10": "CIFAR-10",
-    "cifar10-jpeg": "CIFAR-10 (JPEG)",
-    "tiny-imagenet": "Tiny-ImageNet",
-}
+_DATASETS = {name: dataset.title for name, dataset in DATASETS.items() if dataset.file}
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ def setting_of(experiment: Experiment) -> str:
     if original != experiment.dataset:
         data = f"`{experiment.dataset}` in place of {data}"
     width = "" if experiment.width == 1 else f" at width {experiment.width:g}"
-    images = experiment.training_images or TRAINING_IMAGES[experiment.dataset]
+    images = experiment.training_images or DATASETS[experiment.dataset].training_images
     if experiment.classes is not None:
         data += f" ({experiment.classes} classes)"
     return f"{TITLES[experiment.model]}{width}, {images:,} images, {data}"

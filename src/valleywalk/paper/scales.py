@@ -7,7 +7,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from ..walks.experiment import SIZES, TRAINING_IMAGES, Experiment, ModelName, Strict
+from ..walks.catalogue import NETWORKS, dataset_info
+from ..walks.experiment import SIZES, Experiment, ModelName, Strict
 from ..walks.parallel import compute
 from ..walks.provenance import provenance
 from ..walks.resources import Resources
@@ -25,7 +26,7 @@ Family = Literal[
 ]
 Table = dict[str, dict[str, Any]]
 
-TITLES: dict[str, str] = {"mlp": "MLP", "vgg11": "VGG-11", "resnet56": "ResNet-56"}
+TITLES = {name: network.title for name, network in NETWORKS.items()}
 
 # What stands in for the paper's data sets where no download is wanted.
 EMBEDDED: dict[tuple[ModelName, str], str] = {
@@ -173,7 +174,7 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
                 "batch_size": 10,
                 "evaluation_batch_size": 10,
             }
-            for name in get_args(ModelName)
+            for name in NETWORKS
         },
         "quick": {
             name: {
@@ -213,7 +214,7 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
                 "batch_size": 5000,
                 "evaluation_batch_size": 5000,
             }
-            for name in get_args(ModelName)
+            for name in NETWORKS
         },
     },
     # Figures 3 and 7. Figure 7 has another learning rate than all other figures of ResNet-56.
@@ -264,7 +265,7 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
                 "iterations": 4,
                 "seeds": 2,
             }
-            for name in get_args(ModelName)
+            for name in NETWORKS
         },
         "quick": {
             name: {
@@ -305,7 +306,7 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
                 "iterations": 4500,
                 "seeds": 3,
             }
-            for name in get_args(ModelName)
+            for name in NETWORKS
         },
     },
     # Figures 5, 25 and 26. SGD has the batch size of `sgd_batch_size`; after `switch_epoch` the
@@ -345,8 +346,7 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
     # Figures 6 and 27: each schedule with each of the rates and seeds.
     "schedules": {
         "smoke": {
-            name: {"epochs": 2, "learning_rates": (0.05, 0.1), "seeds": 2}
-            for name in get_args(ModelName)
+            name: {"epochs": 2, "learning_rates": (0.05, 0.1), "seeds": 2} for name in NETWORKS
         },
         "quick": {
             "mlp": {"epochs": 10, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3},
@@ -370,7 +370,7 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
         },
         "paper": {
             name: {"epochs": 100, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3}
-            for name in get_args(ModelName)
+            for name in NETWORKS
         },
     },
     # Tables 1 and 2 and Figure 8: at the paper's scale whole epochs, otherwise the same walks as
@@ -400,7 +400,7 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
                 "curvature_every": 1,
                 "curvature_images": 30,
             }
-            for name in get_args(ModelName)
+            for name in NETWORKS
         },
         "quick": {
             name: {
@@ -427,7 +427,7 @@ FAMILIES: dict[Family, dict[Scale, Table]] = {
                 "curvature_every": 10,
                 "curvature_images": 25_000,
             }
-            for name in get_args(ModelName)
+            for name in NETWORKS
         },
     },
 }
@@ -480,7 +480,7 @@ class Page(Strict):
     def available(self, dataset: str, fields: dict[str, Any]) -> int:
         """Training images there will be."""
         # A folder's images are not counted yet here: then the batches are as asked for.
-        return fields.get("training_images") or TRAINING_IMAGES.get(dataset) or 45_000
+        return fields.get("training_images") or dataset_info(dataset).training_images or 45_000
 
     def fields_of(self, model: ModelName, dataset: str | None, *families: Family) -> dict[str, Any]:
         """Experiment fields of this scale's tables, overridden by what was given one by one."""
@@ -519,7 +519,7 @@ class ModelPage(Page):
 
 def default_dataset(model: ModelName, scale: Scale) -> str:
     """The paper's data set for a network, or what stands in for it at a scale."""
-    return dataset_at(scale, model, "mnist" if model == "mlp" else "cifar10")
+    return dataset_at(scale, model, NETWORKS[model].dataset)
 
 
 def dataset_at(scale: Scale, model: ModelName, dataset: str) -> str:

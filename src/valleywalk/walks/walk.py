@@ -196,7 +196,7 @@ class _Walk:
             experiment.width,
             seeds[0],
         )
-        layout = models.memory_format(experiment.model, experiment.width)
+        layout = models.memory_format(model)
         self.model = model.to(place).to(memory_format=layout)  # type: ignore[call-overload]
         self.data = _Data(experiment, dataset, place, seeds[1:4])
         self.optimizer = torch.optim.SGD(trainable(self.model), lr=experiment.learning_rate)
