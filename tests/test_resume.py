@@ -84,7 +84,7 @@ def test_a_resumed_walk_does_not_walk_again_what_was_walked(tmp_path):
 
 
 def test_a_finished_epoch_is_kept_when_it_is_cheap(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["valleywalk.walks.walk"], "FIRST_COST", 0.0)
+    monkeypatch.setattr(sys.modules["valleywalk.walks.checkpoint"], "FIRST_COST", 0.0)
     file = tmp_path / "c"
     with pytest.raises(StoppedError):
         walk(Experiment(**MLP, **SMALL), progress=stop_after(12), checkpoint=file)

@@ -219,17 +219,17 @@ def image_seconds(
     DeviceError
         The device is not there.
     """
-    place = choose_device(device)
+    chosen = choose_device(device)
     generator = torch.Generator().manual_seed(0)
     spent, quickest, size = 0.0, math.inf, SMALLEST_BATCH
     with ONE_AT_A_TIME, reproducible(threads=1):
-        network = models.build(model, channels, image_size, classes, width).to(place)
+        network = models.build(model, channels, image_size, classes, width).to(chosen)
         network.to(memory_format=models.memory_format(network))  # type: ignore[call-overload]
-        if place.type == "cuda":
+        if chosen.type == "cuda":
             # Its libraries are loaded at the first pass.
-            _seconds_of_batch(network, size, channels, image_size, generator, place)
+            _seconds_of_batch(network, size, channels, image_size, generator, chosen)
         while spent < TIMED_SECONDS:
-            took = _seconds_of_batch(network, size, channels, image_size, generator, place)
+            took = _seconds_of_batch(network, size, channels, image_size, generator, chosen)
             quickest = min(quickest, took / size)
             size = min(2 * size, LARGEST_BATCH)
             spent += took
@@ -242,11 +242,11 @@ def _seconds_of_batch(
     channels: int,
     image_size: int,
     generator: torch.Generator,
-    place: torch.device,
+    device: torch.device,
 ) -> float:
-    images = torch.rand(size, channels, image_size, image_size, generator=generator).to(place)
+    images = torch.rand(size, channels, image_size, image_size, generator=generator).to(device)
     images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(size, dtype=torch.int64, device=place)
+    labels = torch.zeros(size, dtype=torch.int64, device=device)
     evaluate = Evaluator(network, cross_entropy, [(images, labels)])
     started = time.perf_counter()
     # Gives a number, so that a GPU's work is waited for.

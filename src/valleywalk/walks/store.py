@@ -14,8 +14,9 @@ from ..folders import data_folder
 from ..trace import open_trace, save
 from .cost import announcement
 from .experiment import Experiment
+from .extension import longest_shorter, position_of
 from .resources import Resources
-from .walk import WalkError, longest_shorter, position_of, walk
+from .walk import WalkError, walk
 
 
 class Store:
