@@ -30,8 +30,9 @@ from valleywalk.machine import reproducible
 from valleywalk.probes import Step
 from valleywalk.probes.interpolation import Interpolation
 from valleywalk.trace import assemble
+from valleywalk.walks.checkpoint import Checkpointer
 from valleywalk.walks.datasets import load
-from valleywalk.walks.walk import _Keeper, _Walk
+from valleywalk.walks.walk import _Walk
 
 EPOCHS = (1, 10, 25)
 EXPERIMENT = Experiment(
@@ -97,7 +98,7 @@ def walk_with(state: _Walk, *probes) -> None:
 
     state.recorder.probes = (look,)
     with state.recorder:
-        state.go(True, _Keeper(None, 0))
+        state.go(True, Checkpointer(None, 0))
 
 
 def begin() -> _Walk:
@@ -120,11 +121,11 @@ def reshuffled(draws: int = 3) -> dict[str, np.ndarray]:
     random = np.random.Generator(np.random.PCG64(1))
 
     def other() -> Evaluator:
-        batches = state.data.planned(state.data.plan)
-        batches.indices = lambda: state.data.plan.redrawn(int(random.integers(2**63))).batches
+        batches = state.loader.planned(state.loader.plan)
+        batches.indices = lambda: state.loader.plan.redrawn(int(random.integers(2**63))).batches
         return Evaluator(state.model, cross_entropy, batches)
 
-    steps = state.data.steps_in_epoch
+    steps = state.loader.steps_in_epoch
     # The same steps in all draws, so that they differ in nothing but the batches.
     probes = [Elsewhere(other(), 0.0, RESHUFFLED_SAMPLE, 0, steps) for _ in range(draws)]
     walk_with(state, *probes)
@@ -134,13 +135,13 @@ def reshuffled(draws: int = 3) -> dict[str, np.ndarray]:
 def redrawn() -> dict[str, np.ndarray]:
     """The probe as a walk would use it, on other images, batches and steps each time."""
     state = begin()
-    images, steps = len(state.data.images), state.data.steps_in_epoch
+    images, steps = len(state.loader.images), state.loader.steps_in_epoch
     probes = [
         Elsewhere(
             Evaluator(
                 state.model,
                 cross_entropy,
-                state.data.planned(EvaluationPlan.draw(images, 100, 1000 + draw, IMAGES)),
+                state.loader.planned(EvaluationPlan.draw(images, 100, 1000 + draw, IMAGES)),
             ),
             TOLERANCE,
             SAMPLE,

@@ -21,7 +21,8 @@ from valleywalk.probes import Step
 from valleywalk.probes.interpolation import Interpolation
 from valleywalk.torchvision_compat import torchvision  # noqa: F401, before what follows
 from valleywalk.walks import models
-from valleywalk.walks.cost import SHAPES, forward_multiply_adds
+from valleywalk.walks.catalogue import DATASETS
+from valleywalk.walks.cost import forward_multiply_adds
 from valleywalk.walks.datasets import load
 
 # isort: split
@@ -101,7 +102,7 @@ class Ours:
     """The probe, as a walk calls it: each segment begins where the one before ended."""
 
     def __init__(self, case: Case, dataset: Dataset, plan: EvaluationPlan, tolerance: float, start):
-        self.layout = models.memory_format(case.model, case.width)
+        self.layout = models.memory_format(start)
         self.model = copy.deepcopy(start).to(memory_format=self.layout)
         device = next(start.parameters()).device
         images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
@@ -185,7 +186,9 @@ def measure(case: Case, device: torch.device) -> dict[str, float | str]:
     plan = EvaluationPlan.draw(len(dataset.train_labels), BATCH, 0, case.images)
     iterates = walk(case, dataset, device)
     start = iterates[0]
-    each = forward_multiply_adds(case.model, *SHAPES[case.dataset], case.width)
+    data = DATASETS[case.dataset]
+    shape = (data.channels, data.image_size, data.classes)
+    each = forward_multiply_adds(case.model, *shape, case.width)
     exact, few = (Ours(case, dataset, plan, tolerance, start) for tolerance in (0.0, TOLERANCE))
     plain, package = plain_loop(dataset, plan, start), packaged(dataset, plan, device)
     limit = matrix_products(2 * each * case.images * POINTS, device)

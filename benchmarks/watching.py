@@ -19,13 +19,15 @@ def measure(case: Case, rounds: int, device: torch.device) -> dict[str, float | 
     Parameters and gradients are the training's own and are not counted.
     """
     dataset = load(case.dataset)
-    layout = models.memory_format(case.model, case.width)
     model, twin = (
         models.build(
             case.model, dataset.channels, dataset.image_size, len(dataset.classes), case.width, 0
-        ).to(device, memory_format=layout)
+        )
         for _ in range(2)
     )
+    layout = models.memory_format(model)
+    for network in (model, twin):
+        network.to(device, memory_format=layout)
     images = dataset.normalise(dataset.train_images[:BATCH].to(device))
     labels = dataset.train_labels[:BATCH].to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)

@@ -10,7 +10,7 @@ import time
 import pytest
 from distributed import Client
 
-from valleywalk import Experiment, Store
+from valleywalk import Experiment, Resources, Store, compute
 from valleywalk.cli import main
 from valleywalk.paper.factors import Factors
 from valleywalk.walks.cluster import ClusterError
@@ -92,8 +92,9 @@ def test_a_walk_that_fails_on_a_worker_is_named_and_the_others_come_back(cluster
     fields = {"model": "mlp", "dataset": "mnist5k", "width": 0.05, "training_images": 60}
     sizes = {"batch_size": 20, "evaluation_batch_size": 20}
     good, bad = Experiment(**fields, **sizes), Experiment(model="mlp", dataset="cifar10")
+    resources = Resources(scheduler=client.scheduler.address)
     with pytest.raises(RuntimeError, match=rf"1 of 2 walks failed:\n{bad.hash}.*--download"):
-        store.compute([good, bad], scheduler=client.scheduler.address, progress=False)
+        compute([good, bad], store, resources, progress=False)
     assert store.get(good).experiment_hash == good.hash
 
 
@@ -101,12 +102,17 @@ def test_no_scheduler_is_said_by_name(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("valleywalk.walks.cluster.CONNECT_SECONDS", 2)
     store = Store(tmp_path)
     with pytest.raises(ClusterError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
-        store.compute([Experiment(model="mlp", dataset="mnist5k")], scheduler="tcp://127.0.0.1:1")
+        compute(
+            [Experiment(model="mlp", dataset="mnist5k")],
+            store,
+            Resources(scheduler="tcp://127.0.0.1:1"),
+        )
     with pytest.raises(SystemExit, match="no Dask scheduler answers at 'nonsense"):
         main(["figure", "fig1", "--scale", "smoke", "--scheduler", "nonsense://x"])
 
 
 def test_without_dask_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
+    experiment = Experiment(model="mlp", dataset="mnist5k")
     with pytest.raises(ClusterError, match=r"pip install 'valleywalk\[cluster\]'"):
-        Store(tmp_path).compute([Experiment(model="mlp", dataset="mnist5k")], scheduler="tcp://x")
+        compute([experiment], Store(tmp_path), Resources(scheduler="tcp://x"))

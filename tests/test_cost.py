@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from valleywalk import Experiment, Store
+from valleywalk import Experiment, Resources, Store, compute
 from valleywalk.evaluation import predict
 from valleywalk.walks import cost
 from valleywalk.walks.datasets import load
@@ -200,15 +200,15 @@ def test_long_walks_are_announced_together(slow_machine, tmp_path, capsys, monke
     store = Store(tmp_path / "cache", tmp_path / "recorded")
     walks = [Experiment(**TINY, seed=seed) for seed in range(3)]
     each = cost.passes(walks[0]).total
-    monkeypatch.setattr(Store, "_compute_here", lambda *given: [])
+    monkeypatch.setattr("valleywalk.walks.parallel._compute_here", lambda *given: [])
     store.folder.mkdir(parents=True)
     (store.folder / f"{walks[0].hash}.checkpoint").touch()
-    store.compute(walks, processes=2)
+    compute(walks, store, Resources(processes=2))
     expected = f"3 walks (1 begun before), about {cost.duration(1.5 * each)} in 2 processes;"
     assert capsys.readouterr().err.startswith(expected)
-    store.compute(walks, processes=2, restart=True)
+    compute(walks, store, Resources(processes=2, restart=True))
     assert "3 walks, about" in capsys.readouterr().err
-    store.compute(walks, processes=2, progress=False)
+    compute(walks, store, Resources(processes=2), progress=False)
     assert capsys.readouterr().err == ""
 
 
@@ -217,7 +217,7 @@ def test_of_a_scheduler_s_walks_only_the_work_is_said(slow_machine, tmp_path, ca
     monkeypatch.setattr("valleywalk.walks.cluster.compute", lambda *given: [])
     store = Store(tmp_path / "cache", tmp_path / "recorded")
     experiment = Experiment(**TINY)
-    store.compute([experiment], scheduler="tcp://x")
+    compute([experiment], store, Resources(scheduler="tcp://x"))
     said = capsys.readouterr().err
     assert said.startswith(f"1 walk, {cost.work(experiment):.1e} multiply-adds in all;")
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+from valleywalk.folders import datasets_folder
 from valleywalk.torchvision_compat import torchvision
-from valleywalk.walks import datasets
-from valleywalk.walks.datasets import DatasetError, load
-from valleywalk.walks.experiment import TRAINING_IMAGES
+from valleywalk.walks.catalogue import DATASETS
+from valleywalk.walks.datasets import READERS, DatasetError, downloaded, embedded, folder, load
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def test_golden_pixels():
 def test_photos_validation_crops_share_no_pixel_with_training_crops(monkeypatch):
     """Each pixel of a marked photograph says its column: the two splits never meet."""
     columns = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (120, 200, 3))
-    monkeypatch.setattr(datasets, "_photographs", lambda: {"a": columns, "b": columns})
-    data = datasets._photos.__wrapped__(32, 50, 20)
+    monkeypatch.setattr(embedded, "_photographs", lambda: {"a": columns, "b": columns})
+    data = embedded.photos.__wrapped__(32, 50, 20)
     assert data.train_images.max() < 150 <= data.validation_images.min()
 
 
@@ -105,7 +105,7 @@ def write_mnist(folder, random, counts=(60, 10), size=28):
 
 def test_mnist_splits(tmp_path, random):
     raw = write_mnist(tmp_path, random)
-    data = datasets._mnist(tmp_path, False, (60, 10))
+    data = downloaded.mnist(tmp_path, False, (60, 10))
     pixels = np.frombuffer((raw / "train-images-idx3-ubyte").read_bytes()[16:], np.uint8)
     pixels = pixels.reshape(60, 1, 28, 28)
     assert (data.train_images.numpy() == pixels[:45]).all()
@@ -124,7 +124,7 @@ def test_truncated_mnist(tmp_path, random):
     file = raw / "train-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(DatasetError, match="damaged"):
-        datasets._mnist(tmp_path, False, (60, 10))
+        downloaded.mnist(tmp_path, False, (60, 10))
 
 
 def test_packed_mnist_is_unpacked_if_intact(tmp_path, random, monkeypatch):
@@ -136,13 +136,13 @@ def test_packed_mnist_is_unpacked_if_intact(tmp_path, random, monkeypatch):
         resources.append((f"{file.name}.gz", hashlib.md5(packed).hexdigest()))
         file.unlink()
     monkeypatch.setattr(torchvision.datasets.MNIST, "resources", resources)
-    assert len(datasets._mnist(tmp_path, False, (60, 10)).train_labels) == 45
+    assert len(downloaded.mnist(tmp_path, False, (60, 10)).train_labels) == 45
     for file in raw.glob("*ubyte"):
         file.unlink()
     broken = raw / resources[0][0]
     broken.write_bytes(broken.read_bytes()[:-5])
     with pytest.raises(DatasetError, match="wrong MD5"):
-        datasets._mnist(tmp_path, False, (60, 10))
+        downloaded.mnist(tmp_path, False, (60, 10))
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def cifar10(tmp_path, random, monkeypatch):
 
 
 def test_cifar10_splits(cifar10):
-    data = datasets._cifar10(cifar10, False, 50)
+    data = downloaded.cifar10(cifar10, False, 50)
     pixels = np.concatenate(
         [
             pickle.loads((cifar10 / "cifar-10-batches-py" / f"data_batch_{i}").read_bytes())["data"]
@@ -185,7 +185,7 @@ def test_truncated_cifar10_is_never_unpickled(cifar10):
     file = cifar10 / "cifar-10-batches-py" / "data_batch_3"
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(DatasetError, match="--download"):
-        datasets._cifar10(cifar10, False, 50)
+        downloaded.cifar10(cifar10, False, 50)
 
 
 @pytest.mark.parametrize(
@@ -233,10 +233,10 @@ def test_folder(tmp_path, random):
 def test_decoded_images_are_cached_until_a_file_changes(tmp_path, random, monkeypatch):
     root = write_folder(tmp_path, random)
     first = load(f"folder:{root}")
-    decode = datasets._decode
-    monkeypatch.setattr(datasets, "_decode", lambda *a: pytest.fail("decoded again"))
+    decode = folder._decode
+    monkeypatch.setattr(folder, "_decode", lambda *a: pytest.fail("decoded again"))
     assert load(f"folder:{root}").hash == first.hash
-    monkeypatch.setattr(datasets, "_decode", decode)
+    monkeypatch.setattr(folder, "_decode", decode)
     Image.new("RGB", (8, 8), "red").save(root / "train" / "cat" / "000.png")
     assert load(f"folder:{root}").hash != first.hash
 
@@ -244,7 +244,7 @@ def test_decoded_images_are_cached_until_a_file_changes(tmp_path, random, monkey
 def test_a_damaged_cache_is_made_again(tmp_path, random):
     root = write_folder(tmp_path, random)
     first = load(f"folder:{root}")
-    (cache,) = (datasets.datasets_folder() / "decoded").iterdir()
+    (cache,) = (datasets_folder() / "decoded").iterdir()
     cache.write_bytes(cache.read_bytes()[:100])
     assert load(f"folder:{root}").hash == first.hash
 
@@ -269,7 +269,7 @@ def test_truncated_image(tmp_path, random):
     file.write_bytes(file.read_bytes()[:60])
     with pytest.raises(DatasetError, match=r"dog/002\.png is not a readable image"):
         load(f"folder:{root}")
-    assert not (datasets.datasets_folder() / "decoded").exists()
+    assert not (datasets_folder() / "decoded").exists()
 
 
 def test_folders_that_are_none(tmp_path, random):
@@ -351,7 +351,7 @@ def all_of_cifar10(monkeypatch):
     def files(*given):
         return opened(50_000), opened(10_000)
 
-    monkeypatch.setattr(datasets, "_open_torchvision", files)
+    monkeypatch.setattr(downloaded, "_open_torchvision", files)
 
 
 def test_cifar9k_is_picked_from_cifar10(all_of_cifar10, tmp_path, monkeypatch):
@@ -359,9 +359,9 @@ def test_cifar9k_is_picked_from_cifar10(all_of_cifar10, tmp_path, monkeypatch):
         load("cifar9k", folder=tmp_path)
     assert list(tmp_path.iterdir()) == [], "nothing is kept of other images"
     found = re.search("images is ([0-9a-f]{16})", str(caught.value)).group(1)
-    monkeypatch.setattr(datasets, "CIFAR9K_HASH", found)
+    monkeypatch.setattr(downloaded, "CIFAR9K_HASH", found)
     loaded = load("cifar9k", folder=tmp_path)
-    assert len(loaded.train_labels) == TRAINING_IMAGES["cifar9k"]
+    assert len(loaded.train_labels) == DATASETS["cifar9k"].training_images
     number = loaded.train_images[:, 0, 0, 0].long() * 256 + loaded.train_images[:, 1, 0, 0]
     assert number[[0, 3999, 4000, 5016, 5017, 8067]].tolist() == [
         *(0, 3999, 10_000, 11_016, 20_000, 41_016)
@@ -372,7 +372,7 @@ def test_cifar9k_is_picked_from_cifar10(all_of_cifar10, tmp_path, monkeypatch):
     def no_files(*given):
         raise AssertionError("read from its own file now")
 
-    monkeypatch.setattr(datasets, "_open_torchvision", no_files)
+    monkeypatch.setattr(downloaded, "_open_torchvision", no_files)
     assert load("cifar9k", folder=tmp_path).hash == loaded.hash
     np.savez(tmp_path / "cifar9k.npz", train_images=loaded.train_images.numpy())
     with pytest.raises(DatasetError, match=r"cifar9k.npz is not cifar9k \(.*; delete it"):
@@ -382,8 +382,8 @@ def test_cifar9k_is_picked_from_cifar10(all_of_cifar10, tmp_path, monkeypatch):
 @pytest.fixture
 def cifar10_jpeg(tmp_path, random, monkeypatch):
     """Ten images a class in place of 5,000, their names counted up from 0."""
-    monkeypatch.setattr(datasets, "CIFAR10_JPEG_CLASS", 10)
-    for name in datasets.CIFAR10_CLASSES:
+    monkeypatch.setattr(downloaded, "CIFAR10_JPEG_CLASS", 10)
+    for name in downloaded.CIFAR10_CLASSES:
         folder = tmp_path / "cifar10-jpeg" / "train" / name
         folder.mkdir(parents=True)
         for i in range(10):
@@ -392,13 +392,13 @@ def cifar10_jpeg(tmp_path, random, monkeypatch):
     with pytest.raises(DatasetError, match="is not cifar10-jpeg: the hash of its dec") as caught:
         load("cifar10-jpeg", folder=tmp_path)
     found = re.search("images is ([0-9a-f]{16})", str(caught.value)).group(1)
-    monkeypatch.setattr(datasets, "CIFAR10_JPEG_HASH", found)
+    monkeypatch.setattr(downloaded, "CIFAR10_JPEG_HASH", found)
     return tmp_path
 
 
 def test_cifar10_jpeg_splits(cifar10_jpeg, monkeypatch):
     data = load("cifar10-jpeg", folder=cifar10_jpeg)
-    assert data.classes == datasets.CIFAR10_CLASSES
+    assert data.classes == downloaded.CIFAR10_CLASSES
     assert "recompressed as JPEG" in data.description
     assert data.train_images.shape == (90, 3, 32, 32)
     order = np.random.RandomState(0).permutation(90)
@@ -415,7 +415,7 @@ def test_cifar10_jpeg_splits(cifar10_jpeg, monkeypatch):
         assert (data.train_images[place].numpy() == expected).all()
     # Of each class the last tenth validates.
     assert (data.validation_images[2].numpy() == decoded("bird", 9)).all()
-    monkeypatch.setattr(datasets, "_decode", lambda *a: pytest.fail("decoded again"))
+    monkeypatch.setattr(folder, "_decode", lambda *a: pytest.fail("decoded again"))
     assert load("cifar10-jpeg", folder=cifar10_jpeg).hash == data.hash
 
 
@@ -442,6 +442,6 @@ def test_labels_out_of_range(monkeypatch, tmp_path):
     labels = good.train_labels.clone()
     labels[7] = 10
     damaged = dataclasses.replace(good, train_labels=labels)
-    monkeypatch.setattr(datasets, "_mnist5k", lambda: damaged)
+    monkeypatch.setitem(READERS, "mnist5k", lambda: damaged)
     with pytest.raises(DatasetError, match="labels from 0 to 10, but 10 classes"):
         load("mnist5k")

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from valleywalk import Experiment, Store, TraceError, analysis, open_trace, save
 from valleywalk.trace import _seal, assemble
 from valleywalk.walks.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from valleywalk.walks.datasets import DatasetError, _mnist, load
+from valleywalk.walks.datasets import DatasetError, load
+from valleywalk.walks.datasets.downloaded import mnist
 from valleywalk.walks.provenance import experiment_of
 
 # Experiments --------------------------------------------------------------------------------------
@@ -343,7 +344,7 @@ def test_damaged_digits_are_read_or_refused(digits, damage, name):
         (digits / name).write_bytes(damaged(whole, damage))
         before = contents(digits)
         try:
-            loaded = _mnist(digits.parents[1], False, counts=(12, 2))
+            loaded = mnist(digits.parents[1], False, counts=(12, 2))
             assert loaded.train_images.shape == (9, 1, 28, 28)
             said = "mnist"
         except DatasetError as error:

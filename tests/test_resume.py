@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from valleywalk import Experiment, Store, WalkError, open_trace, walk
+from valleywalk import Experiment, Store, WalkError, compute, open_trace, walk
 from valleywalk.probes.interpolation import Interpolation
 from valleywalk.walks.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from valleywalk.walks.provenance import provenance
@@ -84,7 +84,7 @@ def test_a_resumed_walk_does_not_walk_again_what_was_walked(tmp_path):
 
 
 def test_a_finished_epoch_is_kept_when_it_is_cheap(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["valleywalk.walks.walk"], "FIRST_COST", 0.0)
+    monkeypatch.setattr(sys.modules["valleywalk.walks.checkpoint"], "FIRST_COST", 0.0)
     file = tmp_path / "c"
     with pytest.raises(StoppedError):
         walk(Experiment(**MLP, **SMALL), progress=stop_after(12), checkpoint=file)
@@ -247,7 +247,7 @@ def test_a_divergent_walk_keeps_what_was_seen(tmp_path):
     assert len(trace["iteration"]) >= 1
     assert store.find(experiment) is None, "it is no trace of the whole walk"
     with pytest.raises(RuntimeError, match=r"1 of 1 walks failed:\n.*diverged\.nc"):
-        store.compute([experiment], progress=False)
+        compute([experiment], store, progress=False)
 
 
 # A walk of three epochs, and what it is extended by.

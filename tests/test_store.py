@@ -8,7 +8,7 @@ import psutil
 import pytest
 import xarray as xr
 
-from valleywalk import Experiment, Store, TraceError, open_trace, save
+from valleywalk import Experiment, Resources, Store, TraceError, compute, open_trace, save
 from valleywalk.trace import VARIABLES
 from valleywalk.walks.provenance import experiment_of, provenance
 
@@ -52,7 +52,7 @@ def test_a_kept_trace_is_not_walked_again(kept, monkeypatch):
     store, _, experiment = kept
     monkeypatch.setattr("valleywalk.walks.store.walk", lambda *a, **k: pytest.fail("walked again"))
     assert store.get(experiment).experiment_hash == experiment.hash
-    store.compute([experiment])
+    compute([experiment], store)
 
 
 def test_recorded_traces_come_first_and_are_never_written(kept, tmp_path):
@@ -141,7 +141,7 @@ def test_parallel_walks_give_the_same_and_a_failing_one_does_not_stop_the_others
     store = Store(tmp_path / "cache", tmp_path / "recorded")
     missing = Experiment(model="mlp", dataset="cifar10")
     with pytest.raises(RuntimeError, match=rf"1 of 2 walks failed:\n{missing.hash}.*--download"):
-        store.compute([experiment, missing, experiment], processes=2, progress=False)
+        compute([experiment, missing, experiment], store, Resources(processes=2), progress=False)
     computed = store.get(experiment)
     assert computed.drop_attrs().identical(open_trace(path).drop_attrs())
 
@@ -153,7 +153,8 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path):
         "if __name__ == '__main__':\n"
         f"    fields = {FIELDS | {'epochs': 100_000}}\n"
         f"    store = Store({str(tmp_path / 'cache')!r}, {str(tmp_path)!r})\n"
-        "    store.compute([Experiment(**fields, seed=s) for s in (1, 2)], processes=2)\n"
+        "    walks = [Experiment(**fields, seed=s) for s in (1, 2)]\n"
+        "    compute(walks, store, Resources(processes=2))\n"
     )
     script = tmp_path / "script.py"
     script.write_text(code)
@@ -180,11 +181,11 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path):
 KILLED = """
 import os, sys
 os.environ["VALLEYWALK_DATA"] = sys.argv[1]
-from valleywalk import Experiment, Store
+from valleywalk import Experiment, Resources, Store, compute
 if __name__ == "__main__":
     fields = {"model": "mlp", "dataset": "mnist5k", "width": 0.1, "evaluate_every": 0}
     walks = [Experiment(**fields, epochs=2000, seed=seed) for seed in range(2)]
-    Store().compute(walks, processes=2, progress=False)
+    compute(walks, Store(), Resources(processes=2), progress=False)
 """
 
 
@@ -253,7 +254,7 @@ def test_a_lock_of_a_killed_process_holds_up_nobody(kept, tmp_path):
         pass
 
 
-def walk_and_be_killed(own, experiment, device, restart):
+def walk_and_be_killed(store, experiment, resources):
     """What a worker does; the process of the longest walk is killed at its third step."""
     steps = []
 
@@ -262,15 +263,15 @@ def walk_and_be_killed(own, experiment, device, restart):
         if experiment.epochs > 100 and len(steps) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    own.get(experiment, device=device, restart=restart, progress=step)
+    store.get(experiment, restart=resources.restart, progress=step)
 
 
 def test_a_walk_whose_process_is_killed_takes_no_other_down(kept, tmp_path, monkeypatch):
     """Its pool breaks; the others go on in pools of their own."""
-    monkeypatch.setattr(sys.modules["valleywalk.walks.store"], "_get_in_worker", walk_and_be_killed)
+    monkeypatch.setattr("valleywalk.walks.parallel._get_in_worker", walk_and_be_killed)
     store = Store(tmp_path / "cache", tmp_path / "recorded")
     victim = Experiment(**FIELDS, epochs=1000)
     others = [Experiment(**FIELDS, seed=seed) for seed in (1, 2)]
     with pytest.raises(RuntimeError, match=rf"(?s)1 of 3 walks failed:\n{victim.hash}.*killed"):
-        store.compute([victim, *others], processes=1, progress=False)
+        compute([victim, *others], store, Resources(processes=1), progress=False)
     assert all(store.find(experiment) for experiment in others)

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from valleywalk import DatasetError, DeviceError, Experiment, WalkError, walk
+from valleywalk.evaluation import Evaluator, cross_entropy
+from valleywalk.probes.accuracy import LossAndAccuracy
 from valleywalk.walks.datasets import load
+from valleywalk.walks.loader import Loader
 from valleywalk.walks.models import build
-from valleywalk.walks.walk import _Data
 
 MLP = {"model": "mlp", "dataset": "mnist5k", "width": 0.1, "training_images": 160}
 VGG = {"model": "vgg11", "dataset": "photos", "width": 0.0625, "training_images": 60}
@@ -153,10 +155,12 @@ def test_validation_is_measured_in_eval_mode_and_training_in_train_mode():
     """Against a plain evaluation of the same network."""
     dataset = load("mnist5k").first(160)
     experiment = Experiment(**MLP, **SMALL)
-    data = _Data(experiment, dataset, torch.device("cpu"), [1, 2, 3])
+    loader = Loader(experiment, dataset, torch.device("cpu"), [1, 2, 3])
     model = build("mlp", 1, 28, 10, 0.1)
     model(dataset.normalise(dataset.train_images))  # running statistics that are not the start's
-    measured = data.measure(model, noise=False)
+    evaluate = Evaluator(model, cross_entropy, loader.evaluation)
+    validation = LossAndAccuracy("validation", loader.validation, batch_norm="eval")
+    measured = {**LossAndAccuracy("train")(evaluate), **validation(evaluate)}
     model.eval()
     with torch.no_grad():
         output = model(dataset.normalise(dataset.validation_images))
@@ -166,11 +170,11 @@ def test_validation_is_measured_in_eval_mode_and_training_in_train_mode():
     share = (output.argmax(1) == labels).double().mean().item()
     assert measured["validation_accuracy"] == pytest.approx(share)
     model.train()
-    batches = [dataset.normalise(dataset.train_images[i]) for i in data.plan.batches]
+    batches = [dataset.normalise(dataset.train_images[i]) for i in loader.plan.batches]
     with torch.no_grad():
         losses = [
             torch.nn.functional.cross_entropy(model(x), dataset.train_labels[i]).item()
-            for x, i in zip(batches, data.plan.batches, strict=True)
+            for x, i in zip(batches, loader.plan.batches, strict=True)
         ]
     assert measured["train_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 

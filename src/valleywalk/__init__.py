@@ -5,7 +5,9 @@ from .machine import DeviceError
 from .trace import TraceError, open_trace, save
 from .walks.datasets import Dataset, DatasetError
 from .walks.experiment import Experiment
+from .walks.parallel import compute
 from .walks.provenance import provenance
+from .walks.resources import Resources
 from .walks.store import Store
 from .walks.walk import WalkError, walk
 from .watch import watch
@@ -15,10 +17,12 @@ __all__ = [
     "DatasetError",
     "DeviceError",
     "Experiment",
+    "Resources",
     "Store",
     "TraceError",
     "WalkError",
     "analysis",
+    "compute",
     "figures",
     "measures",
     "open_trace",

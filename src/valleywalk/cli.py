@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence, Set
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import tyro
@@ -20,6 +20,7 @@ from .book import build as book
 from .book import recorded
 from .folders import datasets_folder
 from .machine import choose_device, cores, device_name
+from .names import unknown_names
 from .paper.claim import FEWEST_SEEDS, LEDGER_CONFIDENCE, range_in_words
 from .paper.items import ITEMS, OF_THE_PAPER, Item, in_words
 from .paper.ledger import CLAIM_COUNT, all_experiments, as_objects, findings
@@ -27,13 +28,19 @@ from .paper.ledger import protocol as plan
 from .paper.scales import SCALES, Scale
 from .trace import TraceError
 from .walks import cost, datasets
+from .walks.catalogue import DATASETS, DatasetInfo, dataset_info
 from .walks.cost import duration
 from .walks.datasets import DatasetError
-from .walks.experiment import TRAINING_IMAGES, Experiment, unknown_names
+from .walks.experiment import Experiment
+from .walks.parallel import compute as compute_walks
 from .walks.provenance import provenance
+from .walks.resources import Resources
 from .walks.store import Store, walk_into
 from .walks.walk import WalkError
 
+# Its fields are flags of the command.
+T = TypeVar("T")
+Flags = Annotated[T, arg(name="")]
 # Of a walk.
 STATES = ("recorded", "cached", "begun", "to walk")
 
@@ -113,7 +120,7 @@ def _show_cost(experiments: Sequence[Experiment], store: Store, device: str) -> 
     at_once = sorted(map(cost.checkpoint_bytes, experiments), reverse=True)[: cores()]
     _row("disk", f"{_size(sum(sizes))} of traces, {_size(sum(at_once))} of checkpoints on the way")
     for name in dict.fromkeys(experiment.dataset for experiment in experiments):
-        _row("data", f"{name}: {_data_state(name)}")
+        _row("data", f"{name}: {_where(dataset_info(name))}")
 
 
 def _time(experiments: Sequence[Experiment], device: str) -> str:
@@ -194,7 +201,7 @@ def _size(number: float) -> str:
 
 
 def _item(name: str, kind: str) -> Item:
-    problem = unknown_names({name}, set(ITEMS), kind)
+    problem = unknown_names({name}, ITEMS, kind)
     if problem:
         raise ValueError(problem)
     return ITEMS[name]
@@ -204,9 +211,8 @@ def figure(
     name: Positional[str],
     scale: Scale = "quick",
     output: Path | None = None,
-    device: str = "auto",
-    scheduler: str | None = None,
-    restart: bool = False,
+    *,
+    resources: Flags[Resources] = Resources(),
 ) -> None:
     """Draw a figure of the paper into a file, walking first what has no trace yet.
 
@@ -214,23 +220,21 @@ def figure(
         name: fig1, fig2, …; see `valleywalk list`.
         scale: smoke (seconds), quick (minutes), overnight (hours, real data) or paper (GPU).
         output: File to write, its suffix says the kind; default NAME.png.
-        device: auto, cpu, cuda, cuda:1.
-        scheduler: Address of a Dask scheduler whose workers walk; default this machine.
-        restart: Start walks over that were interrupted, rather than going on.
+        resources: What walks are computed with.
     """
     item = _item(name, "figure")
     output = output or Path(f"{name}.png")
     if not output.parent.is_dir():
         raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
-    page = item.at(scale, **({"device": device} if item.experiments(scale) else {}))
-    Store().compute(page.experiments, device=device, scheduler=scheduler, restart=restart)
+    page = item.at(scale, **({"device": resources.device} if item.experiments(scale) else {}))
+    compute_walks(page.experiments, Store(), resources)
     traces = page.get_traces()
     page.draw(traces).savefig(output, dpi=200)
     print(f"{item.label}. {item.title}\n{page.provenance(traces)}\n{output}")
 
 
 def walk(
-    experiment: Annotated[Experiment, arg(name="")],
+    experiment: Flags[Experiment],
     output: Path | None = None,
     device: str = "auto",
     recompute: bool = False,
@@ -293,8 +297,8 @@ def data(name: Positional[str | None] = None, download: bool = False) -> None:
         if download:
             raise ValueError("name the data set to download, as in: valleywalk data mnist")
         print(f"downloaded files are looked for in {datasets_folder()}")
-        for known in TRAINING_IMAGES:
-            print(f"{known:14} {_data_state(known)}")
+        for known in DATASETS.values():
+            print(f"{known.name:14} {_where(known)}")
         print(f"{'folder:PATH':14} train/<class>/* and val, validation or test")
         return
     loaded = datasets.load(name, download=download)
@@ -306,16 +310,15 @@ def data(name: Positional[str | None] = None, download: bool = False) -> None:
     )
 
 
-def _data_state(name: str) -> str:
-    """Whether a data set is there, or how to fetch it."""
-    place = datasets.PLACES.get(name)
-    if place is None:
+def _where(dataset: DatasetInfo) -> str:
+    """Where a data set is, or how to come by it."""
+    if dataset.file is None:
         return "ready: shipped with installed packages"
-    if (datasets_folder() / place).exists():
-        return f"ready: in {place}"
-    if name in datasets.NO_DOWNLOAD:
-        return f"not there: it has no download; put its files into {place}/train/<class>"
-    return f"not there: fetch it with `valleywalk data {name} --download`"
+    if (datasets_folder() / dataset.file).exists():
+        return f"ready: in {dataset.file}"
+    if not dataset.download:
+        return f"not there: it has no download; put its files into {dataset.file}"
+    return f"not there: fetch it with `valleywalk data {dataset.name} --download`"
 
 
 def record(scale: Scale | None = None) -> None:
@@ -332,11 +335,9 @@ def record(scale: Scale | None = None) -> None:
 def bind(
     scale: book.BookScale = "recorded",
     strict: bool = False,
-    processes: int | None = None,
-    device: str = "auto",
-    scheduler: str | None = None,
-    restart: bool = False,
     repository: str | None = None,
+    *,
+    resources: Flags[Resources] = Resources(),
 ) -> None:
     """Build the book: walk what is missing, execute all notebooks, render the pages.
 
@@ -344,21 +345,10 @@ def bind(
         scale: recorded (each page from the best recorded walks), smoke (seconds), quick (minutes),
             overnight (hours, real data) or paper (GPU).
         strict: Take warnings as errors.
-        processes: Walks and notebooks at a time; default one a core.
-        device: auto, cpu, cuda, cuda:1.
-        scheduler: Address of a Dask scheduler whose workers walk; default this machine.
-        restart: Start walks over that were interrupted, rather than going on.
         repository: Address of the project's repository, for links to source, issues, Binder, Colab.
+        resources: What walks and notebooks are computed with.
     """
-    front = book.build(
-        scale,
-        strict=strict,
-        processes=processes,
-        device=device,
-        scheduler=scheduler,
-        restart=restart,
-        repository=repository,
-    )
+    front = book.build(scale, strict=strict, repository=repository, **vars(resources))
     print(f"The book is ready: {front}")
 
 
@@ -367,8 +357,8 @@ def ledger(
     protocol: bool = False,
     json: bool = False,
     compute: bool = False,
-    device: str = "auto",
-    scheduler: str | None = None,
+    *,
+    resources: Flags[Resources] = Resources(),
 ) -> None:
     """Print the claims of the paper, each with our number, its interval and a verdict.
 
@@ -377,8 +367,7 @@ def ledger(
         protocol: Print instead what was fixed before any walk: statistics, ranges, seeds.
         json: For programs: a list of objects.
         compute: Walk first what the scale's ledger needs and is not there (quick: an hour or more).
-        device: auto, cpu, cuda, cuda:1.
-        scheduler: Address of a Dask scheduler whose workers walk; default this machine.
+        resources: What walks are computed with.
     """
     if protocol:
         _print_protocol(json)
@@ -386,7 +375,7 @@ def ledger(
     if compute:
         if scale is None:
             raise ValueError("name the scale to compute, as in: valleywalk claims --scale quick")
-        Store().compute(all_experiments(scale), device=device, scheduler=scheduler)
+        compute_walks(all_experiments(scale), Store(), resources)
     found = [f for each in (SCALES if scale is None else (scale,)) for f in findings(each)]
     if json:
         print(dumps(as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))

@@ -4,6 +4,7 @@ Redrawing the batches for every α turns evaluation noise into barriers and heig
 there. So the images, their order and the batches that batch norm sees are drawn once and frozen.
 """
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -219,6 +220,15 @@ class Evaluator:
         self.batches = batches
         self.batch_norm = batch_norm
         self.masks: Sequence[int | None] = range(dropout_masks) if dropout_masks else (None,)
+
+    def on(
+        self, batches: Iterable[tuple[Any, Tensor]] | None = None, batch_norm: str | None = None
+    ) -> "Evaluator":
+        """The same on other batches, or in another mode of batch norm; None: as here."""
+        other = copy.copy(self)
+        other.batches = self.batches if batches is None else batches
+        other.batch_norm = batch_norm or self.batch_norm
+        return other
 
     def __call__(self, parameters: Sequence[Tensor] | None = None) -> float:
         """Mean loss at `parameters` (default: where the model stands)."""

@@ -106,6 +106,9 @@ def assemble(
         variables["batch_images"] = (dimensions, np.asarray(batch_images), labels)
     for name in names:
         dimensions, units, long_name = VARIABLES.get(name, (("iteration",), "", name))
+        # What a walk sees at the end of epochs, a watch may see after any step.
+        if dimensions == ("epoch",):
+            dimensions = ("iteration",)
         shape = tuple(len(coordinates[dimension]) for dimension in dimensions)
         kind = KINDS.get(name, np.dtype(float))
         flags = kind.kind == "b"

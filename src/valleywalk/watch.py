@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .evaluation import Batches, EvaluationPlan, Evaluator, Loss, trainable
-from .probes import Probe, ProbeWithState, Step
+from .probes import IterateProbe, Probe, Step
 from .probes.cosine import Cosine
 from .probes.distance import Distance
 from .probes.interpolation import Interpolation
+from .probes.state import gather, give_back
 from .trace import assemble
 
 # Optimizers of torch that decay the parameters beside the step; others say so in their groups.
@@ -64,6 +65,11 @@ class watch:
         are recorded at each step.
     probes : sequence of Probe, optional
         More probes, called after the built-in ones at each step.
+    iterate_probes : sequence of IterateProbe, optional
+        Probes of where the model stands after a step, such as
+        `valleywalk.probes.curvature.Curvature()`; what they see is recorded along `iteration`.
+    every : int, container of int, or callable int → bool, optional
+        After which iterations those are called, said as for `steps`; default all.
     batch_size : int
         Images batch norm sees at a time, for a pair of tensors.
     batch_norm : {"as trained", "train", "eval"}
@@ -102,6 +108,8 @@ class watch:
         tolerance: float = 0.0,
         steps: int | Container[int] | Callable[[int], bool] | None = None,
         probes: Sequence[Probe] = (),
+        iterate_probes: Sequence[IterateProbe] = (),
+        every: int | Container[int] | Callable[[int], bool] | None = None,
         batch_size: int = 100,
         batch_norm: str = "as trained",
         dropout_masks: int = 0,
@@ -140,7 +148,7 @@ class watch:
         if not isinstance(batches, Batches):
             _try(self.evaluate, batches)
         self.weight_decay = weight_decay
-        self.steps = _chosen(steps)
+        self.steps = _chosen("steps", steps)
         self.interpolation = Interpolation(points, tolerance)
         self.alpha = self.interpolation.alpha
         self.probes: tuple[Probe, ...] = (
@@ -149,6 +157,7 @@ class watch:
             Distance(),
             *probes,
         )
+        self.iterate_probes, self.every = tuple(iterate_probes), _chosen("every", every)
         self.records: list[dict[str, Any]] = []
         self.start: list[Tensor] = []
         self._before: list[Tensor] | None = None
@@ -222,6 +231,9 @@ class watch:
         with torch.no_grad():
             for probe in self.probes:
                 seen.update(probe(step))
+            if self.every(self.iteration):
+                for iterate_probe in self.iterate_probes:
+                    seen.update(iterate_probe(self.evaluate))
         self.records.append(seen)
 
     def _gradient(self) -> list[Tensor]:
@@ -237,6 +249,13 @@ class watch:
             for p, g, before in zip(self.parameters, gradient, self._before, strict=True)
         ]
 
+    @property
+    def _prefixed(self) -> list[tuple[str, object]]:
+        """The prefix of what each probe remembers, and the probe."""
+        of_steps = [(f"probe.{i}.", probe) for i, probe in enumerate(self.probes)]
+        of_iterates = [(f"iterate_probe.{i}.", p) for i, p in enumerate(self.iterate_probes)]
+        return [*of_steps, *of_iterates]
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that was seen so far and that probes remember: tensors, and what JSON can hold."""
         tensors: dict[str, Tensor] = {}
@@ -246,14 +265,9 @@ class watch:
             missing = np.full(np.shape(first), np.nan)
             seen = np.array([record.get(name, missing) for record in self.records], dtype=float)
             tensors[f"seen.{name}"] = torch.from_numpy(seen)
-        for number, probe in enumerate(self.probes):
-            if isinstance(probe, ProbeWithState):
-                for name, value in probe.state().items():
-                    if isinstance(value, list):
-                        of_value = {f"probe.{number}.{name}.{i}": t for i, t in enumerate(value)}
-                        tensors |= of_value
-                    else:
-                        values[f"probe.{number}.{name}"] = value
+        remembered, numbers = gather(self._prefixed)
+        tensors |= remembered
+        values |= numbers
         return tensors, values
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
@@ -262,19 +276,6 @@ class watch:
         Within `with`, which must have been entered where the walk began.
         """
 
-        def listed(prefix: str) -> list[Tensor]:
-            found: list[Tensor] = []
-            while (tensor := tensors.get(f"{prefix}.{len(found)}")) is not None:
-                parameter = self.parameters[min(len(found), len(self.parameters) - 1)]
-                # A parameter's layout in memory decides the last bits of a convolution.
-                place = (
-                    torch.empty_like(parameter, dtype=tensor.dtype)
-                    if tensor.shape == parameter.shape
-                    else torch.empty_like(tensor, device=parameter.device)
-                )
-                found.append(place.detach().copy_(tensor))
-            return found
-
         seen = {
             name.removeprefix("seen."): tensor.numpy()
             for name, tensor in tensors.items()
@@ -282,17 +283,7 @@ class watch:
         }
         count = len(next(iter(seen.values()), ()))
         self.records = [{name: column[i] for name, column in seen.items()} for i in range(count)]
-        for number, probe in enumerate(self.probes):
-            if isinstance(probe, ProbeWithState):
-                prefix = f"probe.{number}"
-                probe.restore(
-                    {
-                        name: listed(f"{prefix}.{name}")
-                        if isinstance(value, list)
-                        else values[f"{prefix}.{name}"]
-                        for name, value in probe.state().items()
-                    }
-                )
+        give_back(self._prefixed, tensors, values, self.parameters)
         self._started = datetime.fromisoformat(values["started"])
         self._clock = time.perf_counter() - values["wall_seconds"]
 
@@ -421,18 +412,20 @@ def _copied(data: Any, device: torch.device) -> Any:
     return copy.deepcopy(data)
 
 
-def _chosen(steps: int | Container[int] | Callable[[int], bool] | None) -> Callable[[int], bool]:
+def _chosen(
+    name: str, steps: int | Container[int] | Callable[[int], bool] | None
+) -> Callable[[int], bool]:
     if steps is None:
         return lambda iteration: True
     if isinstance(steps, int):
         every = steps
         if every < 1:
-            raise ValueError(f"steps is {every}; measure each so many steps, 1 or more")
+            raise ValueError(f"{name} is {every}; measure each so many steps, 1 or more")
         return lambda iteration: iteration % every == 0
     if isinstance(steps, Container):
         return steps.__contains__
     if not callable(steps):
-        raise ValueError(f"steps is {steps!r}; give a number, a range or set, or a function")
+        raise ValueError(f"{name} is {steps!r}; give a number, a range or set, or a function")
     return steps
 
 

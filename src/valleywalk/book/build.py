@@ -26,7 +26,9 @@ from ..paper.items import ITEMS, Item
 from ..paper.ledger import findings, ledger_table
 from ..paper.scales import SCALES, Scale
 from ..trace import environment
-from ..walks.experiment import TRAINING_IMAGES
+from ..walks.catalogue import DATASETS
+from ..walks.parallel import compute
+from ..walks.resources import Resources
 from ..walks.store import Store
 from . import explorer
 
@@ -95,9 +97,7 @@ def build(
     experiments = [
         experiment for name, item in ITEMS.items() for experiment in item.experiments(scales[name])
     ]
-    store.compute(
-        experiments, device=device, processes=processes, scheduler=scheduler, restart=restart
-    )
+    compute(experiments, store, Resources(device, processes, scheduler, restart))
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(root / "book", folder)
     (folder / "figures").mkdir(exist_ok=True)
@@ -135,7 +135,7 @@ def ledger() -> str:
     for scale in SCALES:
         found = findings(scale)
         # What needs no walk is the same at each scale: it alone makes no ledger.
-        if any(finding.dataset in TRAINING_IMAGES for finding in found):
+        if any(finding.dataset in DATASETS for finding in found):
             counts = Counter(finding.verdict for finding in found)
             summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict))
             parts.append(f"### At the {scale} scale: {summary}\n\n{ledger_table(found)}")

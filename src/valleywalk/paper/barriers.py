@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .. import analysis, figures, measures, statistics
+from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment, ModelName
 from .claim import Walked, claim
 from .page import ModelPage, NetworksPage, PositiveInt, WalksPage, markdown_table
-from .scales import TITLES, Settings
+from .scales import Settings
 from .walks import window_experiment
 
 # The epochs of both tables.
@@ -225,7 +226,7 @@ class BarrierTable(TablePage):
                     label="paper",
                 )
                 axis.set_xticks(positions, rows["epoch"])
-                axis.set_title(TITLES[model])
+                axis.set_title(network_info(model).title)
                 axis.set_xlabel("epoch")
             axes[0, 0].set_ylabel("share of steps with a barrier")
             axes[0, 0].set_ylim(bottom=-0.005)
@@ -241,7 +242,7 @@ class BarrierTable(TablePage):
             above = "not measured" if np.isnan(row["noise"]) else f"{row['above noise']}"
             rows.append(
                 [
-                    TITLES[row["model"]],
+                    network_info(row["model"]).title,
                     row["epoch"],
                     printed,
                     f"{row['both']} of {row['steps']}",

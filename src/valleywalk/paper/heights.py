@@ -14,11 +14,11 @@ from pydantic import Field
 
 from .. import analysis, figures, measures, statistics
 from ..statistics import Interval
+from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment, ModelName
 from .barriers import TablePage, table_walk
 from .claim import Walked, claim
 from .page import ModelPage, PositiveFloat, markdown_table
-from .scales import TITLES
 from .walks import window_experiment
 
 PRINTED: Mapping[tuple[str, float], dict[int, float]] = {
@@ -118,7 +118,7 @@ class HeightTable(TablePage):
                     )
                 axis.set_yscale("log")
                 axis.set_xticks(range(len(epochs)), epochs)
-                axis.set_title(TITLES[model])
+                axis.set_title(network_info(model).title)
                 axis.set_xlabel("epoch")
                 axis.legend(frameon=False, fontsize="small")
             axes[0, 0].set_ylabel("mean height above the valley floor")
@@ -137,7 +137,7 @@ class HeightTable(TablePage):
                 printed = _shown(above / row["paper"], ".2g")
             rows.append(
                 [
-                    TITLES[row["model"]],
+                    network_info(row["model"]).title,
                     f"{row['rate']:g}",
                     row["epoch"],
                     _shown(row["paper"], ".4f"),

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..walks.experiment import TRAINING_IMAGES, Experiment, ModelName
+from ..walks.catalogue import DATASETS, dataset_info, network_info
+from ..walks.experiment import Experiment, ModelName
 from . import (
     barriers,
     edge,
@@ -30,18 +31,11 @@ from .noise_structure import NoiseStructure
 from .optimizers import Optimizers
 from .page import Page
 from .quadratic import Quadratic
-from .scales import TITLES, Scale, original_dataset
+from .scales import Scale, original_dataset
 from .schedules import Schedules
 from .spectral import SpectralNorm
 from .twin import Twin
 from .walks import GradientDescentWalk, StochasticWalk
-
-_DATASETS = {
-    "mnist": "MNIST",
-    "cifar10": "CIFAR-10",
-    "cifar10-jpeg": "CIFAR-10 (JPEG)",
-    "tiny-imagenet": "Tiny-ImageNet",
-}
 
 
 @dataclass(frozen=True)
@@ -103,14 +97,15 @@ def in_words(experiment: Experiment) -> str:
 def setting_of(experiment: Experiment) -> str:
     """In a few words, what network walks on what data."""
     original = original_dataset(experiment.model, experiment.dataset)
-    data = _DATASETS.get(original, original)
+    data = DATASETS[original].title if original in DATASETS else original
     if original != experiment.dataset:
         data = f"`{experiment.dataset}` in place of {data}"
     width = "" if experiment.width == 1 else f" at width {experiment.width:g}"
-    images = experiment.training_images or TRAINING_IMAGES[experiment.dataset]
+    count = experiment.training_images or dataset_info(experiment.dataset).training_images
+    images = "all images" if count is None else f"{count:,} images"
     if experiment.classes is not None:
         data += f" ({experiment.classes} classes)"
-    return f"{TITLES[experiment.model]}{width}, {images:,} images, {data}"
+    return f"{network_info(experiment.model).title}{width}, {images}, {data}"
 
 
 def _figure(
@@ -119,7 +114,7 @@ def _figure(
     return Item(
         f"fig{number}",
         f"Figure {number}",
-        f"{TITLES[model]} on {_DATASETS[dataset]}: {title}",
+        f"{network_info(model).title} on {DATASETS[dataset].title}: {title}",
         page,
         {"model": model, "dataset": dataset, **chosen},
     )

@@ -9,12 +9,13 @@ import xarray as xr
 
 from ..statistics import Interval
 from ..trace import open_trace
+from ..walks.catalogue import NETWORKS
 from ..walks.experiment import Experiment, ModelName
 from ..walks.store import Store
 from .claim import SEEDS, Claim, Verdict, Walked, judge, range_in_words
 from .items import CLAIMS, ITEMS
 from .page import Page, markdown_table
-from .scales import TITLES, Scale
+from .scales import Scale
 
 # How many intervals hold together: one a claim and network.
 CLAIM_COUNT = sum(len(claim.models) for claim in CLAIMS)
@@ -182,7 +183,8 @@ def ledger_table(found: Sequence[Finding], link: str = "[{0}](figures/{0}.ipynb)
 def _in_short(finding: Finding) -> str:
     ours = Interval(finding.estimate, *(finding.interval or (math.nan, math.nan)))
     seeds = "1 seed" if finding.seeds == 1 else f"{finding.seeds} seeds"
-    where = f"{TITLES.get(finding.model, finding.model)}, {finding.dataset}, {finding.scale}"
+    known = NETWORKS.get(finding.model)
+    where = f"{known.title if known else finding.model}, {finding.dataset}, {finding.scale}"
     return f"**{finding.verdict}**: {ours} ({where}, {seeds})"
 
 

@@ -17,10 +17,11 @@ from torch import nn
 from .. import figures
 from ..machine import reproducible
 from ..probes.noise_structure import DIRECTIONS, decompose
+from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment
 from .claim import Walked, claim
 from .page import NetworksPage, PositiveInt, experiment, markdown_table
-from .scales import EVERY, TITLES, Settings
+from .scales import EVERY, Settings
 
 TERMS = {"covariance": "C", "mean_outer": "ḡḡᵀ", "residual": "residual"}
 
@@ -152,7 +153,7 @@ class NoiseStructure(NetworksPage):
         for model, trace in zip(self.models, traces, strict=True):
             part = trace[names].to_dataframe().dropna(subset=["noise_overlap"]).reset_index()
             random = DIRECTIONS / int(trace.attrs["parameters"])
-            parts.append(part.assign(model=TITLES[model], random=random))
+            parts.append(part.assign(model=network_info(model).title, random=random))
         return pd.concat(parts, ignore_index=True)
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:

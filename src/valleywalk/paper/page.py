@@ -8,8 +8,11 @@ import xarray as xr
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from ..walks.experiment import SIZES, TRAINING_IMAGES, Experiment, ModelName, Strict
+from ..walks.catalogue import dataset_info
+from ..walks.experiment import SIZES, Experiment, ModelName, Strict
+from ..walks.parallel import compute
 from ..walks.provenance import provenance
+from ..walks.resources import Resources
 from ..walks.store import Store
 from .scales import Scale, Settings, check, dataset_at, default_dataset, settings_of
 
@@ -128,7 +131,7 @@ class WalksPage(Page):
         """The trace of each experiment; walked now, in parallel, if there is none yet."""
         experiments = self.experiments
         if len(experiments) > 1 or self.scheduler:
-            self.store.compute(experiments, device=self.device, scheduler=self.scheduler)
+            compute(experiments, self.store, Resources(self.device, scheduler=self.scheduler))
         return [self.store.get(experiment, device=self.device) for experiment in experiments]
 
     def provenance(self, traces: list[xr.Dataset]) -> str:
@@ -142,7 +145,7 @@ class WalksPage(Page):
     def available(self, dataset: str, fields: Mapping[str, Any]) -> int:
         """Training images there will be."""
         # A folder's images are not counted yet here: then the batches are as asked for.
-        return fields.get("training_images") or TRAINING_IMAGES.get(dataset) or 45_000
+        return fields.get("training_images") or dataset_info(dataset).training_images or 45_000
 
     def fields_of(self, model: ModelName, dataset: str | None = None) -> dict[str, Any]:
         """What the page's settings and parameters say of a network: see `paper.scales`.

@@ -8,30 +8,26 @@ network, for the data set; and last what was given as a parameter.
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
-from ..walks.experiment import Experiment, ModelName, unknown_names
+from ..names import unknown_names
+from ..walks.catalogue import DATASETS, network_info
+from ..walks.experiment import Experiment, ModelName
 
 # Seconds for tests; minutes on data that need no download; hours on real data sets, on a CPU; the
 # paper's own setting, on a GPU.
 Scale = Literal["smoke", "quick", "overnight", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 
-TITLES: dict[str, str] = {"mlp": "MLP", "vgg11": "VGG-11", "resnet56": "ResNet-56"}
-
-# What stands in for the paper's data sets where no download is wanted.
-EMBEDDED: dict[tuple[ModelName, str], str] = {
-    ("mlp", "mnist"): "mnist5k",
-    ("vgg11", "cifar10"): "photos",
-    # ResNet-56 is deep: each of its images costs ten times what one of VGG-11's costs.
-    ("resnet56", "cifar10"): "photos16",
-    ("vgg11", "tiny-imagenet"): "photos64",
-}
-# At each scale, for a network and the paper's data set: what it walks on instead, if not on that.
-STAND_IN: dict[Scale, dict[tuple[ModelName, str], str]] = {
+# At each scale, what is walked on in place of a data set of the paper: at two of them, where no
+# download is wanted, what its record in the catalogue names.
+EMBEDDED = {name: found.stand_in for name, found in DATASETS.items() if found.stand_in}
+STAND_IN: dict[Scale, dict[str, str]] = {
     "smoke": EMBEDDED,
     "quick": EMBEDDED,
-    "overnight": {("vgg11", "cifar10"): "cifar9k", ("resnet56", "cifar10"): "cifar9k"},
+    "overnight": {"cifar10": "cifar9k"},
     "paper": {},
 }
+# ResNet-56 is deep: each of its images costs ten times what one of VGG-11's costs.
+SMALLER = {("resnet56", "photos"): "photos16"}
 
 # Scale → "every", a network or a data set → experiment fields, and what only pages know.
 Settings = dict[Scale, dict[str, dict[str, Any]]]
@@ -174,18 +170,19 @@ def settings_of(
 
 def default_dataset(model: ModelName, scale: Scale) -> str:
     """The paper's data set for a network, or what stands in for it at a scale."""
-    return dataset_at(scale, model, "mnist" if model == "mlp" else "cifar10")
+    return dataset_at(scale, model, network_info(model).dataset)
 
 
 def dataset_at(scale: Scale, model: ModelName, dataset: str) -> str:
     """What a network walks on at a scale in place of the paper's data set, or that itself."""
-    return STAND_IN[scale].get((model, dataset), dataset)
+    found = STAND_IN[scale].get(dataset, dataset)
+    return SMALLER.get((model, found), found)
 
 
 def original_dataset(model: ModelName, dataset: str) -> str:
     """The paper's data set that one stands in for, or its own name."""
-    for table in STAND_IN.values():
-        for (network, original), stand_in in table.items():
-            if (network, stand_in) == (model, dataset):
-                return original
-    return dataset
+    paper = [name for name, info in DATASETS.items() if info.of_the_paper]
+    return next(
+        (name for name in paper for scale in SCALES if dataset_at(scale, model, name) == dataset),
+        dataset,
+    )

@@ -1,4 +1,4 @@
-"""What is looked at in each step. One file a probe, one protocol."""
+"""What is looked at: a step, or an iterate, where the model stands. One file a probe."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,12 +47,24 @@ class Probe(Protocol):
     def __call__(self, step: Step) -> Mapping[str, float | np.ndarray]: ...
 
 
-# What a probe must remember from one step to the next: lists of tensors, and numbers.
+class IterateProbe(Protocol):
+    """Looks at where the model stands, returns what it saw as named numbers.
+
+    It is given the evaluation: model, loss, batches, mode of batch norm. It may measure on other
+    batches (`Evaluator.on`). Nothing may be changed: parameters, buffers, gradients, random state
+    and modes are to be as they were.
+    """
+
+    def __call__(self, evaluate: Evaluator) -> Mapping[str, float]: ...
+
+
+# What a probe must remember from one look to the next: numbers, tensors, and lists of tensors that
+# lie in memory as the parameters do. A tensor without entries stands for none.
 ProbeState = dict[str, Any]
 
 
 @runtime_checkable
-class ProbeWithState(Probe, Protocol):
+class Stateful(Protocol):
     """A probe that remembers something, so that a walk which is resumed must give it back."""
 
     def state(self) -> ProbeState: ...

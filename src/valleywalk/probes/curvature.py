@@ -1,13 +1,15 @@
 """Ends of the Hessian's spectrum on the evaluation plan (paper, Section 3.1 and Figure 3)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..evaluation import Evaluator, count_of, evaluation_mode, predict, trainable
+from . import ProbeState
 
 # How much of the first vector of a warm start is random.
 RANDOM_SHARE = 0.03
@@ -37,6 +39,76 @@ class Extremes:
     converged: bool
     vectors: np.ndarray
     products: int
+
+
+class Curvature:
+    """Both ends of the Hessian's spectrum where the model stands, without dropout.
+
+    Each search begins with the eigenvectors that were found last, which halves its products.
+
+    Parameters
+    ----------
+    batches : iterable of (inputs, targets), optional
+        What the loss is taken on, on the model's device; default the evaluation's batches. Some
+        25 products with the Hessian are needed, each as long as eight evaluations.
+    tolerance : float
+        Largest residual of both, as a share of the larger of their absolute values.
+    max_products : int
+        Products with the Hessian after which a search ends.
+    """
+
+    def __init__(
+        self,
+        batches: Iterable[tuple[Any, Tensor]] | None = None,
+        *,
+        tolerance: float = 1e-3,
+        max_products: int = 400,
+    ):
+        self.batches, self.tolerance, self.max_products = batches, tolerance, max_products
+        self._eigenvectors: np.ndarray | None = None
+
+    def state(self) -> ProbeState:
+        """The eigenvectors found last."""
+        known = self._eigenvectors
+        return {"eigenvectors": torch.empty(0) if known is None else torch.from_numpy(known)}
+
+    def restore(self, state: ProbeState) -> None:
+        """Go on from a state."""
+        known = state["eigenvectors"]
+        self._eigenvectors = known.numpy() if known.numel() else None
+
+    def __call__(self, evaluate: Evaluator) -> Mapping[str, float]:
+        """The largest and the smallest eigenvalue, and the larger of their relative residuals."""
+        found = extremes(
+            evaluate.on(self.batches),
+            tolerance=self.tolerance,
+            start=self._eigenvectors,
+            max_products=self.max_products,
+        )
+        if found.converged:
+            self._eigenvectors = found.vectors
+        return {
+            "hessian_max": found.largest,
+            "hessian_min": found.smallest,
+            "hessian_residual": max(found.residuals),
+        }
+
+
+class PowerIteration:
+    """The eigenvalue of largest size as the authors' code estimates it (see `power_iteration`).
+
+    Parameters
+    ----------
+    batches : iterable of (inputs, targets), optional
+        Gone through once a product; default the evaluation's.
+    """
+
+    def __init__(self, batches: Iterable[tuple[Any, Tensor]] | None = None):
+        self.batches = batches
+
+    def __call__(self, evaluate: Evaluator) -> Mapping[str, float]:
+        value, residual = power_iteration(evaluate.on(self.batches))
+        return {"hessian_max": value, "hessian_residual": residual}
 
 
 def hessian_vector_product(evaluate: Evaluator, vector: Sequence[Tensor]) -> list[Tensor]:

@@ -6,8 +6,9 @@ Batch norm in train mode has no gradient of a single image, so there the covaria
 plan's mini-batches, times their size.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,6 +74,25 @@ def largest_gradient_variance(evaluate: Evaluator) -> float:
         for total, square in zip(sums, squares, strict=True)
     )
     return size * largest / (count - 1)
+
+
+class NoiseAlignment:
+    """How the noise of mini-batches lies along the sharp directions (see `alignment`).
+
+    Parameters
+    ----------
+    batches : iterable of (inputs, targets), optional
+        The mini-batches, on the model's device; default the evaluation's.
+    directions : int
+    """
+
+    def __init__(
+        self, batches: Iterable[tuple[Any, Tensor]] | None = None, directions: int = DIRECTIONS
+    ):
+        self.batches, self.directions = batches, directions
+
+    def __call__(self, evaluate: Evaluator) -> Mapping[str, float]:
+        return alignment(evaluate.on(self.batches), self.directions)
 
 
 def alignment(evaluate: Evaluator, directions: int = DIRECTIONS) -> dict[str, float]:

@@ -5,7 +5,8 @@ Nothing in it is ever executed. It is written whole or not at all, and carries a
 
 import hashlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from torch import Tensor
 from ..files import atomic_path
 
 FORMAT = 2
+# At the end of an epoch a checkpoint is kept once it costs at most one in so many seconds.
+CHEAP = 20
+FIRST_COST = 1.0
 
 
 class CheckpointError(ValueError):
@@ -105,6 +109,39 @@ def peek(path: Path) -> dict[str, Any]:
             return json.loads((opened.metadata() or {})["values"])
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"{path} is no checkpoint of valleywalk ({error})") from error
+
+
+class Checkpointer:
+    """Saves a walk's state often enough that little is lost and seldom enough to be cheap.
+
+    Parameters
+    ----------
+    path : Path or None
+        None: never.
+    seconds : float
+        Save at least so often; at the end of an epoch more often where that costs little.
+    """
+
+    def __init__(self, path: Path | None, seconds: float):
+        self.path, self.seconds = path, seconds
+        self.last, self.cost = time.monotonic(), FIRST_COST
+
+    def save_if_due(
+        self,
+        state: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Any]]],
+        made_by: Mapping[str, str],
+        *,
+        end_of_epoch: bool,
+    ) -> None:
+        """Save the state, which is asked for only then, if it is time to."""
+        since = time.monotonic() - self.last
+        cheap = end_of_epoch and since >= CHEAP * self.cost
+        if self.path is None or not (cheap or since >= self.seconds):
+            return
+        started = time.monotonic()
+        save_checkpoint(self.path, *state(), made_by)
+        self.last = time.monotonic()
+        self.cost = self.last - started
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:

@@ -7,6 +7,8 @@ from tqdm import tqdm
 
 from ..files import atomic_path
 from .experiment import Experiment
+from .resources import Resources
+from .store import Store
 
 CONNECT_SECONDS = 15
 
@@ -16,8 +18,8 @@ class ClusterError(RuntimeError):
 
 
 def compute(
-    experiments: Sequence[Experiment], folder: Path, scheduler: str, device: str, bar: tqdm
-) -> list[str]:
+    experiments: Sequence[Experiment], folder: Path, resources: Resources, bar: tqdm
+) -> list[tuple[Experiment, BaseException]]:
     """Walk each experiment on some worker, and write its trace into a folder here.
 
     A walk whose worker is lost is walked again by another one. Workers keep traces and
@@ -28,16 +30,15 @@ def compute(
     experiments : sequence of Experiment
         In the order in which they should be begun.
     folder : Path
-    scheduler : str
-        Address, such as tcp://10.0.0.1:8786.
-    device : str
-        For "cuda" a task asks for one of the worker's resource GPU.
+    resources : Resources
+        Its scheduler's address, such as tcp://10.0.0.1:8786; its device: for "cuda" a task asks for
+        one of the worker's resource GPU.
     bar : tqdm
         Advanced by one a walk.
 
     Returns
     -------
-    list of str
+    list of (Experiment, exception)
         What failed, and why.
 
     Raises
@@ -52,13 +53,14 @@ def compute(
             "walking on a cluster needs Dask: pip install 'valleywalk[cluster]'"
         ) from None
     try:
-        client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = Client(resources.scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ClusterError(
-            f"no Dask scheduler answers at {scheduler!r} ({error}); start one with `dask "
+            f"no Dask scheduler answers at {resources.scheduler!r} ({error}); start one with `dask "
             "scheduler`, and give the address that it prints, such as tcp://10.0.0.1:8786"
         ) from None
-    failed = []
+    failed: list[tuple[Experiment, BaseException]] = []
+    device = resources.device
     with client:
         tasks = {
             client.submit(
@@ -76,7 +78,7 @@ def compute(
             try:
                 content = task.result()
             except Exception as error:
-                failed.append(failure(experiment, error))
+                failed.append((experiment, error))
             else:
                 with atomic_path(folder / f"{experiment.hash}.nc") as temporary:
                     temporary.write_bytes(content)
@@ -88,15 +90,8 @@ def compute(
 
 def walk_on_worker(experiment: str, device: str) -> bytes:
     """On a worker: the file of an experiment's trace."""
-    from .store import Store
-
     store, wanted = Store(), Experiment.model_validate_json(experiment)
     store.get(wanted, device=device, progress=False)
     path = store.find(wanted)
     assert path is not None
     return path.read_bytes()
-
-
-def failure(experiment: Experiment, error: BaseException | str) -> str:
-    """A line that names a walk that failed, and says why."""
-    return f"{experiment.hash} ({experiment.model_dump_json()}): {error}"

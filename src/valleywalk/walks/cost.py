@@ -13,33 +13,13 @@ from torch import Tensor, nn
 from ..evaluation import Evaluator, cross_entropy
 from ..machine import choose_device, reproducible
 from . import models
-from .experiment import TRAINING_IMAGES, Experiment, Phase
+from .catalogue import dataset_info
+from .experiment import Experiment, Phase
+from .resources import Resources
 from .walk import ONE_AT_A_TIME, REDRAWN_PLANS
 
-# channels, image size, classes
-SHAPES = {
-    "photos": (3, 32, 10),
-    "photos16": (3, 16, 10),
-    "photos64": (3, 64, 10),
-    "mnist5k": (1, 28, 10),
-    "mnist": (1, 28, 10),
-    "cifar10": (3, 32, 10),
-    "cifar9k": (3, 32, 10),
-    "cifar10-jpeg": (3, 32, 10),
-    "tiny-imagenet": (3, 64, 200),
-}
-VALIDATION_IMAGES = {
-    "photos": 1_000,
-    "photos16": 1_000,
-    "photos64": 1_000,
-    "mnist5k": 1_000,
-    "mnist": 10_000,
-    "cifar10": 5_000,
-    "cifar9k": 1_017,
-    "cifar10-jpeg": 5_000,
-}
-TINY_IMAGENET_CLASS = 500
-TINY_IMAGENET_VALIDATION_CLASS = 50
+# Images of a class of Tiny-ImageNet, and of a folder until its files are read.
+CLASS_TRAINING_IMAGES, CLASS_VALIDATION_IMAGES = 500, 50
 # Forward passes to which each amounts, as measured: a training step; a search for both ends of the
 # spectrum, some 25 products of about eight passes each; the authors' 16 products; and the search
 # for the noise's and the sharpest directions.
@@ -79,20 +59,21 @@ class Passes:
 
 def shape(experiment: Experiment) -> tuple[int, int, int]:
     """Channels, image size and classes; a folder's are guessed where they are not given."""
-    channels, size, classes = SHAPES.get(experiment.dataset, (3, experiment.image_size or 64, 10))
-    return channels, size, experiment.classes or classes
+    info = dataset_info(experiment.dataset)
+    size = experiment.image_size or info.image_size
+    return info.channels, size, experiment.classes or info.classes
 
 
 def training_images(experiment: Experiment) -> int:
     """Training images; a folder's are guessed where they are not given."""
-    images = experiment.training_images or TRAINING_IMAGES.get(experiment.dataset)
-    return images or TINY_IMAGENET_CLASS * (experiment.classes or 200)
+    images = experiment.training_images or dataset_info(experiment.dataset).training_images
+    return images or CLASS_TRAINING_IMAGES * shape(experiment)[2]
 
 
 def validation_images(experiment: Experiment) -> int:
     """Validation images; a folder's are guessed."""
-    known = VALIDATION_IMAGES.get(experiment.dataset)
-    return known or TINY_IMAGENET_VALIDATION_CLASS * shape(experiment)[2]
+    known = dataset_info(experiment.dataset).validation_images
+    return known or CLASS_VALIDATION_IMAGES * shape(experiment)[2]
 
 
 def evaluation_images(experiment: Experiment) -> int:
@@ -238,17 +219,17 @@ def image_seconds(
     DeviceError
         The device is not there.
     """
-    place = choose_device(device)
+    chosen = choose_device(device)
     generator = torch.Generator().manual_seed(0)
     spent, quickest, size = 0.0, math.inf, SMALLEST_BATCH
     with ONE_AT_A_TIME, reproducible(threads=1):
-        network = models.build(model, channels, image_size, classes, width).to(place)
-        network.to(memory_format=models.memory_format(model, width))  # type: ignore[call-overload]
-        if place.type == "cuda":
+        network = models.build(model, channels, image_size, classes, width).to(chosen)
+        network.to(memory_format=models.memory_format(network))  # type: ignore[call-overload]
+        if chosen.type == "cuda":
             # Its libraries are loaded at the first pass.
-            _seconds_of_batch(network, size, channels, image_size, generator, place)
+            _seconds_of_batch(network, size, channels, image_size, generator, chosen)
         while spent < TIMED_SECONDS:
-            took = _seconds_of_batch(network, size, channels, image_size, generator, place)
+            took = _seconds_of_batch(network, size, channels, image_size, generator, chosen)
             quickest = min(quickest, took / size)
             size = min(2 * size, LARGEST_BATCH)
             spent += took
@@ -261,11 +242,11 @@ def _seconds_of_batch(
     channels: int,
     image_size: int,
     generator: torch.Generator,
-    place: torch.device,
+    device: torch.device,
 ) -> float:
-    images = torch.rand(size, channels, image_size, image_size, generator=generator).to(place)
+    images = torch.rand(size, channels, image_size, image_size, generator=generator).to(device)
     images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(size, dtype=torch.int64, device=place)
+    labels = torch.zeros(size, dtype=torch.int64, device=device)
     evaluate = Evaluator(network, cross_entropy, [(images, labels)])
     started = time.perf_counter()
     # Gives a number, so that a GPU's work is waited for.
@@ -318,11 +299,9 @@ def checkpoint_bytes(experiment: Experiment) -> int:
 def announcement(
     experiments: Sequence[Experiment],
     folder: Path,
+    resources: Resources,
     *,
-    processes: int = 1,
     begun: int = 0,
-    device: str = "auto",
-    elsewhere: bool = False,
 ) -> str | None:
     """A line that says what walks will cost, None if they surely last less than a minute.
 
@@ -331,13 +310,11 @@ def announcement(
     experiments : sequence of Experiment
     folder : Path
         Where their traces and checkpoints are kept.
-    processes : int
-        Walks at a time.
+    resources : Resources
+        With a scheduler other machines walk, whose speed is not known here: then only the work is
+        said.
     begun : int
         How many of them go on from a checkpoint.
-    device : str
-    elsewhere : bool
-        Other machines walk, whose speed is not known here: then only the work is said.
 
     Raises
     ------
@@ -351,11 +328,11 @@ def announcement(
     if begun:
         count += f" ({begun} begun before)"
     kept = f"traces are kept in {folder}"
-    if elsewhere:
+    if resources.scheduler is not None:
         return f"{count}, {multiply_adds:.1e} multiply-adds in all; {kept}"
-    processes = min(processes, len(experiments))
-    each = [seconds(experiment, device) for experiment in experiments]
-    took = seconds_together(each, processes, device)
+    processes = resources.workers(len(experiments))
+    each = [seconds(experiment, resources.device) for experiment in experiments]
+    took = seconds_together(each, processes, resources.device)
     if took < SAID_SECONDS:
         return None
     side_by_side = f"{processes} process{'es' * (processes > 1)}"

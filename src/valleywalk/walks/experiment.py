@@ -1,6 +1,5 @@
 """What to do: a frozen, validated description of one walk. Its content hash is its name."""
 
-import difflib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -9,27 +8,16 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from ..analysis import draw_steps, stretches
+from ..names import unknown_names
+from .catalogue import DATASETS, FOLDER_PREFIX, NETWORKS, dataset_info, network_info
 
 # Raised whenever the same fields, or another default, would give other numbers, so that older
 # traces are not mistaken for these.
 REVISION = 1
 
-# Training images of each data set after its split (None: known only once the files are read).
-TRAINING_IMAGES: dict[str, int | None] = {
-    "photos": 5_000,
-    "photos16": 5_000,
-    "photos64": 5_000,
-    "mnist5k": 4_000,
-    "mnist": 45_000,
-    "cifar10": 45_000,
-    "cifar9k": 8_068,
-    "cifar10-jpeg": 45_000,
-    "tiny-imagenet": None,
-}
-FOLDER_PREFIX = "folder:"
 # Fields that cannot be larger than the number of training images.
 SIZES = ("batch_size", "switch_batch_size", "evaluation_batch_size", "evaluation_images")
 
@@ -37,7 +25,6 @@ SIZES = ("batch_size", "switch_batch_size", "evaluation_batch_size", "evaluation
 DRAWN_STEPS = 13
 
 PositiveInt = Annotated[int, Field(ge=1)]
-ModelName = Literal["mlp", "vgg11", "resnet56"]
 UpdateName = Literal["sgd", "gd"]
 Convention = Literal["text", "code"]
 BatchNormMode = Literal["train", "eval"]
@@ -45,19 +32,11 @@ Schedule = Literal["constant", "stepwise", "clr", "trapezoid"]
 NoiseMeasure = Literal["variance", "deviation"]
 
 
-def unknown_names(given: set[str], allowed: set[str], kind: str) -> str | None:
-    """Say which of the given names are unknown, with the nearest match and all allowed names."""
-    unknown = sorted(given - allowed)
-    if not unknown:
-        return None
-    hints = [
-        f"{name!r}"
-        + "".join(
-            f" (did you mean {near!r}?)" for near in difflib.get_close_matches(name, allowed, 1)
-        )
-        for name in unknown
-    ]
-    return f"unknown {kind} {', '.join(hints)}; allowed are {', '.join(sorted(allowed))}"
+def _known_network(name: str) -> str:
+    return network_info(name).name
+
+
+ModelName = Annotated[str, AfterValidator(_known_network)]
 
 
 class Strict(BaseModel):
@@ -69,7 +48,7 @@ class Strict(BaseModel):
     @classmethod
     def _known_names(cls, values: Any) -> Any:
         if isinstance(values, dict):
-            problem = unknown_names(set(values), set(cls.model_fields), "parameter")
+            problem = unknown_names(values, cls.model_fields, "parameter")
             if problem:
                 raise ValueError(problem)
         return values
@@ -101,11 +80,10 @@ class Experiment(Strict):
         (a `ValueError`) naming the field, what was given and what is allowed.
     """
 
-    model: ModelName
-    """Network: mlp, vgg11 or resnet56."""
-    dataset: str
-    """photos, photos16, photos64, mnist5k, mnist, cifar10, cifar9k, cifar10-jpeg, tiny-imagenet,
-    or folder:PATH."""
+    model: ModelName = Field(description=f"Network: {', '.join(NETWORKS)}.")
+    """Network: a name in the catalogue."""
+    dataset: str = Field(description=f"{', '.join(DATASETS)}, or folder:PATH.")
+    """Data set: a name in the catalogue, or folder:PATH."""
     update: UpdateName = "sgd"
     """sgd: one mini-batch a step. gd: the mean gradient of all training images a step."""
     learning_rate: float = Field(0.1, gt=0)
@@ -179,21 +157,19 @@ class Experiment(Strict):
         folder = self.dataset.startswith(FOLDER_PREFIX)
         if folder and self.dataset == FOLDER_PREFIX:
             raise ValueError("dataset 'folder:' needs a path, as in folder:/data/my-images")
-        if not folder:
-            problem = unknown_names({self.dataset}, set(TRAINING_IMAGES), "data set")
-            if problem:
-                raise ValueError(f"{problem}, or folder:PATH for your own images")
+        info = dataset_info(self.dataset)
         if self.image_size is not None and not folder:
             raise ValueError(
                 f"image_size applies to folder:PATH only; {self.dataset!r} has a size of its own"
             )
-        if self.classes is not None and not folder and self.dataset != "tiny-imagenet":
+        if self.classes is not None and not info.by_class:
+            which = " and ".join(known.name for known in DATASETS.values() if known.by_class)
             raise ValueError(
-                f"classes applies to folder:PATH and tiny-imagenet only; it was given for "
+                f"classes applies to folder:PATH and {which} only; it was given for "
                 f"{self.dataset!r}"
             )
         available = self.training_images
-        known = TRAINING_IMAGES.get(self.dataset)
+        known = info.training_images
         if known is not None:
             if available is not None and available > known:
                 raise ValueError(
@@ -297,7 +273,7 @@ class Experiment(Strict):
         probed = {epoch for epoch in self._all_probed_epochs if epoch <= other.epochs}
         if self.model_copy(update=length) != other or probed != set(other._all_probed_epochs):
             return False
-        images = self.training_images or TRAINING_IMAGES.get(self.dataset)
+        images = self.training_images or dataset_info(self.dataset).training_images
         # The images of a folder are not counted yet here: one step an epoch is the least.
         steps = self.phase(1).steps(images) if images else 1
         left = (other.epochs - max(probed, default=1) + 1) * steps

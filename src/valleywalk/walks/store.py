@@ -1,28 +1,22 @@
-"""The folder of traces: look up by experiment hash, compute what is missing, here or elsewhere."""
+"""The folder of traces: look up by experiment hash, walk what is missing."""
 
-import multiprocessing
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ..folders import data_folder
-from ..machine import cores
 from ..trace import open_trace, save
-from . import cluster
-from .cluster import failure
-from .cost import announcement, work
+from .cost import announcement
 from .experiment import Experiment
-from .walk import WalkError, longest_shorter, position_of, walk
+from .extension import longest_shorter, position_of
+from .resources import Resources
+from .walk import WalkError, walk
 
 
 class Store:
@@ -99,7 +93,7 @@ class Store:
         """
         path = None if recompute else self.find(experiment)
         if path is None:
-            self._check_writable()
+            self.check_writable()
             with self._alone(experiment, progress is True):
                 # Another process may have walked it in the meantime.
                 path = None if recompute else self.find(experiment)
@@ -114,7 +108,7 @@ class Store:
                         progress=progress,
                     )
         if keep_state and progress is True and not self._kept_state(experiment).is_file():
-            _say(
+            say(
                 f"no state is kept of {experiment.hash}: its trace was there, and nothing was "
                 "walked; --recompute walks it again"
             )
@@ -130,137 +124,21 @@ class Store:
             lock.acquire(blocking=False)
         except Timeout:
             if tell:
-                _say(f"waiting for another process that walks {experiment.hash}")
+                say(f"waiting for another process that walks {experiment.hash}")
             lock.acquire()
         try:
             yield
         finally:
             lock.release()
 
-    def compute(
-        self,
-        experiments: Sequence[Experiment],
-        *,
-        device: str = "auto",
-        processes: int | None = None,
-        scheduler: str | None = None,
-        restart: bool = False,
-        progress: bool = True,
-    ) -> None:
-        """Walk those experiments that have no trace yet, in parallel processes of one thread each.
-
-        Parameters
-        ----------
-        experiments : sequence of Experiment
-        device : str
-        processes : int, optional
-            Default one a core.
-        scheduler : str, optional
-            Address of a Dask scheduler, such as tcp://10.0.0.1:8786, whose workers walk instead.
-        restart : bool
-            Delete checkpoints rather than going on from them.
-        progress : bool
+    def check_writable(self) -> None:
+        """Make the folder, and try it.
 
         Raises
         ------
-        RuntimeError
-            Some walks failed; names each with its error. The others are finished and kept.
+        OSError
+            Traces cannot be kept there.
         """
-        missing = list({e.hash: e for e in experiments if self.find(e) is None}.values())
-        if not missing:
-            return
-        self._check_writable()
-        # Longest first, so that no long walk is left over at the end.
-        missing.sort(key=work, reverse=True)
-        workers = min(len(missing), processes or cores())
-        if progress:
-            _say(
-                announcement(
-                    missing,
-                    self.folder,
-                    processes=workers,
-                    begun=0 if restart else sum(map(self.begun, missing)),
-                    device=device,
-                    elsewhere=scheduler is not None,
-                )
-            )
-        with tqdm(total=len(missing), unit="walk", disable=not progress) as bar:
-            if scheduler is None:
-                failed = self._compute_here(missing, device, workers, restart, bar)
-            else:
-                failed = cluster.compute(missing, self.folder, scheduler, device, bar)
-        if failed:
-            raise RuntimeError(
-                f"{len(failed)} of {len(missing)} walks failed:\n" + "\n".join(failed)
-            )
-
-    def _compute_here(
-        self,
-        missing: Sequence[Experiment],
-        device: str,
-        workers: int,
-        restart: bool,
-        bar: tqdm,
-    ) -> list[str]:
-        """Walk all; returns what failed, and why."""
-        failed, lost = self._in_pool(missing, device, workers, restart, bar)
-        # A worker that is killed, as for want of memory, takes its pool down and all walks in it.
-        # Each goes on in a pool of its own, so that only the culprit fails.
-        for experiment in lost:
-            more, lost_again = self._in_pool([experiment], device, 1, False, bar)
-            failed += more
-            failed += [
-                failure(e, "its process was killed, maybe for want of memory; try a smaller batch")
-                for e in lost_again
-            ]
-            bar.update(len(lost_again))
-        return failed
-
-    def _in_pool(
-        self,
-        experiments: Sequence[Experiment],
-        device: str,
-        workers: int,
-        restart: bool,
-        bar: tqdm,
-    ) -> tuple[list[str], list[Experiment]]:
-        """Walk all in one pool of processes; what failed and why, and what went down with it."""
-        failed: list[str] = []
-        lost: list[Experiment] = []
-        others = set(multiprocessing.active_children())
-        # Spawned, because a forked child of a process that has run torch threads can hang.
-        context = multiprocessing.get_context("spawn")
-        steps = context.SimpleQueue()
-        with ProcessPoolExecutor(workers, context, _report_to, (steps,)) as pool:
-            try:
-                tasks = {
-                    pool.submit(_get_in_worker, self, experiment, device, restart): experiment
-                    for experiment in experiments
-                }
-                waiting, walked = set(tasks), 0
-                while waiting:
-                    done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                    while not steps.empty():
-                        steps.get()
-                        walked += 1
-                    bar.set_postfix_str(f"{walked} steps")
-                    for task in done:
-                        error = task.exception()
-                        if isinstance(error, BrokenProcessPool):
-                            lost.append(tasks[task])
-                            continue
-                        if error is not None:
-                            failed.append(failure(tasks[task], error))
-                        bar.update()
-            except KeyboardInterrupt:
-                # A worker that was still starting may not have heard it, and the pool would wait.
-                pool.shutdown(wait=False, cancel_futures=True)
-                for worker in set(multiprocessing.active_children()) - others:
-                    worker.terminate()
-                raise
-        return failed, lost
-
-    def _check_writable(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             probe = self.folder / f".writable.{os.getpid()}"
@@ -314,10 +192,10 @@ def walk_into(
         shorter = longest_shorter(experiment, path.parent)
     if progress is True:
         begun = int(checkpoint.is_file() or shorter is not None)
-        _say(announcement([experiment], path.parent, begun=begun, device=device))
+        say(announcement([experiment], path.parent, Resources(device), begun=begun))
         if shorter is not None:
             epoch, step = position_of(shorter)
-            _say(f"goes on from {shorter.name}, a shorter walk, with epoch {epoch}, step {step}")
+            say(f"goes on from {shorter.name}, a shorter walk, with epoch {epoch}, step {step}")
     try:
         trace = walk(
             experiment,
@@ -339,31 +217,7 @@ def walk_into(
     return trace
 
 
-def _say(note: str | None) -> None:
+def say(note: str | None) -> None:
     """To standard error, above any progress bar."""
     if note:
         tqdm.write(note, file=sys.stderr)
-
-
-def _report_to(queue: Any) -> None:
-    """In a worker: remember where to report each step, and end when the parent does."""
-    _steps.append(queue)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    # A worker whose parent was killed would walk on for nobody.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-_steps: list[Any] = []
-
-
-def _get_in_worker(store: Store, experiment: Experiment, device: str, restart: bool) -> None:
-    def report() -> None:
-        _steps[0].put(None)
-
-    store.get(experiment, device=device, restart=restart, progress=report)

@@ -4,9 +4,9 @@ import hashlib
 import json
 import math
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +16,28 @@ import xarray as xr
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..evaluation import Batches, EvaluationPlan, Evaluator, accuracy, cross_entropy, trainable
+from ..evaluation import Evaluator, cross_entropy, trainable
 from ..machine import choose_device, device_name, reproducible
-from ..probes.curvature import extremes, power_iteration
-from ..probes.noise_structure import alignment, largest_gradient_variance
+from ..probes import IterateProbe
+from ..probes.accuracy import LossAndAccuracy, LossNoise
+from ..probes.curvature import Curvature, PowerIteration
+from ..probes.noise_structure import NoiseAlignment, largest_gradient_variance
+from ..probes.state import gather, give_back
 from ..trace import assemble, environment
 from ..watch import watch
 from . import models
-from .checkpoint import CheckpointError, load_checkpoint, peek, save_checkpoint
+from .checkpoint import Checkpointer, load_checkpoint, save_checkpoint
 from .datasets import Dataset, DatasetError, load
 from .experiment import SIZES, Experiment, Phase
-from .updates import accumulate_gradient, add_isotropic_noise, crop_and_flip, scheduler
+from .extension import begun_by
+from .loader import Loader
+from .updates import accumulate_gradient, add_isotropic_noise, scheduler
 
 # A walk sets torch's global modes: two threads of one process would set them for each other.
 ONE_AT_A_TIME = threading.Lock()
 
 REDRAWN_PLANS = 5
-VALIDATION_BATCH_SIZE = 500
 CHECKPOINT_SECONDS = 120.0
-# At the end of an epoch a checkpoint is kept once it costs at most one in so many seconds.
-CHEAP = 20
-FIRST_COST = 1.0
 
 
 class WalkError(RuntimeError):
@@ -109,7 +110,7 @@ def walk(
     OSError
         The checkpoint or state cannot be written.
     """
-    place = choose_device(device)
+    chosen = choose_device(device)
     if dataset is None:
         dataset = load(
             experiment.dataset, image_size=experiment.image_size, classes=experiment.classes
@@ -117,16 +118,16 @@ def walk(
     dataset = dataset.first(experiment.training_images)
     _check_sizes(experiment, dataset)
     with ONE_AT_A_TIME, reproducible(threads):
-        state = _Walk(experiment, dataset, place)
+        state = _Walk(experiment, dataset, chosen)
         with state.recorder:
             if checkpoint is not None and checkpoint.is_file():
                 state.restore(*load_checkpoint(checkpoint, state.made_by))
             elif shorter is not None:
-                begun = _begun(experiment, shorter)
+                begun = begun_by(experiment, shorter)
                 made_by = state.made_by | {"experiment": begun.hash}
                 state.restore(*load_checkpoint(shorter, made_by))
             try:
-                trace = state.go(progress, _Keeper(checkpoint, checkpoint_seconds))
+                trace = state.go(progress, Checkpointer(checkpoint, checkpoint_seconds))
                 if kept_state is not None:
                     save_checkpoint(kept_state, *state.state(), state.made_by)
                 return trace
@@ -134,46 +135,10 @@ def walk(
                 if not _is_out_of_memory(error):
                     raise
                 raise WalkError(
-                    f"{device_name(place)} has too little memory ({error}); lower "
+                    f"{device_name(chosen)} has too little memory ({error}); lower "
                     f"evaluation_batch_size (now {experiment.evaluation_batch_size}) or batch_size "
                     f"(now {experiment.batch_size})"
                 ) from error
-
-
-def longest_shorter(experiment: Experiment, folder: Path) -> Path | None:
-    """Of the kept states and checkpoints in a folder, the furthest that an experiment extends."""
-    found: list[tuple[tuple[int, int], Path]] = []
-    for path in (*folder.glob("*.state"), *folder.glob("*.checkpoint")):
-        try:
-            _begun(experiment, path)
-            found.append((position_of(path), path))
-        except (ValueError, KeyError, TypeError, OSError):
-            # Of another walk, of an older version, damaged, or deleted just now.
-            continue
-    return max(found)[1] if found else None
-
-
-def position_of(path: Path) -> tuple[int, int]:
-    """Epoch, counted from 1, and step, from 0, with which a kept state or checkpoint goes on."""
-    epoch, step = peek(path)["position"]
-    return epoch, step
-
-
-def _begun(experiment: Experiment, path: Path) -> Experiment:
-    """The experiment of a kept state or checkpoint, if the one that is given extends it."""
-    try:
-        begun = Experiment.model_validate(peek(path)["experiment"])
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is damaged, or no state of a walk that can be extended ({error}); delete it, "
-            "or start over with --restart"
-        ) from error
-    if not experiment.extends(begun):
-        raise CheckpointError(
-            f"{path} is of walk {begun.hash}, which {experiment.hash} does not extend; only its "
-            "epochs may be more, and probed_epochs the same up to there"
-        )
-    return begun
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -185,8 +150,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
 class _Walk:
     """A walk in progress: everything that a checkpoint must hold to go on as if never stopped."""
 
-    def __init__(self, experiment: Experiment, dataset: Dataset, place: torch.device):
-        self.experiment, self.dataset, self.place = experiment, dataset, place
+    def __init__(self, experiment: Experiment, dataset: Dataset, device: torch.device):
+        self.experiment, self.dataset, self.device = experiment, dataset, device
         seeds = [int(seed) for seed in np.random.SeedSequence(experiment.seed).generate_state(5)]
         model = models.build(
             experiment.model,
@@ -196,11 +161,11 @@ class _Walk:
             experiment.width,
             seeds[0],
         )
-        layout = models.memory_format(experiment.model, experiment.width)
-        self.model = model.to(place).to(memory_format=layout)  # type: ignore[call-overload]
-        self.data = _Data(experiment, dataset, place, seeds[1:4])
+        layout = models.memory_format(model)
+        self.model = model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+        self.loader = Loader(experiment, dataset, device, seeds[1:4])
         self.optimizer = torch.optim.SGD(trainable(self.model), lr=experiment.learning_rate)
-        images = len(self.data.images)
+        images = len(self.loader.images)
         phases = [experiment.phase(epoch + 1) for epoch in range(experiment.epochs)]
         self.steps = sum(phase.steps(images) for phase in phases)
         self.schedule = scheduler(self.optimizer, experiment.schedule, self.steps)
@@ -211,24 +176,25 @@ class _Walk:
             self.model,
             self.optimizer,
             cross_entropy,
-            self.data.evaluation,
+            self.loader.evaluation,
             points=experiment.points,
             tolerance=experiment.tolerance,
-            steps=lambda iteration: experiment.probes(iteration, self.data.steps_in_epoch),
+            steps=lambda iteration: experiment.probes(iteration, self.loader.steps_in_epoch),
             batch_norm=experiment.batch_norm,
         )
-        self.stretches = experiment.drawn_steps(self.data.steps_in_epoch)
+        self.epoch_probes = _epoch_probes(experiment, self.loader)
+        self.stretches = experiment.drawn_steps(self.loader.steps_in_epoch)
         # The step that comes next, and the state of the order of images before its epoch.
         self.position = (1, 0)
-        self.order = self.data.order.bit_generator.state
+        self.order = self.loader.order.bit_generator.state
         # Those of the processes that walked, in order.
         self.commits = [environment()["git_commit"]]
 
-    def go(self, progress: bool | Callable[[], None], keeper: "_Keeper") -> xr.Dataset:
+    def go(self, progress: bool | Callable[[], None], checkpointer: Checkpointer) -> xr.Dataset:
         """Walk from where it stands to the end."""
         experiment = self.experiment
         if experiment.noise_factor and not self.gradient_variance:
-            planned = self.data.planned(self.data.plan)
+            planned = self.loader.planned(self.loader.plan)
             evaluate = Evaluator(self.model, cross_entropy, planned)
             self.gradient_variance = largest_gradient_variance(evaluate)
         name = f"{experiment.model} {experiment.dataset} {experiment.update} {experiment.hash[:6]}"
@@ -247,19 +213,19 @@ class _Walk:
                 if experiment.switch_epoch is not None:
                     for group in self.optimizer.param_groups:
                         group["lr"] = phase.learning_rate
-                self.data.order.bit_generator.state = self.order
+                self.loader.order.bit_generator.state = self.order
                 done = self.position[1]
-                for step, indices in enumerate(self.data.epoch(phase)):
+                for step, indices in enumerate(self.loader.epoch(phase)):
                     if step < done:
                         continue
                     self._step(phase, indices)
                     self.position = (epoch, step + 1)
                     advance()
-                    keeper.maybe(self, end_of_epoch=False)
+                    checkpointer.save_if_due(self.state, self.made_by, end_of_epoch=False)
                 self._measure(epoch)
                 self.position = (epoch + 1, 0)
-                self.order = self.data.order.bit_generator.state
-                keeper.maybe(self, end_of_epoch=True)
+                self.order = self.loader.order.bit_generator.state
+                checkpointer.save_if_due(self.state, self.made_by, end_of_epoch=True)
         return self.trace()
 
     def _step(self, phase: Phase, indices: Sequence[np.ndarray]) -> None:
@@ -267,7 +233,7 @@ class _Walk:
         loss = accumulate_gradient(
             self.model,
             cross_entropy,
-            self.data.training(indices),
+            self.loader.training(indices),
             sum(len(index) for index in indices),
             weight_decay=experiment.weight_decay,
             convention=experiment.convention,
@@ -290,16 +256,12 @@ class _Walk:
 
     def _measure(self, epoch: int) -> None:
         """What is measured at the end of an epoch."""
-        experiment = self.experiment
-        measured: dict[str, float] = {}
-        if experiment.evaluate_every and epoch % experiment.evaluate_every == 0:
-            steps, last = self.data.steps_in_epoch, self.recorder.iteration
-            of_epoch = range(last - self.position[1], last)
-            probed = any(experiment.probes(iteration, steps) for iteration in of_epoch)
-            measured |= self.data.measure(self.model, noise=probed)
-        if experiment.curvature_every and epoch % experiment.curvature_every == 0:
-            measured |= self.data.measure_curvature(self.model)
-        self.epochs[epoch] = measured
+        last = self.recorder.iteration
+        iterations = range(last - self.position[1], last)
+        self.epochs[epoch] = {}
+        for probe, due in self.epoch_probes:
+            if due(epoch, iterations):
+                self.epochs[epoch] |= probe(self.recorder.evaluate)
 
     @property
     def noise_deviation(self) -> float:
@@ -309,7 +271,7 @@ class _Walk:
 
     def trace(self) -> xr.Dataset:
         """What was seen so far."""
-        data, attributes = self.data, dict(self.recorder.timing)
+        loader, attributes = self.loader, dict(self.recorder.timing)
         if self.gradient_variance:
             attributes["gradient_variance"] = self.gradient_variance
             attributes["noise_deviation"] = self.noise_deviation
@@ -322,14 +284,14 @@ class _Walk:
                 **attributes,
                 "experiment": self.experiment.model_dump_json(),
                 "experiment_hash": self.experiment.hash,
-                "plan_hash": data.plan.hash,
+                "plan_hash": loader.plan.hash,
                 "dataset_hash": self.dataset.hash,
                 "dataset_description": self.dataset.description,
                 "training_images": len(self.dataset.train_images),
-                "evaluation_images": data.plan.images,
-                "steps_in_epoch": data.steps_in_epoch,
+                "evaluation_images": loader.plan.images,
+                "steps_in_epoch": loader.steps_in_epoch,
                 "parameters": sum(parameter.numel() for parameter in trainable(self.model)),
-                "device": device_name(self.place),
+                "device": device_name(self.device),
                 "threads": torch.get_num_threads(),
                 "final_state_hash": _state_hash(self.model),
                 "git_commit": ", ".join(self.commits),
@@ -337,28 +299,33 @@ class _Walk:
             batch_images=self.recorder.interpolation.batch_images,
         )
 
-    @property
+    @cached_property
     def made_by(self) -> dict[str, str]:
         """What must be the same for a checkpoint to be gone on from."""
         versions = json.loads(environment()["versions"])
         return {
             "experiment": self.experiment.hash,
             "data": self.dataset.hash,
-            "device": device_name(self.place),
+            "device": device_name(self.device),
             "torch": versions["torch"],
             "valleywalk": versions["valleywalk"],
         }
+
+    @property
+    def _prefixed(self) -> list[tuple[str, object]]:
+        """The prefix of what each probe of epochs remembers, and the probe."""
+        # None, as in checkpoints that were made before: so no two may use one name.
+        return [("", probe) for probe, _ in self.epoch_probes]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors, and what JSON can hold."""
         tensors, values = self.recorder.state()
         tensors |= {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors["noise"] = self.noise.get_state()
-        if self.data.eigenvectors is not None:
-            tensors["eigenvectors"] = torch.from_numpy(self.data.eigenvectors)
-        random = {"augmentation": self.data.augmentation, "redraw": self.data.redraw}
+        remembered, numbers = gather(self._prefixed)
+        random = {"augmentation": self.loader.augmentation, "redraw": self.loader.redraw}
         values |= {name: source.bit_generator.state for name, source in random.items()}
-        return tensors, values | {
+        return tensors | remembered, values | numbers | {
             "experiment": self.experiment.model_dump(mode="json"),
             "commits": self.commits,
             "order": self.order,
@@ -374,10 +341,9 @@ class _Walk:
         self.model.load_state_dict(own)
         self.recorder.restore(tensors, values)
         self.noise.set_state(tensors["noise"])
-        if "eigenvectors" in tensors:
-            self.data.eigenvectors = tensors["eigenvectors"].numpy()
-        self.data.augmentation.bit_generator.state = values["augmentation"]
-        self.data.redraw.bit_generator.state = values["redraw"]
+        give_back(self._prefixed, tensors, values, self.recorder.parameters)
+        self.loader.augmentation.bit_generator.state = values["augmentation"]
+        self.loader.redraw.bit_generator.state = values["redraw"]
         self.order, self.position = values["order"], tuple(values["position"])
         self.epochs = {int(epoch): measured for epoch, measured in values["epochs"].items()}
         self.gradient_variance = values["gradient_variance"]
@@ -392,129 +358,34 @@ class _Walk:
                     self.schedule.step()
 
 
-class _Keeper:
-    """Keeps a walk's checkpoint, often enough that little is lost and seldom enough to be cheap."""
-
-    def __init__(self, path: Path | None, seconds: float):
-        self.path, self.seconds = path, seconds
-        self.last, self.cost = time.monotonic(), FIRST_COST
-
-    def maybe(self, walk: _Walk, end_of_epoch: bool) -> None:
-        """Keep a checkpoint if it is time for one."""
-        since = time.monotonic() - self.last
-        cheap = end_of_epoch and since >= CHEAP * self.cost
-        if self.path is None or not (cheap or since >= self.seconds):
-            return
-        started = time.monotonic()
-        save_checkpoint(self.path, *walk.state(), walk.made_by)
-        self.last = time.monotonic()
-        self.cost = self.last - started
+# Whether a probe looks at the end of an epoch, counted from 1, that had these iterations.
+Due = Callable[[int, Sequence[int]], bool]
 
 
-class _Data:
-    """A walk's images on its device, and the batches it trains and is measured on."""
+def _epoch_probes(experiment: Experiment, loader: Loader) -> list[tuple[IterateProbe, Due]]:
+    """What looks at where the model stands at the end of epochs, and of which."""
 
-    def __init__(
-        self, experiment: Experiment, dataset: Dataset, place: torch.device, seeds: Sequence[int]
-    ):
-        self.experiment, self.dataset = experiment, dataset
-        self.images, self.labels = dataset.train_images.to(place), dataset.train_labels.to(place)
-        self.order, self.augmentation, self.redraw = (_generator(seeds[i], i) for i in range(3))
-        count, size = len(self.images), experiment.evaluation_batch_size
-        self.plan_seed = seeds[2]
-        self.plan = EvaluationPlan.draw(count, size, self.plan_seed, experiment.evaluation_images)
-        self.evaluation = self.measured(self.plan)
-        self.eigenvectors: np.ndarray | None = None
-        validation = np.arange(len(dataset.validation_labels))
-        pieces = np.split(
-            validation, range(VALIDATION_BATCH_SIZE, len(validation), VALIDATION_BATCH_SIZE)
-        )
-        self.validation = Batches(
-            dataset.validation_images.to(place),
-            dataset.validation_labels.to(place),
-            lambda: pieces,
-            dataset.normalise,
-        )
+    def each(every: int) -> Due:
+        return lambda epoch, iterations: bool(every) and epoch % every == 0
 
-    @property
-    def steps_in_epoch(self) -> int:
-        """Steps of an epoch before any switch."""
-        return self.experiment.phase(1).steps(len(self.images))
+    def each_with_segments(epoch: int, iterations: Sequence[int]) -> bool:
+        steps = loader.steps_in_epoch
+        return evaluated(epoch, iterations) and any(experiment.probes(i, steps) for i in iterations)
 
-    def epoch(self, phase: Phase) -> Iterator[Sequence[np.ndarray]]:
-        """Indices of the batches of each step of one epoch; sgd's in a fresh random order."""
-        count, size = len(self.images), phase.batch_size
-        if phase.update == "gd":
-            # The chunks of gd are drawn as the evaluation plan is: with equal batch size and all
-            # images, the loss that is descended is the very function that is measured.
-            yield EvaluationPlan.draw(count, size, self.plan_seed).batches
-            return
-        order = self.order.permutation(count)
-        for step in range(phase.steps(count)):
-            yield [order[step * size : (step + 1) * size]]
-
-    def training(self, indices: Sequence[np.ndarray]) -> Batches:
-        """Batches of one step."""
-        return Batches(self.images, self.labels, lambda: indices, self._prepare(self.augmentation))
-
-    def planned(self, plan: EvaluationPlan) -> Batches:
-        """Batches of a plan, never augmented."""
-        return Batches(self.images, self.labels, lambda: plan.batches, self.dataset.normalise)
-
-    def measured(self, plan: EvaluationPlan) -> Batches:
-        """Batches for a measurement: the plan's; by the code's convention drawn at each pass."""
-        if self.experiment.convention == "text":
-            return self.planned(plan)
-        return Batches(
-            self.images,
-            self.labels,
-            lambda: plan.redrawn(int(self.redraw.integers(2**63))).batches,
-            self._prepare(self.redraw),
-        )
-
-    def _prepare(self, random: np.random.Generator) -> Callable[[Tensor], Tensor]:
-        if not self.experiment.augmentation:
-            return self.dataset.normalise
-        return lambda images: self.dataset.normalise(crop_and_flip(images, random))
-
-    def measure(self, model: nn.Module, noise: bool) -> dict[str, float]:
-        """Training and validation loss and accuracy; the noise of re-drawn evaluation plans."""
-        mode = self.experiment.batch_norm
-        train = Evaluator(model, cross_entropy, self.planned(self.plan), mode)
-        validation = Evaluator(model, cross_entropy, self.validation, "eval")
-        measured: dict[str, float] = {}
-        for split, evaluator in (("train", train), ("validation", validation)):
-            loss, share = evaluator.means(cross_entropy, accuracy)
-            measured |= {f"{split}_loss": loss, f"{split}_accuracy": share}
-        if noise:
-            losses = [
-                Evaluator(model, cross_entropy, self.planned(self.plan.redrawn(seed)), mode)()
-                for seed in range(REDRAWN_PLANS)
-            ]
-            measured["loss_noise"] = float(np.std(losses, ddof=1))
-        return measured
-
-    def measure_curvature(self, model: nn.Module) -> dict[str, float]:
-        """Both ends of the Hessian's spectrum, searched from where they were last found."""
-        experiment = self.experiment
-        plan = self.plan.first(experiment.curvature_images)
-        evaluator = Evaluator(model, cross_entropy, self.measured(plan), experiment.batch_norm)
-        if experiment.convention == "code":
-            value, residual = power_iteration(evaluator)
-            return {"hessian_max": value, "hessian_residual": residual}
-        found = extremes(evaluator, start=self.eigenvectors)
-        if found.converged:
-            self.eigenvectors = found.vectors
-        measured = {
-            "hessian_max": found.largest,
-            "hessian_min": found.smallest,
-            "hessian_residual": max(found.residuals),
-        }
-        return measured | (alignment(evaluator) if experiment.noise_structure else {})
-
-
-def _generator(seed: int, stream: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64([seed, stream]))
+    evaluated, searched = each(experiment.evaluate_every), each(experiment.curvature_every)
+    plans = [loader.planned(loader.plan.redrawn(seed)) for seed in range(REDRAWN_PLANS)]
+    batches = loader.measured(loader.plan.first(experiment.curvature_images))
+    probes: list[tuple[IterateProbe, Due]] = [
+        (LossAndAccuracy("train", loader.planned(loader.plan)), evaluated),
+        (LossAndAccuracy("validation", loader.validation, batch_norm="eval"), evaluated),
+        (LossNoise(plans), each_with_segments),
+    ]
+    if experiment.convention == "code":
+        return [*probes, (PowerIteration(batches), searched)]
+    probes.append((Curvature(batches), searched))
+    if experiment.noise_structure:
+        probes.append((NoiseAlignment(batches), searched))
+    return probes
 
 
 def _check_sizes(experiment: Experiment, dataset: Dataset) -> None:

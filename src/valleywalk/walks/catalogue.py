@@ -1,0 +1,177 @@
+"""Facts of the networks and data sets, one record each, by name. Imports no torch.
+
+A network of your own is a record in `NETWORKS` and a builder in `models.BUILDERS`; a data set is a
+record in `DATASETS` and a reader in `datasets.READERS`.
+"""
+
+from dataclasses import dataclass
+
+from ..names import unknown_names
+
+FOLDER_PREFIX = "folder:"
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """A network, at width 1.
+
+    Attributes
+    ----------
+    name : str
+        As an experiment says it.
+    title : str
+        As pages print it.
+    dataset : str
+        Data set on which the paper walks it most.
+    """
+
+    name: str
+    title: str
+    dataset: str
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A data set, after its split.
+
+    Attributes
+    ----------
+    name : str
+        As an experiment says it.
+    title : str
+        As pages print it.
+    image_size : int
+        Side in pixels.
+    training_images, validation_images : int or None
+        None: as many as the classes have that are taken (see `by_class`).
+    channels, classes : int
+    file : str or None
+        Where it lies below the data sets' folder. None: it is embedded, that is, it comes with
+        installed packages.
+    download : bool
+        Whether it can be fetched.
+    stand_in : str or None
+        The embedded data set to use where this one is not there.
+    of_the_paper : bool
+        Whether the paper walks on it.
+    """
+
+    name: str
+    title: str
+    image_size: int
+    training_images: int | None
+    validation_images: int | None
+    channels: int = 3
+    classes: int = 10
+    file: str | None = None
+    download: bool = True
+    stand_in: str | None = None
+    of_the_paper: bool = False
+
+    @property
+    def by_class(self) -> bool:
+        """Whether only the first so many classes can be taken."""
+        return self.training_images is None
+
+
+NETWORKS: dict[str, NetworkInfo] = {
+    network.name: network
+    for network in (
+        NetworkInfo("mlp", "MLP", "mnist"),
+        NetworkInfo("vgg11", "VGG-11", "cifar10"),
+        NetworkInfo("resnet56", "ResNet-56", "cifar10"),
+    )
+}
+
+DATASETS: dict[str, DatasetInfo] = {
+    dataset.name: dataset
+    for dataset in (
+        DatasetInfo("photos", "crops of photographs", 32, 5_000, 1_000),
+        DatasetInfo("photos16", "crops of photographs, 16×16", 16, 5_000, 1_000),
+        DatasetInfo("photos64", "crops of photographs, 64×64", 64, 5_000, 1_000),
+        DatasetInfo("mnist5k", "5,000 digits of MNIST", 28, 4_000, 1_000, channels=1),
+        DatasetInfo(
+            "mnist",
+            "MNIST",
+            28,
+            45_000,
+            10_000,
+            channels=1,
+            file="MNIST",
+            stand_in="mnist5k",
+            of_the_paper=True,
+        ),
+        DatasetInfo(
+            "cifar10",
+            "CIFAR-10",
+            32,
+            45_000,
+            5_000,
+            file="cifar-10-batches-py",
+            stand_in="photos",
+            of_the_paper=True,
+        ),
+        DatasetInfo(
+            "cifar9k",
+            "9,085 images of CIFAR-10",
+            32,
+            8_068,
+            1_017,
+            file="cifar9k.npz",
+            stand_in="photos",
+        ),
+        # Nobody offers it under a known checksum.
+        DatasetInfo(
+            "cifar10-jpeg",
+            "CIFAR-10 (JPEG)",
+            32,
+            45_000,
+            5_000,
+            file="cifar10-jpeg",
+            download=False,
+            stand_in="photos",
+        ),
+        DatasetInfo(
+            "tiny-imagenet",
+            "Tiny-ImageNet",
+            64,
+            None,
+            None,
+            classes=200,
+            file="tiny-imagenet-200",
+            stand_in="photos64",
+            of_the_paper=True,
+        ),
+    )
+}
+
+# What is taken for a folder of images until its files are read: that it is like Tiny-ImageNet.
+FOLDER = DatasetInfo("folder:PATH", "a folder of images", 64, None, None, classes=200)
+
+
+def network_info(name: str) -> NetworkInfo:
+    """The record of a network.
+
+    Raises
+    ------
+    ValueError
+        There is none of that name; says the nearest one, and all.
+    """
+    if problem := unknown_names({name}, NETWORKS, "network"):
+        raise ValueError(problem)
+    return NETWORKS[name]
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """The record of a data set, or for folder:PATH what a folder is taken for.
+
+    Raises
+    ------
+    ValueError
+        There is none of that name; says the nearest one, and all.
+    """
+    if name.startswith(FOLDER_PREFIX):
+        return FOLDER
+    if problem := unknown_names({name}, DATASETS, "data set"):
+        raise ValueError(f"{problem}, or folder:PATH for your own images")
+    return DATASETS[name]

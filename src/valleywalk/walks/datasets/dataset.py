@@ -1,0 +1,99 @@
+"""A data set in memory, and what its readers share."""
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Of CIFAR-10, for colour images at large.
+COLOUR_MEAN, COLOUR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+
+
+class DatasetError(ValueError):
+    """A data set is missing, damaged or not in the expected layout."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images in memory.
+
+    Attributes
+    ----------
+    name, description : str
+    train_images, validation_images : Tensor of uint8, shape (images, channels, size, size)
+    train_labels, validation_labels : Tensor of int64, shape (images,)
+    mean, std : tuple of float
+        A channel's normalisation, for pixel values scaled to 0 … 1.
+    classes : tuple of str
+    """
+
+    name: str
+    description: str
+    train_images: Tensor
+    train_labels: Tensor
+    validation_images: Tensor
+    validation_labels: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+
+    @property
+    def channels(self) -> int:
+        return self.train_images.shape[1]
+
+    @property
+    def image_size(self) -> int:
+        return self.train_images.shape[2]
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hexadecimal digits of the pixels and labels of both splits."""
+        digest = hashlib.sha256()
+        for array in (
+            self.train_images,
+            self.train_labels,
+            self.validation_images,
+            self.validation_labels,
+        ):
+            digest.update(str(tuple(array.shape)).encode())
+            digest.update(array.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 images (n, channels, size, size) → float32, normalised, on the same device."""
+        shape = (1, -1, 1, 1)
+        mean = torch.tensor(self.mean, device=images.device).view(shape) * 255
+        std = torch.tensor(self.std, device=images.device).view(shape) * 255
+        images = images.contiguous(memory_format=torch.channels_last)
+        return images.to(torch.float32, copy=True).sub_(mean).div_(std)
+
+    def first(self, training_images: int | None) -> "Dataset":
+        """The same data set with only the first so many training images."""
+        available = len(self.train_images)
+        if training_images is None or training_images == available:
+            return self
+        if training_images > available:
+            raise DatasetError(
+                f"training_images is {training_images}, but data set {self.name!r} has "
+                f"{available}; choose at most {available}, or None for all"
+            )
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        fields["train_images"] = self.train_images[:training_images]
+        fields["train_labels"] = self.train_labels[:training_images]
+        return Dataset(**fields)
+
+
+def read_arrays(cache: Path) -> dict[str, np.ndarray] | None:
+    """Cached arrays; None when there are none or the file is damaged (it is then made again)."""
+    if not cache.is_file():
+        return None
+    try:
+        with np.load(cache, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None

@@ -1,0 +1,148 @@
+"""Many walks at a time, in processes here or on the workers of a cluster."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from tqdm import tqdm
+
+from . import cluster
+from .cost import announcement, work
+from .experiment import Experiment
+from .resources import Resources
+from .store import Store, say
+
+# Walks that failed, each with why.
+Failures = list[tuple[Experiment, BaseException]]
+
+
+def compute(
+    experiments: Sequence[Experiment],
+    store: Store,
+    resources: Resources = Resources(),
+    *,
+    progress: bool = True,
+) -> None:
+    """Walk those experiments that have no trace in a store yet, each in a process of one thread.
+
+    Parameters
+    ----------
+    experiments : sequence of Experiment
+    store : Store
+    resources : Resources, optional
+        Default: all cores of this machine, or its GPU.
+    progress : bool
+        Say what the walks will cost, and show a progress bar.
+
+    Raises
+    ------
+    RuntimeError
+        Some walks failed; names each with its error. The others are finished and kept.
+    ClusterError
+        A scheduler was named, but Dask is not installed, or no scheduler answers.
+    """
+    missing = list({e.hash: e for e in experiments if store.find(e) is None}.values())
+    if not missing:
+        return
+    store.check_writable()
+    # Longest first, so that no long walk is left over at the end.
+    missing.sort(key=work, reverse=True)
+    if progress:
+        begun = 0 if resources.restart else sum(map(store.begun, missing))
+        say(announcement(missing, store.folder, resources, begun=begun))
+    with tqdm(total=len(missing), unit="walk", disable=not progress) as bar:
+        if resources.scheduler is None:
+            failed = _compute_here(missing, store, resources, bar)
+        else:
+            failed = cluster.compute(missing, store.folder, resources, bar)
+    if failed:
+        lines = [f"{walk.hash} ({walk.model_dump_json()}): {error}" for walk, error in failed]
+        raise RuntimeError(f"{len(failed)} of {len(missing)} walks failed:\n" + "\n".join(lines))
+
+
+def _compute_here(
+    missing: Sequence[Experiment], store: Store, resources: Resources, bar: tqdm
+) -> Failures:
+    """Walk all in processes of this machine."""
+    failed, lost = _in_pool(missing, store, resources, bar)
+    # A worker that is killed, as for want of memory, takes its pool down and all walks in it. Each
+    # goes on in a pool of its own, so that only the culprit fails.
+    going_on = Resources(resources.device)
+    for experiment in lost:
+        more, lost_again = _in_pool([experiment], store, going_on, bar)
+        failed += more
+        killed = RuntimeError(
+            "its process was killed, maybe for want of memory; try a smaller batch"
+        )
+        failed += [(each, killed) for each in lost_again]
+        bar.update(len(lost_again))
+    return failed
+
+
+def _in_pool(
+    experiments: Sequence[Experiment], store: Store, resources: Resources, bar: tqdm
+) -> tuple[Failures, list[Experiment]]:
+    """Walk all in one pool of processes; what failed and why, and what went down with it."""
+    failed: Failures = []
+    lost: list[Experiment] = []
+    others = set(multiprocessing.active_children())
+    # Spawned, because a forked child of a process that has run torch threads can hang.
+    context = multiprocessing.get_context("spawn")
+    steps = context.SimpleQueue()
+    workers = resources.workers(len(experiments))
+    with ProcessPoolExecutor(workers, context, _report_to, (steps,)) as pool:
+        try:
+            tasks = {
+                pool.submit(_get_in_worker, store, experiment, resources): experiment
+                for experiment in experiments
+            }
+            waiting, walked = set(tasks), 0
+            while waiting:
+                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                while not steps.empty():
+                    steps.get()
+                    walked += 1
+                bar.set_postfix_str(f"{walked} steps")
+                for task in done:
+                    error = task.exception()
+                    if isinstance(error, BrokenProcessPool):
+                        lost.append(tasks[task])
+                        continue
+                    if error is not None:
+                        failed.append((tasks[task], error))
+                    bar.update()
+        except KeyboardInterrupt:
+            # A worker that was still starting may not have heard it, and the pool would wait.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
+            raise
+    return failed, lost
+
+
+def _report_to(queue: Any) -> None:
+    """In a worker: remember where to report each step, and end when the parent does."""
+    _steps.append(queue)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A worker whose parent was killed would walk on for nobody.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+_steps: list[Any] = []
+
+
+def _get_in_worker(store: Store, experiment: Experiment, resources: Resources) -> None:
+    def report() -> None:
+        _steps[0].put(None)
+
+    store.get(experiment, device=resources.device, restart=resources.restart, progress=report)

@@ -1,0 +1,33 @@
+"""What walks are computed with, and who imports whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import valleywalk
+from valleywalk import Resources
+from valleywalk.machine import cores
+
+
+def test_processes_are_one_a_core_and_never_more_than_tasks():
+    assert Resources().workers(1000) == cores()
+    assert Resources(processes=7).workers(1000) == 7
+    assert Resources(processes=7).workers(3) == 3
+    with pytest.raises(ValueError, match="processes is 0; give 1 or more"):
+        Resources(processes=0)
+
+
+def test_no_module_of_the_walks_is_imported_in_a_function():
+    """Which would hide a circle of imports."""
+    for path in (Path(valleywalk.__file__).parent / "walks").rglob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                hidden = [
+                    node.lineno
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.ImportFrom)
+                    and node.level
+                    and node.module != "torchvision_compat"
+                ]
+                assert not hidden, f"{path}:{hidden}"
