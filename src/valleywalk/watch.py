@@ -1,7 +1,5 @@
 """Watch any training loop: hooks on the optimizer call the probes at each step."""
 
-import copy
-import math
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,16 +13,15 @@ import xarray as xr
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .evaluation import Batches, EvaluationPlan, Evaluator, Loss, trainable
+from .batches import check_losses, frozen_batches
+from .evaluation import Batches, Evaluator, Loss, trainable
+from .optimizers import MarkSkipped, stepping, weight_decays
 from .probes import IterateProbe, Probe, Step
 from .probes.cosine import Cosine
 from .probes.distance import Distance
 from .probes.interpolation import Interpolation
 from .probes.state import gather, give_back
 from .trace import assemble
-
-# Optimizers of torch that decay the parameters beside the step; others say so in their groups.
-DECOUPLED = (torch.optim.Adafactor, torch.optim.AdamW, torch.optim.Muon)
 
 
 class watch:
@@ -133,7 +130,7 @@ class watch:
         if not self.parameters:
             raise ValueError("the model has no parameter that requires a gradient")
         optimizers = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
-        self.optimizers = [_stepping(each) for each in optimizers]
+        self.optimizers = [stepping(each) for each in optimizers]
         groups = [group for each in self.optimizers for group in each.param_groups]
         held = {id(p) for group in groups for p in group["params"]}
         if not any(id(p) in held for p in self.parameters):
@@ -142,11 +139,11 @@ class watch:
                 "give the optimizer that trains this model"
             )
         self.scaler = scaler
-        batches = _batches(evaluation_data, batch_size, seed, self.parameters[0].device)
+        batches = frozen_batches(evaluation_data, batch_size, seed, self.parameters[0].device)
         self.evaluate = Evaluator(model, loss, batches, batch_norm, dropout_masks)
         # Those of a walk are ours, and may be drawn anew each time.
         if not isinstance(batches, Batches):
-            _try(self.evaluate, batches)
+            check_losses(self.evaluate, batches)
         self.weight_decay = weight_decay
         self.steps = _chosen("steps", steps)
         self.interpolation = Interpolation(points, tolerance)
@@ -177,7 +174,7 @@ class watch:
             self.optimizers[-1].register_step_post_hook(self._after_step),
         ]
         if self.scaler is not None:
-            self._hooks.append(_MarkSkipped(self.scaler, self.records))
+            self._hooks.append(MarkSkipped(self.scaler, self.records))
         return self
 
     def __exit__(
@@ -240,7 +237,7 @@ class watch:
         gradient = [_dense_gradient(parameter) for parameter in self.parameters]
         if not self.weight_decay or self._before is None:
             return gradient
-        decays = _weight_decays(self.optimizers)
+        decays = weight_decays(self.optimizers)
         return [
             g.add(before, alpha=decays[p])
             # A parameter without gradient is left alone by the optimizer.
@@ -311,26 +308,6 @@ class watch:
         }
 
 
-class _MarkSkipped:
-    """While it is there, a step that a gradient scaler skips is recorded as skipped."""
-
-    def __init__(self, scaler: torch.amp.GradScaler, records: list[dict[str, Any]]):
-        self.scaler, step = scaler, scaler.step
-
-        def marked(*args: Any, **kwargs: Any) -> float | None:
-            before = len(records)
-            result = step(*args, **kwargs)
-            if len(records) == before:
-                records.append({"skipped": 1.0})
-            return result
-
-        scaler.step = marked  # type: ignore[method-assign]
-
-    def remove(self) -> None:
-        """Let the scaler step as its class has it."""
-        del self.scaler.step
-
-
 def _unwrapped(model: nn.Module) -> nn.Module:
     """The network inside of what compiles or distributes it: the same parameters, no side effects.
 
@@ -346,70 +323,12 @@ def _unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def _try(evaluate: Evaluator, batches: Sequence[tuple[Any, Any]]) -> None:
-    """Measure the loss of each batch, so that what cannot work is said before the training."""
-    # A model that stands in eval mode as a whole is yet to be put into train mode.
-    waits = not any(module.training for module in evaluate.model.modules())
-    mode = "train" if evaluate.batch_norm == "as trained" and waits else evaluate.batch_norm
-    for number, batch in enumerate(batches, start=1):
-        name = f"{'the first batch' if number == 1 else f'batch {number}'} of evaluation_data"
-        advice = "look at its inputs, targets and the loss function"
-        try:
-            loss = Evaluator(evaluate.model, evaluate.loss, [batch], mode)()
-        except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
-            if "more than 1 value per channel" in str(error):
-                advice = (
-                    "batch norm in train mode cannot take one example: leave the batch out "
-                    "(drop_last=True), or choose another batch size"
-                )
-            raise ValueError(
-                f"the loss of {name} cannot be measured ({error}); {advice}"
-            ) from error
-        if not math.isfinite(loss):
-            raise ValueError(f"the loss of {name} is {loss}; {advice}")
-
-
 def _dense_gradient(parameter: Tensor) -> Tensor:
     """Zero where backward left none."""
     if parameter.grad is None:
         return torch.zeros_like(parameter)
     gradient = parameter.grad.detach()
     return gradient if gradient.layout == torch.strided else gradient.to_dense()
-
-
-def _weight_decays(optimizers: Sequence[Optimizer]) -> dict[Tensor, float]:
-    """What the optimizers multiply θ with and add to the gradient of each parameter."""
-    decays: dict[Tensor, float] = {}
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            decoupled = group.get("decoupled_weight_decay", isinstance(optimizer, DECOUPLED))
-            if decoupled or getattr(optimizer, "decoupled_weight_decay", False):
-                continue
-            decay = float(group.get("weight_decay", 0.0))
-            # Who maximizes goes up the gradient, and decays all the same.
-            signed = -decay if group.get("maximize") else decay
-            decays |= dict.fromkeys(group["params"], signed)
-    return decays
-
-
-def _stepping(optimizer: Optimizer) -> Optimizer:
-    """The optimizer inside of what Accelerate or Lightning wraps around it."""
-    while isinstance(inside := getattr(optimizer, "optimizer", None), Optimizer):
-        optimizer = inside
-    return optimizer
-
-
-def _copied(data: Any, device: torch.device) -> Any:
-    """A batch with its tensors on a device; a loader may use its memory again for the next one."""
-    if isinstance(data, Tensor):
-        return data.to(device, copy=True)
-    if isinstance(data, Mapping):
-        return {name: _copied(part, device) for name, part in data.items()}
-    if isinstance(data, (tuple, list)):
-        # A batch that is a dict stands twice in its pair.
-        copied = {id(part): _copied(part, device) for part in data}
-        return tuple(copied[id(part)] for part in data)
-    return copy.deepcopy(data)
 
 
 def _chosen(
@@ -427,37 +346,3 @@ def _chosen(
     if not callable(steps):
         raise ValueError(f"{name} is {steps!r}; give a number, a range or set, or a function")
     return steps
-
-
-def _batches(
-    data: Any, batch_size: int, seed: int, device: torch.device
-) -> Batches | list[tuple[Any, Any]]:
-    """Re-iterable, frozen batches of what the user gave, on a device."""
-    if isinstance(data, Batches):
-        return data
-    pair = isinstance(data, (tuple, list)) and len(data) == 2
-    if pair and all(isinstance(part, Tensor) for part in data):
-        inputs, targets = data
-        if len(inputs) != len(targets) or not len(targets):
-            raise ValueError(
-                f"evaluation_data has {len(inputs)} inputs and {len(targets)} targets; "
-                "give as many targets as inputs, at least one"
-            )
-        plan = EvaluationPlan.draw(len(targets), batch_size, seed)
-        order = [torch.from_numpy(batch).to(targets.device) for batch in plan.batches]
-        return [(inputs[index].to(device), targets[index].to(device)) for index in order]
-    # A loader that shuffles, or draws a seed for its workers, takes from torch's random state.
-    with torch.random.fork_rng(devices=[]):
-        batches = [
-            _copied((batch, batch) if isinstance(batch, Mapping) else tuple(batch), device)
-            for batch in data
-        ]
-    wrong = next((batch for batch in batches if len(batch) != 2), None)
-    if wrong is not None:
-        raise ValueError(
-            f"a batch of evaluation_data has {len(wrong)} parts; give (inputs, targets), where "
-            "inputs may be a tuple or a dict, or a dict"
-        )
-    if not batches:
-        raise ValueError("evaluation_data has no batches; give at least one (inputs, targets)")
-    return batches

@@ -14,9 +14,10 @@ from ..evaluation import Evaluator, cross_entropy
 from ..machine import choose_device, reproducible
 from . import models
 from .catalogue import dataset_info
+from .epoch_probes import REDRAWN_PLANS
 from .experiment import Experiment, Phase
 from .resources import Resources
-from .walk import ONE_AT_A_TIME, REDRAWN_PLANS
+from .walk import ONE_AT_A_TIME
 
 # Images of a class of Tiny-ImageNet, and of a folder until its files are read.
 CLASS_TRAINING_IMAGES, CLASS_VALIDATION_IMAGES = 500, 50

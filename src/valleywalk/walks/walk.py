@@ -18,16 +18,14 @@ from tqdm import tqdm
 
 from ..evaluation import Evaluator, cross_entropy, trainable
 from ..machine import choose_device, device_name, reproducible
-from ..probes import IterateProbe
-from ..probes.accuracy import LossAndAccuracy, LossNoise
-from ..probes.curvature import Curvature, PowerIteration
-from ..probes.noise_structure import NoiseAlignment, largest_gradient_variance
+from ..probes.noise_structure import largest_gradient_variance
 from ..probes.state import gather, give_back
 from ..trace import assemble, environment
 from ..watch import watch
 from . import models
 from .checkpoint import Checkpointer, load_checkpoint, save_checkpoint
 from .datasets import Dataset, DatasetError, load
+from .epoch_probes import epoch_probes
 from .experiment import SIZES, Experiment, Phase
 from .extension import begun_by
 from .loader import Loader
@@ -36,7 +34,6 @@ from .updates import accumulate_gradient, add_isotropic_noise, scheduler
 # A walk sets torch's global modes: two threads of one process would set them for each other.
 ONE_AT_A_TIME = threading.Lock()
 
-REDRAWN_PLANS = 5
 CHECKPOINT_SECONDS = 120.0
 
 
@@ -182,7 +179,7 @@ class _Walk:
             steps=lambda iteration: experiment.probes(iteration, self.loader.steps_in_epoch),
             batch_norm=experiment.batch_norm,
         )
-        self.epoch_probes = _epoch_probes(experiment, self.loader)
+        self.epoch_probes = epoch_probes(experiment, self.loader)
         self.stretches = experiment.drawn_steps(self.loader.steps_in_epoch)
         # The step that comes next, and the state of the order of images before its epoch.
         self.position = (1, 0)
@@ -356,36 +353,6 @@ class _Walk:
                 warnings.simplefilter("ignore")
                 for _ in self.recorder.records:
                     self.schedule.step()
-
-
-# Whether a probe looks at the end of an epoch, counted from 1, that had these iterations.
-Due = Callable[[int, Sequence[int]], bool]
-
-
-def _epoch_probes(experiment: Experiment, loader: Loader) -> list[tuple[IterateProbe, Due]]:
-    """What looks at where the model stands at the end of epochs, and of which."""
-
-    def each(every: int) -> Due:
-        return lambda epoch, iterations: bool(every) and epoch % every == 0
-
-    def each_with_segments(epoch: int, iterations: Sequence[int]) -> bool:
-        steps = loader.steps_in_epoch
-        return evaluated(epoch, iterations) and any(experiment.probes(i, steps) for i in iterations)
-
-    evaluated, searched = each(experiment.evaluate_every), each(experiment.curvature_every)
-    plans = [loader.planned(loader.plan.redrawn(seed)) for seed in range(REDRAWN_PLANS)]
-    batches = loader.measured(loader.plan.first(experiment.curvature_images))
-    probes: list[tuple[IterateProbe, Due]] = [
-        (LossAndAccuracy("train", loader.planned(loader.plan)), evaluated),
-        (LossAndAccuracy("validation", loader.validation, batch_norm="eval"), evaluated),
-        (LossNoise(plans), each_with_segments),
-    ]
-    if experiment.convention == "code":
-        return [*probes, (PowerIteration(batches), searched)]
-    probes.append((Curvature(batches), searched))
-    if experiment.noise_structure:
-        probes.append((NoiseAlignment(batches), searched))
-    return probes
 
 
 def _check_sizes(experiment: Experiment, dataset: Dataset) -> None:

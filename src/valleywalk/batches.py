@@ -1,0 +1,81 @@
+"""What a user gives to measure on → frozen batches, and whether their loss can be measured."""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .evaluation import Batches, EvaluationPlan, Evaluator
+
+
+def frozen_batches(
+    data: Any, batch_size: int, seed: int, device: torch.device
+) -> Batches | list[tuple[Any, Any]]:
+    """Re-iterable, frozen batches of what the user gave, on a device."""
+    if isinstance(data, Batches):
+        return data
+    pair = isinstance(data, (tuple, list)) and len(data) == 2
+    if pair and all(isinstance(part, Tensor) for part in data):
+        inputs, targets = data
+        if len(inputs) != len(targets) or not len(targets):
+            raise ValueError(
+                f"evaluation_data has {len(inputs)} inputs and {len(targets)} targets; "
+                "give as many targets as inputs, at least one"
+            )
+        plan = EvaluationPlan.draw(len(targets), batch_size, seed)
+        order = [torch.from_numpy(batch).to(targets.device) for batch in plan.batches]
+        return [(inputs[index].to(device), targets[index].to(device)) for index in order]
+    # A loader that shuffles, or draws a seed for its workers, takes from torch's random state.
+    with torch.random.fork_rng(devices=[]):
+        batches = [
+            _copied((batch, batch) if isinstance(batch, Mapping) else tuple(batch), device)
+            for batch in data
+        ]
+    wrong = next((batch for batch in batches if len(batch) != 2), None)
+    if wrong is not None:
+        raise ValueError(
+            f"a batch of evaluation_data has {len(wrong)} parts; give (inputs, targets), where "
+            "inputs may be a tuple or a dict, or a dict"
+        )
+    if not batches:
+        raise ValueError("evaluation_data has no batches; give at least one (inputs, targets)")
+    return batches
+
+
+def _copied(data: Any, device: torch.device) -> Any:
+    """A batch with its tensors on a device; a loader may use its memory again for the next one."""
+    if isinstance(data, Tensor):
+        return data.to(device, copy=True)
+    if isinstance(data, Mapping):
+        return {name: _copied(part, device) for name, part in data.items()}
+    if isinstance(data, (tuple, list)):
+        # A batch that is a dict stands twice in its pair.
+        copied = {id(part): _copied(part, device) for part in data}
+        return tuple(copied[id(part)] for part in data)
+    return copy.deepcopy(data)
+
+
+def check_losses(evaluate: Evaluator, batches: Sequence[tuple[Any, Any]]) -> None:
+    """Measure the loss of each batch, so that what cannot work is said before the training."""
+    # A model that stands in eval mode as a whole is yet to be put into train mode.
+    waits = not any(module.training for module in evaluate.model.modules())
+    mode = "train" if evaluate.batch_norm == "as trained" and waits else evaluate.batch_norm
+    for number, batch in enumerate(batches, start=1):
+        name = f"{'the first batch' if number == 1 else f'batch {number}'} of evaluation_data"
+        advice = "look at its inputs, targets and the loss function"
+        try:
+            loss = Evaluator(evaluate.model, evaluate.loss, [batch], mode)()
+        except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
+            if "more than 1 value per channel" in str(error):
+                advice = (
+                    "batch norm in train mode cannot take one example: leave the batch out "
+                    "(drop_last=True), or choose another batch size"
+                )
+            raise ValueError(
+                f"the loss of {name} cannot be measured ({error}); {advice}"
+            ) from error
+        if not math.isfinite(loss):
+            raise ValueError(f"the loss of {name} is {loss}; {advice}")

@@ -1,0 +1,53 @@
+"""What a watch must know of an optimizer, and of the scaler that may skip its steps."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+# Optimizers of torch that decay the parameters beside the step; others say so in their groups.
+DECOUPLED = (torch.optim.Adafactor, torch.optim.AdamW, torch.optim.Muon)
+
+
+def stepping(optimizer: Optimizer) -> Optimizer:
+    """The optimizer inside of what Accelerate or Lightning wraps around it."""
+    while isinstance(inside := getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = inside
+    return optimizer
+
+
+def weight_decays(optimizers: Sequence[Optimizer]) -> dict[Tensor, float]:
+    """What the optimizers multiply θ with and add to the gradient of each parameter."""
+    decays: dict[Tensor, float] = {}
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            decoupled = group.get("decoupled_weight_decay", isinstance(optimizer, DECOUPLED))
+            if decoupled or getattr(optimizer, "decoupled_weight_decay", False):
+                continue
+            decay = float(group.get("weight_decay", 0.0))
+            # Who maximizes goes up the gradient, and decays all the same.
+            signed = -decay if group.get("maximize") else decay
+            decays |= dict.fromkeys(group["params"], signed)
+    return decays
+
+
+class MarkSkipped:
+    """While it is there, a step that a gradient scaler skips is recorded as skipped."""
+
+    def __init__(self, scaler: torch.amp.GradScaler, records: list[dict[str, Any]]):
+        self.scaler, step = scaler, scaler.step
+
+        def marked(*args: Any, **kwargs: Any) -> float | None:
+            before = len(records)
+            result = step(*args, **kwargs)
+            if len(records) == before:
+                records.append({"skipped": 1.0})
+            return result
+
+        scaler.step = marked  # type: ignore[method-assign]
+
+    def remove(self) -> None:
+        """Let the scaler step as its class has it."""
+        del self.scaler.step
