@@ -17,6 +17,7 @@ import sys
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from numpydoc.docscrape_sphinx import SphinxDocString
 from sphinx.util.docutils import SphinxDirective
 
 import valleywalk
@@ -77,7 +78,8 @@ class Api(SphinxDirective):
                 lines += [f".. py:module:: {module.__name__}", ""]
             if module.__name__ != self.arguments[0]:
                 lines += [f".. rubric:: {module.__name__}", ""]
-            lines += [*escaped(inspect.getdoc(module).splitlines()), ""]
+            text = str(SphinxDocString(inspect.getdoc(module)))
+            lines += [*escaped(text.splitlines()), ""]
             for path, thing in names.items():
                 lines += [f".. auto{documented(thing)}:: {path}", ""]
         return parsed(self, lines)

@@ -54,9 +54,9 @@ class watch:
         other points are read off a polynomial, mostly within 2 % of the segment's range, and the
         estimated error is in the trace (see `probes.interpolation.few_points`).
     steps : int, container of int, or callable int → bool, optional
-        Which iterations (from 0) have their segment measured: every so many, those that are in it
-        (such as `range(40)`), or those for which it says so; default all. Cosine, distance and norm
-        are recorded at each step.
+        Which iterations (from 0) have their segment measured. 10: every tenth. `range(40)`: the
+        first forty. A function: those for which it returns True. Default: all. Cosine, distance
+        and norm are recorded at each step.
     probes : sequence of Probe, optional
         More probes, called after the built-in ones at each step.
     batch_size : int
