@@ -17,6 +17,7 @@ test: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/pytest --doctest-modules src/valleywalk
 	$(BIN)/pytest -n auto
 
 # Lines and branches of src that the tests run, those in notebooks' and workers' processes included.

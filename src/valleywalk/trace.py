@@ -1,4 +1,7 @@
-"""The trace of a walk: a labelled array, saved as netCDF with its full provenance."""
+"""The trace of a walk: a labelled array, saved as netCDF with its full provenance.
+
+Its variables, their dimensions and units stand in `VARIABLES`.
+"""
 
 import hashlib
 import json
@@ -87,14 +90,30 @@ def assemble(
     Parameters
     ----------
     records : sequence of mapping
-        One a step: variable → number, or array along the variable's other dimension.
+        One a step: variable → number, or array along the variable's other dimension. A name that is
+        not in `VARIABLES` is a number a step.
     alpha : ndarray, shape (points + 1,)
     epochs : mapping of epoch (from 1) → mapping of variable → number, optional
     epoch_count : int
         Length of the epoch dimension.
     attributes : mapping, optional
+        Beside the schema and what `environment` gives.
     batch_images : sequence of int, optional
         Images in each batch of the evaluation plan.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Examples
+    --------
+    >>> from valleywalk.trace import assemble
+    >>> trace = assemble([{"loss": [3.0, 1.0, 2.0]}, {"cosine": -0.9}], alpha=[0, 0.5, 1])
+    >>> trace["loss"].values
+    array([[ 3.,  1.,  2.],
+           [nan, nan, nan]])
+    >>> trace["loss"].attrs["units"]
+    'nat'
     """
     coordinates = {"iteration": np.arange(len(records)), "alpha": np.asarray(alpha)}
     names = {name: None for record in records for name in record}
@@ -141,7 +160,18 @@ def assemble(
 
 @cache
 def environment() -> dict[str, str]:
-    """Versions, git commit and platform, for a trace's attributes."""
+    """Versions (as JSON), git commit and platform, for a trace's attributes.
+
+    Returns
+    -------
+    dict of str → str
+
+    Examples
+    --------
+    >>> from valleywalk.trace import environment
+    >>> sorted(environment())
+    ['git_commit', 'platform', 'versions']
+    """
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -168,7 +198,25 @@ def _git_commit() -> str:
 
 
 def save(trace: xr.Dataset, path: Path) -> None:
-    """Write a trace as compressed netCDF, sealed with a checksum: whole or not at all."""
+    """Write a trace as compressed netCDF, sealed with a checksum: whole or not at all.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+    path : Path
+        Its folder is made if need be.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> from valleywalk.trace import assemble, open_trace, save
+    >>> trace = assemble([{"loss": [3.0, 1.0, 2.0]}], alpha=[0, 0.5, 1])
+    >>> path = Path(mkdtemp()) / "walk.nc"
+    >>> save(trace, path)
+    >>> open_trace(path).identical(trace)
+    True
+    """
     encoding = {
         name: {"zlib": True, "complevel": 4}
         for name in trace.data_vars
@@ -204,12 +252,26 @@ def open_trace(path: Path, experiment_hash: str | None = None) -> xr.Dataset:
     experiment_hash : str, optional
         Of the experiment whose trace it must be.
 
+    Returns
+    -------
+    xarray.Dataset
+
     Raises
     ------
     FileNotFoundError
+        There is no such file.
     TraceError
         The file is damaged, is no trace, is of another schema version, or is of another
         experiment. Nothing is changed or recomputed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from valleywalk import open_trace
+    >>> open_trace(Path("nowhere.nc"))
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: there is no trace nowhere.nc
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no trace {path}")

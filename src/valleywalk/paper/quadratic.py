@@ -22,7 +22,23 @@ Damping = Literal["over-damped", "under-damped", "divergent", "critical", "margi
 
 
 def contraction(eigenvalue: ArrayLike, learning_rate: ArrayLike) -> np.ndarray:
-    """|1 − λη|, the factor by which a step shrinks the error along an eigenvector."""
+    """The factor |1 − λη| by which a step shrinks the error along an eigenvector.
+
+    Parameters
+    ----------
+    eigenvalue, learning_rate : array_like
+        λ and η; they broadcast.
+
+    Returns
+    -------
+    ndarray
+
+    Examples
+    --------
+    >>> from valleywalk.paper.quadratic import contraction
+    >>> contraction(eigenvalue=[1.0, 4.0], learning_rate=0.4)
+    array([0.6, 0.6])
+    """
     return np.abs(1 - np.asarray(eigenvalue) * np.asarray(learning_rate))
 
 
@@ -32,6 +48,21 @@ def damping(eigenvalue: float, learning_rate: float) -> Damping:
     over-damped: η < 1/λ, it creeps down one side. critical: η = 1/λ, it is there in one step.
     under-damped: 1/λ < η < 2/λ, it bounces from wall to wall and comes closer. marginal: η = 2/λ,
     it bounces for ever. divergent: η > 2/λ.
+
+    Parameters
+    ----------
+    eigenvalue, learning_rate : float
+        λ and η.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from valleywalk.paper.quadratic import damping
+    >>> damping(eigenvalue=4.0, learning_rate=0.4)
+    'under-damped'
     """
     product = eigenvalue * learning_rate
     if product == 1:
@@ -44,7 +75,26 @@ def damping(eigenvalue: float, learning_rate: float) -> Damping:
 
 
 def descend(eigenvalues: Sequence[float], learning_rate: float, steps: int) -> np.ndarray:
-    """Walk from (1, 1, …) with torch's SGD on ½ Σ λ_i θ_i², shape (steps + 1, eigenvalues)."""
+    """Walk from (1, 1, …) with torch's SGD on ½ Σ λ_i θ_i².
+
+    Parameters
+    ----------
+    eigenvalues : sequence of float
+    learning_rate : float
+    steps : int
+
+    Returns
+    -------
+    ndarray, shape (steps + 1, eigenvalues)
+
+    Examples
+    --------
+    >>> from valleywalk.paper.quadratic import descend
+    >>> descend([1.0, 4.0], learning_rate=0.5, steps=2)
+    array([[ 1.  ,  1.  ],
+           [ 0.5 , -1.  ],
+           [ 0.25,  1.  ]])
+    """
     curvature = torch.tensor(list(eigenvalues), dtype=torch.float64)
     theta = torch.ones_like(curvature, requires_grad=True)
     optimizer = torch.optim.SGD([theta], lr=learning_rate)
@@ -58,7 +108,22 @@ def descend(eigenvalues: Sequence[float], learning_rate: float, steps: int) -> n
 
 
 def measured_contraction(path: ArrayLike) -> np.ndarray:
-    """Mean factor a step along each eigenvector of a walk, shape (eigenvalues,)."""
+    """Mean factor a step along each eigenvector of a walk.
+
+    Parameters
+    ----------
+    path : array_like, shape (steps + 1, eigenvalues)
+
+    Returns
+    -------
+    ndarray, shape (eigenvalues,)
+
+    Examples
+    --------
+    >>> from valleywalk.paper.quadratic import descend, measured_contraction
+    >>> measured_contraction(descend([1.0, 4.0], learning_rate=0.4, steps=5))
+    array([0.6, 0.6])
+    """
     values = np.abs(np.asarray(path, dtype=float))
     return (values[-1] / values[0]) ** (1 / (len(values) - 1))
 
