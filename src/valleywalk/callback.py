@@ -20,7 +20,7 @@ class Watching:
 
     Attributes
     ----------
-    recorder : watch or None
+    watcher : watch or None
         That of the last training; None before the first.
 
     Examples
@@ -42,7 +42,7 @@ class Watching:
 
     def __init__(self, loss: Loss, evaluation_data: Any, **options: Any):
         self.loss, self.evaluation_data, self.options = loss, evaluation_data, options
-        self.recorder: watch | None = None
+        self.watcher: watch | None = None
 
     def begin(self, model: Any, optimizer: Any, scaler: Any) -> None:
         """Begin to watch; a watch that a failed training left behind is ended.
@@ -60,14 +60,14 @@ class Watching:
         """
         self.end()
         options = {"scaler": scaler} | self.options
-        self.recorder = watch(
+        self.watcher = watch(
             model, optimizer, self.loss, self.evaluation_data, **options
         ).__enter__()
 
     def end(self) -> None:
         """End the watch."""
-        if self.recorder is not None:
-            self.recorder.__exit__(None, None, None)
+        if self.watcher is not None:
+            self.watcher.__exit__(None, None, None)
 
     @property
     def trace(self) -> xr.Dataset:
@@ -78,6 +78,6 @@ class Watching:
         ValueError
             Nothing was trained yet.
         """
-        if self.recorder is None:
+        if self.watcher is None:
             raise ValueError("nothing was trained yet; the trace is there after the training")
-        return self.recorder.trace
+        return self.watcher.trace

@@ -78,7 +78,7 @@ class TraceError(ValueError):
 
 
 def assemble(
-    records: Sequence[Mapping[str, Any]],
+    steps: Sequence[Mapping[str, Any]],
     alpha: np.ndarray,
     epochs: Mapping[int, Mapping[str, float]] | None = None,
     epoch_count: int = 0,
@@ -89,7 +89,7 @@ def assemble(
 
     Parameters
     ----------
-    records : sequence of mapping
+    steps : sequence of mapping
         One a step: variable → number, or array along the variable's other dimension. A name that is
         not in `VARIABLES` is a number a step.
     alpha : ndarray, shape (points + 1,)
@@ -115,8 +115,8 @@ def assemble(
     >>> trace["loss"].attrs["units"]
     'nat'
     """
-    coordinates = {"iteration": np.arange(len(records)), "alpha": np.asarray(alpha)}
-    names = {name: None for record in records for name in record}
+    coordinates = {"iteration": np.arange(len(steps)), "alpha": np.asarray(alpha)}
+    names = {name: None for step in steps for name in step}
     variables: dict[str, Any] = {}
     if len(batch_images):
         coordinates["batch"] = np.arange(len(batch_images))
@@ -132,10 +132,10 @@ def assemble(
         kind = KINDS.get(name, np.dtype(float))
         flags = kind.kind == "b"
         values = np.full(shape, False if flags else np.nan, dtype=kind)
-        for index, record in enumerate(records):
-            if name in record:
-                # A resumed walk's records hold NaN where nothing was seen.
-                seen = record[name]
+        for index, step in enumerate(steps):
+            if name in step:
+                # A resumed walk's steps hold NaN where nothing was seen.
+                seen = step[name]
                 values[index] = np.equal(seen, 1) if flags else seen
         variables[name] = (dimensions, values, {"units": units, "long_name": long_name})
     if epoch_count:

@@ -33,7 +33,7 @@ class watch:
     Parameters
     ----------
     model : nn.Module
-        Also one that is compiled, or wrapped by DistributedDataParallel: then rank 0 records.
+        Also one that is compiled, or wrapped by DistributedDataParallel: then rank 0 watches.
     optimizer : torch.optim.Optimizer, or a sequence of them
         Their step hooks are used; they must hold the model's parameters. Of several, a step begins
         with the first one's and ends with the last one's.
@@ -102,12 +102,12 @@ class watch:
     >>> _ = nn.init.ones_(model.weight)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.9)
     >>> inputs, targets = torch.ones(4, 1), torch.zeros(4, 1)
-    >>> with watch(model, optimizer, nn.functional.mse_loss, (inputs, targets)) as recorder:
+    >>> with watch(model, optimizer, nn.functional.mse_loss, (inputs, targets)) as watcher:
     ...     for step in range(3):
     ...         optimizer.zero_grad()
     ...         nn.functional.mse_loss(model(inputs), targets).backward()
     ...         optimizer.step()
-    >>> trace = recorder.trace
+    >>> trace = watcher.trace
     >>> trace["loss"].sizes
     Frozen({'iteration': 3, 'alpha': 11})
     >>> trace["cosine"].values.round(4)
@@ -179,7 +179,7 @@ class watch:
             *probes,
         )
         self.iterate_probes, self.every = tuple(iterate_probes), _chosen("every", every)
-        self.records: list[dict[str, Any]] = []
+        self.seen: list[dict[str, Any]] = []
         self.start: list[Tensor] = []
         self._before: list[Tensor] | None = None
         self._measured = False
@@ -198,7 +198,7 @@ class watch:
             self.optimizers[-1].register_step_post_hook(self._after_step),
         ]
         if self.scaler is not None:
-            self._hooks.append(MarkSkipped(self.scaler, self.records))
+            self._hooks.append(MarkSkipped(self.scaler, self.seen))
         return self
 
     def __exit__(
@@ -213,9 +213,9 @@ class watch:
     @property
     def iteration(self) -> int:
         """Number of steps seen so far, which is the index of the next one."""
-        return len(self.records)
+        return len(self.seen)
 
-    def record(self, **values: float) -> None:
+    def note(self, **values: float) -> None:
         """Add numbers of your own, such as `minibatch_loss`, to the step seen last.
 
         Parameters
@@ -228,9 +228,9 @@ class watch:
         ValueError
             No step has been seen yet.
         """
-        if not self.records:
-            raise ValueError("no step has been seen yet; record after optimizer.step()")
-        self.records[-1].update(values)
+        if not self.seen:
+            raise ValueError("no step has been seen yet; note it after optimizer.step()")
+        self.seen[-1].update(values)
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._learning_rate = float(self.optimizers[0].param_groups[0]["lr"])
@@ -266,7 +266,7 @@ class watch:
             if self.every(self.iteration):
                 for iterate_probe in self.iterate_probes:
                     seen.update(iterate_probe(self.evaluate))
-        self.records.append(seen)
+        self.seen.append(seen)
 
     def _gradient(self) -> list[Tensor]:
         gradient = [_dense_gradient(parameter) for parameter in self.parameters]
@@ -299,10 +299,10 @@ class watch:
         """
         tensors: dict[str, Tensor] = {}
         values: dict[str, Any] = dict(self.timing)
-        for name in {name: None for record in self.records for name in record}:
-            first = next(record[name] for record in self.records if name in record)
+        for name in {name: None for step in self.seen for name in step}:
+            first = next(step[name] for step in self.seen if name in step)
             missing = np.full(np.shape(first), np.nan)
-            seen = np.array([record.get(name, missing) for record in self.records], dtype=float)
+            seen = np.array([step.get(name, missing) for step in self.seen], dtype=float)
             tensors[f"seen.{name}"] = torch.from_numpy(seen)
         remembered, numbers = gather(self._prefixed)
         tensors |= remembered
@@ -326,7 +326,7 @@ class watch:
             if name.startswith("seen.")
         }
         count = len(next(iter(seen.values()), ()))
-        self.records = [{name: column[i] for name, column in seen.items()} for i in range(count)]
+        self.seen = [{name: column[i] for name, column in seen.items()} for i in range(count)]
         give_back(self._prefixed, tensors, values, self.parameters)
         self._started = datetime.fromisoformat(values["started"])
         self._clock = time.perf_counter() - values["wall_seconds"]
@@ -340,7 +340,7 @@ class watch:
             "cosine_of": "gradient with weight decay" if self.weight_decay else "gradient",
         }
         return assemble(
-            self.records,
+            self.seen,
             self.alpha,
             attributes=attributes,
             batch_images=self.interpolation.batch_images,

@@ -105,15 +105,15 @@ class Optimizers(Page):
         loss = nn.functional.cross_entropy
         with watch(
             network, optimizer, loss, (inputs[measured], targets[measured]), points=self.points
-        ) as recorder:
+        ) as watcher:
             for _ in range(self.steps):
                 batch = torch.from_numpy(order.integers(len(inputs), size=self.batch_size))
                 optimizer.zero_grad()
                 value = loss(network(inputs[batch]), targets[batch])
                 value.backward()
                 optimizer.step()
-                recorder.record(minibatch_loss=value.item())
-        return recorder.trace.assign_attrs(optimizer=name)
+                watcher.note(minibatch_loss=value.item())
+        return watcher.trace.assign_attrs(optimizer=name)
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         return figures.side_by_side(traces, [trace.attrs["optimizer"] for trace in traces])

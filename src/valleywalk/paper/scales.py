@@ -18,7 +18,7 @@ Scale = Literal["smoke", "quick", "overnight", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 
 # At each scale, what is walked on in place of a data set of the paper: at two of them, where no
-# download is wanted, what its record in the catalogue names.
+# download is wanted, what its entry in the catalogue names.
 EMBEDDED = {name: found.stand_in for name, found in DATASETS.items() if found.stand_in}
 STAND_IN: dict[Scale, dict[str, str]] = {
     "smoke": EMBEDDED,

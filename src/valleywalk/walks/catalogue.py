@@ -1,7 +1,7 @@
-"""Facts of the networks and data sets, one record each, by name. Imports no torch.
+"""Facts of the networks and data sets, one entry each, by name. Imports no torch.
 
-A network of your own is a record in `NETWORKS` and a builder in `models.BUILDERS`; a data set is a
-record in `DATASETS` and a reader in `datasets.READERS`.
+A network of your own is an entry in `NETWORKS` and a builder in `models.BUILDERS`; a data set an
+entry in `DATASETS` and a reader in `datasets.READERS`.
 """
 
 from dataclasses import dataclass
@@ -150,7 +150,7 @@ FOLDER = DatasetInfo("folder:PATH", "a folder of images", 64, None, None, classe
 
 
 def network_info(name: str) -> NetworkInfo:
-    """The record of a network.
+    """The entry of a network.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def network_info(name: str) -> NetworkInfo:
 
 
 def dataset_info(name: str) -> DatasetInfo:
-    """The record of a data set, or for folder:PATH what a folder is taken for.
+    """The entry of a data set, or for folder:PATH what a folder is taken for.
 
     Raises
     ------
