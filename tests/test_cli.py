@@ -48,7 +48,7 @@ def test_show_says_what_an_item_walks_and_what_that_costs(name, scale, capsys):
     item = ITEMS[name]
     experiments = item.experiments(scale)
     assert printed.startswith(f"{item.label}. {item.title}\n{scale}: {item.setting(scale)}\n")
-    assert f"notebooks/{item.notebook}.ipynb" in printed
+    assert f"notebooks/{item.page.notebook}.ipynb" in printed
     assert f"valleywalk figure {name}" in printed
     assert all(experiment.hash in printed for experiment in experiments)
     rows = {line.split()[0] for line in printed.splitlines() if line.strip()}

@@ -12,9 +12,9 @@ from valleywalk.evaluation import Evaluator, trainable
 from valleywalk.probes.curvature import (
     extremes,
     hessian_vector_product,
-    lanczos,
     power_iteration,
 )
+from valleywalk.probes.lanczos import lanczos
 
 cross_entropy = nn.functional.cross_entropy
 

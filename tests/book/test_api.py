@@ -24,7 +24,16 @@ LISTED = ("valleywalk.paper", "valleywalk.book")
 # The command line describes itself, and nobody imports the rest.
 INTERNAL = {
     f"valleywalk.{name}"
-    for name in ("batches", "cli", "files", "folders", "names", "optimizers", "torchvision_compat")
+    for name in (
+        "batches",
+        "cli",
+        "files",
+        "folders",
+        "names",
+        "optimizers",
+        "show",
+        "torchvision_compat",
+    )
 }
 MODULES = [
     module.name

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..names import unknown_names
 from ..walks.catalogue import DATASETS, dataset_info, network_info
 from ..walks.experiment import Experiment, ModelName
 from . import (
@@ -208,6 +209,21 @@ ITEMS: dict[str, Item] = OF_THE_PAPER | {
         ),
     )
 }
+
+
+def item_named(name: str, kind: str) -> Item:
+    """The item of a name; `kind` is what the error calls it.
+
+    Raises
+    ------
+    ValueError
+        There is none; says the nearest name, and all.
+    """
+    problem = unknown_names({name}, ITEMS, kind)
+    if problem:
+        raise ValueError(problem)
+    return ITEMS[name]
+
 
 # All claims of all pages, those that say one thing together.
 CLAIMS: tuple[Claim, ...] = tuple(

@@ -17,7 +17,8 @@ from torch.func import functional_call, hessian, jacrev
 
 from ..evaluation import Evaluator, count_of, evaluation_mode, predict, trainable
 from . import inner
-from .curvature import first_vector, hessian_vector_product, lanczos, multiplier
+from .curvature import first_vector, hessian_vector_product, multiplier
+from .lanczos import lanczos
 
 DIRECTIONS = 3
 TOLERANCE = 1e-3

@@ -1,0 +1,188 @@
+"""What an item walks, what that costs here, and what is there already."""
+
+import shutil
+import textwrap
+from collections import Counter
+from collections.abc import Sequence, Set
+from typing import Any
+
+from tyro.conf import Positional
+
+from .folders import datasets_folder
+from .machine import choose_device, cores, device_name
+from .paper.items import OF_THE_PAPER, in_words, item_named
+from .paper.scales import SCALES, Scale
+from .walks import cost
+from .walks.catalogue import DatasetInfo, dataset_info
+from .walks.cost import duration
+from .walks.experiment import Experiment
+from .walks.store import Store
+
+# Of a walk.
+STATES = ("recorded", "cached", "begun", "to walk")
+
+
+def list_items() -> None:
+    """List every figure and table: notebook, time at each scale on this machine, traces there."""
+    store = Store()
+    header = f"{'item':11} {'notebook':20}" + "".join(f"{scale:>10}" for scale in SCALES)
+    print(f"{header}  traces        title")
+    for item in OF_THE_PAPER.values():
+        times, there = "", []
+        for scale in SCALES:
+            experiments = item.experiments(scale)
+            times += f"{duration(sum(map(cost.seconds, experiments))):>10}"
+            if all(store.find(experiment) for experiment in experiments):
+                there.append(scale)
+        kept = (" ".join(there) or "none") if experiments else "not needed"
+        print(f"{item.label:11} {item.page.notebook:20}{times}  {kept:12}  {item.title}")
+    print(
+        f"\nTimes are estimates for one process here, {device_name(choose_device('auto'))}, from "
+        "forward passes timed just now;\nfigures of one walk share it. More about one: valleywalk "
+        "show fig2 --scale overnight"
+    )
+
+
+def show(name: Positional[str], scale: Scale = "quick", device: str = "auto") -> None:
+    """Show what an item walks at a scale, what that costs here, and what is there already.
+
+    Args:
+        name: fig1, fig2, …; see `valleywalk list`.
+        scale: smoke (seconds), quick (minutes), overnight (hours, real data) or paper (GPU).
+        device: Where it would be walked: auto, cpu, cuda, cuda:1.
+    """
+    item, store = item_named(name, "item"), Store()
+    experiments = item.experiments(scale)
+    print(f"{item.label}. {item.title}\n{scale}: {item.setting(scale)}\n")
+    if experiments:
+        _show_cost(experiments, store, device)
+    _row("notebook", f"notebooks/{item.page.notebook}.ipynb")
+    chosen = f" --scale {scale}" if "scale" in item.parameters(scale) else ""
+    # Not wrapped, to be copied.
+    print(f"{'run':10}valleywalk figure {item.name}{chosen}\n{'':10}{item.papermill(scale)}")
+    if experiments:
+        _show_walks(experiments, store, device)
+
+
+def _show_cost(experiments: Sequence[Experiment], store: Store, device: str) -> None:
+    """What is there, and what passes, time and disk the walks take."""
+    found = [store.find(experiment) for experiment in experiments]
+    missing = [e for e, path in zip(experiments, found, strict=True) if path is None]
+    states = Counter(_state(experiment, store) for experiment in experiments)
+    told = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+    _row("there", f"{len(found) - len(missing)} of {len(found)} walks: {told}")
+    _row("time", f"{_time(experiments, device)} ({device_name(choose_device(device))})")
+    if len(missing) < len(experiments):
+        _row("", f"still to walk: {_time(missing, device) if missing else 'nothing'}")
+    passes = [cost.passes(experiment) for experiment in experiments]
+    parts = {
+        "training": sum(p.training for p in passes),
+        "along segments": sum(p.segments for p in passes),
+        "at ends of epochs": sum(p.epochs for p in passes),
+        "for curvature": sum(p.curvature for p in passes),
+    }
+    told = ", ".join(f"{_many(number)} {what}" for what, number in parts.items() if number)
+    _row("passes", f"{_many(sum(parts.values()))} images forward, or as much work: {told}")
+    segments = sum(map(cost.measured_segments, experiments))
+    if segments:
+        losses = sum(map(cost.losses, experiments))
+        images = " or ".join(
+            f"{n:,}" for n in sorted(set(map(cost.evaluation_images, experiments)))
+        )
+        _row("losses", f"{losses:,.0f} along {segments:,} segments, each on {images} images")
+    sizes = [
+        cost.trace_bytes(experiment) if path is None else path.stat().st_size
+        for experiment, path in zip(experiments, found, strict=True)
+    ]
+    at_once = sorted(map(cost.checkpoint_bytes, experiments), reverse=True)[: cores()]
+    _row("disk", f"{_size(sum(sizes))} of traces, {_size(sum(at_once))} of checkpoints on the way")
+    for name in dict.fromkeys(experiment.dataset for experiment in experiments):
+        _row("data", f"{name}: {where_it_is(dataset_info(name))}")
+
+
+def _time(experiments: Sequence[Experiment], device: str) -> str:
+    """How long walks take here, in one process and side by side."""
+    times = [cost.seconds(experiment, device) for experiment in experiments]
+    alone, processes = f"{duration(sum(times))} in one process", min(len(times), cores())
+    if processes == 1:
+        return alone
+    together = cost.seconds_together(times, processes, device)
+    return f"{alone}, {duration(together)} in {processes}"
+
+
+def _state(experiment: Experiment, store: Store) -> str:
+    """One of STATES."""
+    path = store.find(experiment)
+    if path is None:
+        return "begun" if store.begun(experiment) else "to walk"
+    return "recorded" if path.parent == store.recorded else "cached"
+
+
+def _show_walks(experiments: Sequence[Experiment], store: Store, device: str) -> None:
+    """What the walks have in common, and each with what it has for itself."""
+    values = {
+        name: [getattr(experiment, name) for experiment in experiments]
+        for name in Experiment.model_fields
+    }
+    same = {name for name, each in values.items() if each.count(each[0]) == len(each)}
+    _row("settings", _fields(experiments[0], same))
+    print()
+    for experiment in experiments:
+        own = _fields(experiment, Experiment.model_fields.keys() - same)
+        words = own if len(experiments) > 1 else in_words(experiment)
+        took = duration(cost.seconds(experiment, device))
+        print(f"{experiment.hash}  {_state(experiment, store):8}{took:>9}  {words}")
+
+
+def _fields(experiment: Experiment, names: Set[str]) -> str:
+    """Some of its fields with their values, those that are not set left out."""
+    chosen = {name: getattr(experiment, name) for name in Experiment.model_fields if name in names}
+    return "; ".join(f"{name} {_value(v)}" for name, v in chosen.items() if v is not None)
+
+
+def _row(name: str, text: str) -> None:
+    """A name and, wrapped beside it, what it is."""
+    first, rest = f"{name:10}", " " * 10
+    width = max(60, shutil.get_terminal_size((100, 24)).columns)
+    print(textwrap.fill(text, width, initial_indent=first, subsequent_indent=rest))
+
+
+def _value(value: Any) -> str:
+    """A field's value; of numbers that follow each other only the first and the last."""
+    if not isinstance(value, tuple):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    runs: list[list[int]] = []
+    for number in sorted(value):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    shown = [f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
+    return ", ".join(shown) or "none"
+
+
+def _many(number: float) -> str:
+    """A large number in words."""
+    for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if number >= size:
+            return f"{number / size:.3g} {word}"
+    return f"{number:.0f}"
+
+
+def _size(number: float) -> str:
+    """Bytes in words."""
+    for size, unit in ((1e9, "GB"), (1e6, "MB")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number / 1e3:.0f} kB"
+
+
+def where_it_is(dataset: DatasetInfo) -> str:
+    """Where a data set is, or how to come by it."""
+    if dataset.file is None:
+        return "ready: shipped with installed packages"
+    if (datasets_folder() / dataset.file).exists():
+        return f"ready: in {dataset.file}"
+    if not dataset.download:
+        return f"not there: it has no download; put its files into {dataset.file}"
+    return f"not there: fetch it with `valleywalk data {dataset.name} --download`"
