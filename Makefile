@@ -15,7 +15,9 @@ test: .venv/ready
 	$(BIN)/ruff check src tests notebooks book benchmarks
 	$(BIN)/ruff format --check src tests notebooks book benchmarks
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/pytest --doctest-modules src/valleywalk
 	$(BIN)/pytest -n auto
 
 # Lines and branches of src that the tests run, those in notebooks' and workers' processes included.

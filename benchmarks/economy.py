@@ -96,8 +96,8 @@ def walk_with(state: _Walk, *probes) -> None:
             probe(step)
         return {}
 
-    state.recorder.probes = (look,)
-    with state.recorder:
+    state.watcher.probes = (look,)
+    with state.watcher:
         state.go(True, Checkpointer(None, 0))
 
 

@@ -22,7 +22,7 @@ import watching
 
 from valleywalk.folders import checkout
 from valleywalk.machine import device_name, reproducible
-from valleywalk.paper.scales import markdown_table
+from valleywalk.paper.page import markdown_table
 
 PARTS = ("interpolation", "watching", "modes", "curvature", "sharpness", "growth", "economy")
 ON_A_GPU = ("interpolation", "watching", "modes")

@@ -60,19 +60,19 @@ def measure(case: Case) -> list[dict[str, float | str]]:
         order = np.random.default_rng(0)
         seen = (dataset.normalise(dataset.train_images[:IMAGES]), dataset.train_labels[:IMAGES])
         product = Product(model)
-        recorder = watch(
+        watcher = watch(
             model, optimizer, cross_entropy, seen, tolerance=tolerance, probes=[product]
         )
-        with recorder:
+        with watcher:
             for _ in range(STEPS):
                 batch = torch.from_numpy(order.choice(len(dataset.train_labels), BATCH, False))
                 images = dataset.normalise(dataset.train_images[batch])
                 optimizer.zero_grad()
                 cross_entropy(model(images), dataset.train_labels[batch]).backward()
                 optimizer.step()
-        found = measures.along_step(recorder.trace)
+        found = measures.along_step(watcher.trace)
         sharpness, error = found["sharpness"].values, found["sharpness_error"].values
-        exact = recorder.trace["product"].values
+        exact = watcher.trace["product"].values
         off = np.abs(sharpness - exact)
         rows.append(
             {

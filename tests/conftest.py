@@ -49,12 +49,12 @@ def landscape():
         model = Landscape(start)
         optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
         data = (torch.zeros(3, 1), torch.zeros(3))
-        with watch(model, optimizer, lambda o, t: loss(o), data, points=points) as recorder:
+        with watch(model, optimizer, lambda o, t: loss(o), data, points=points) as watcher:
             for _ in range(steps):
                 optimizer.zero_grad()
                 loss(model.theta).backward()
                 optimizer.step()
-        return model, recorder.trace
+        return model, watcher.trace
 
     return run
 

@@ -13,7 +13,8 @@ from valleywalk.book import build as book
 from valleywalk.book import explorer
 from valleywalk.book.notebook import ParameterError, check
 from valleywalk.cli import main
-from valleywalk.paper import PAGES, StochasticWalk
+from valleywalk.paper.items import ITEMS
+from valleywalk.paper.walks import StochasticWalk
 
 REPOSITORY = "https://github.com/owner/name"
 
@@ -27,7 +28,7 @@ def commands(monkeypatch):
         run.append(command)
         return 0
 
-    monkeypatch.setattr(book, "PAGES", {name: PAGES[name] for name in ("fig28", "fig18")})
+    monkeypatch.setattr(book, "ITEMS", {name: ITEMS[name] for name in ("fig28", "fig18")})
     monkeypatch.setattr(book, "_render", noted)
     monkeypatch.setattr(book.explorer, "data", lambda scales, store: "")
     return run
@@ -65,9 +66,9 @@ def test_a_book_is_made_of_executed_notebooks(commands, tmp_path):
 
 
 def test_a_notebook_that_fails_is_named_and_never_in_the_book(commands, tmp_path, monkeypatch):
-    item = PAGES["fig28"]
+    item = ITEMS["fig28"]
     broken = SimpleNamespace(
-        **{name: getattr(item, name) for name in ("name", "label", "title", "notebook")},
+        **{name: getattr(item, name) for name in ("name", "label", "title", "page")},
         parameters=lambda scale: {"learning_rate": -1.0},
         experiments=lambda scale: [],
     )
@@ -80,7 +81,7 @@ def test_a_notebook_that_fails_is_named_and_never_in_the_book(commands, tmp_path
 
 def test_a_rendering_that_fails_is_said(commands, tmp_path, monkeypatch):
     monkeypatch.setattr(book, "_render", lambda command: 1)
-    monkeypatch.setattr(book, "PAGES", {"fig28": PAGES["fig28"]})
+    monkeypatch.setattr(book, "ITEMS", {"fig28": ITEMS["fig28"]})
     with pytest.raises(book.BookError, match="jupyter-book failed"):
         book.build("smoke", folder=tmp_path / "book", processes=1)
     with pytest.raises(SystemExit, match="repository is 'github'; give https://HOST/OWNER/NAME"):
@@ -91,10 +92,10 @@ def test_a_rendering_that_fails_is_said(commands, tmp_path, monkeypatch):
 
 
 def test_without_a_repository_no_page_links_to_one():
-    text = book._ways_to_run(PAGES["fig2"], "quick", None)
+    text = book._ways_to_run(ITEMS["fig2"], "quick", None)
     assert "papermill notebooks/fig2_sgd_walk.ipynb out.ipynb -p scale quick" in text
     assert "http" not in text
-    elsewhere = book._ways_to_run(PAGES["fig2"], "quick", "https://code.example/owner/name")
+    elsewhere = book._ways_to_run(ITEMS["fig2"], "quick", "https://code.example/owner/name")
     assert "https://code.example/owner/name/blob/main/notebooks/fig2_sgd_walk.ipynb" in elsewhere
     assert "Binder" not in elsewhere
 
@@ -106,7 +107,7 @@ def test_the_explorer_holds_the_numbers_of_the_trace(tmp_path, monkeypatch):
     (content,) = re.findall(r">(\[.*\])</script>", text)
     assert "<" not in content
     (walk,) = json.loads(content)
-    (experiment,) = PAGES["fig18"].experiments("smoke")
+    (experiment,) = ITEMS["fig18"].experiments("smoke")
     trace = store.get(experiment)
     assert walk["name"].startswith("Figure 18. MLP on MNIST")
     assert walk["loss"][1] == pytest.approx(trace["loss"].values[1].tolist(), rel=1e-6)

@@ -110,7 +110,7 @@ def test_lightning(network, images, tmp_path, kind, options, steps):
     assert np.isfinite(trace["loss"]).all()
     assert (trace["loss"].values[1:, 0] == trace["loss"].values[:-1, -1]).all()
     assert np.isfinite(trace["cosine"].values[1:]).all()
-    evaluate = Evaluator(network, cross_entropy, callback.recorder.evaluate.batches)
+    evaluate = Evaluator(network, cross_entropy, callback.watcher.evaluate.batches)
     assert trace["loss"].values[-1, -1] == pytest.approx(evaluate(), rel=1e-6)
     if kind is Module:
         assert trace["learning_rate"].values[[0, -1]].tolist() == [0.1, 0.05]
@@ -121,7 +121,7 @@ def test_lightning_that_fails_in_mid_training(network, images, tmp_path):
     with pytest.raises(ArithmeticError, match="the loop's own"):
         fit(Module(network, fails=True), images, tmp_path, [callback])
     assert len(callback.trace["iteration"]) == 2
-    optimizer = callback.recorder.optimizers[0]
+    optimizer = callback.watcher.optimizers[0]
     assert not optimizer._optimizer_step_pre_hooks, "the watch has ended"
 
 
@@ -237,13 +237,13 @@ def test_frozen_dropout_gives_smooth_segments(network, images):
     """The same masks at every point: neighbouring losses belong to one function."""
     network.insert(3, nn.Dropout(0.5))
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4)
-    recorder = watch(network, optimizer, cross_entropy, images, dropout_masks=2)
-    with recorder:
+    watcher = watch(network, optimizer, cross_entropy, images, dropout_masks=2)
+    with watcher:
         for _ in range(3):
             optimizer.zero_grad()
             cross_entropy(network(images[0]), images[1]).backward()
             optimizer.step()
-    loss = recorder.trace["loss"].values
+    loss = watcher.trace["loss"].values
     assert (loss[1:, 0] == loss[:-1, -1]).all()
     assert np.abs(np.diff(loss, n=2, axis=1)).max() < 0.01 * np.abs(np.diff(loss, axis=1)).max()
     with pytest.raises(ValueError, match="dropout_masks is -1"):

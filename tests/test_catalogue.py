@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,9 @@ from torch import nn
 import valleywalk
 from valleywalk import Dataset, DatasetError, Experiment, Store, walk
 from valleywalk.cli import main
+from valleywalk.paper import ledger
+from valleywalk.paper.items import ITEMS
+from valleywalk.paper.page import WalksPage
 from valleywalk.walks import cost, models
 from valleywalk.walks.catalogue import DATASETS, NETWORKS, DatasetInfo, NetworkInfo, dataset_info
 from valleywalk.walks.datasets import READERS, load
@@ -154,3 +158,25 @@ def test_one_more_network_and_data_set_is_known_everywhere(one_more_of_each, tmp
     asked = [f"--{name.replace('_', '-')}={value}" for name, value in (fields | sizes).items()]
     main(["walk", *asked, "--epochs", "8"])
     assert "24 segments measured" in capsys.readouterr().out
+
+
+PAGES = sorted({item.page for item in ITEMS.values()}, key=lambda page: page.__name__)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if issubclass(page, WalksPage)])
+def test_one_more_network_and_data_set_walks_through_every_figure_family(
+    one_more_of_each, monkeypatch, page
+):
+    folder = valleywalk.walks.datasets.datasets_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "stripes.txt").write_text("1 2")
+    # Processes of their own would not know of the two.
+    monkeypatch.setattr("valleywalk.paper.page.compute", lambda *given, **options: None)
+    own = {"models": ["linear"]} if "models" in page.model_fields else {"model": "linear"}
+    made = page(scale="smoke", **own)
+    assert {experiment.dataset for experiment in made.experiments} == {"stripes"}
+    traces = made.get_traces()
+    plt.close(made.draw(traces))
+    assert made.table(traces).startswith("| ")
+    assert "stripes" in made.provenance(traces).lower()
+    assert ledger.page_claims(made)

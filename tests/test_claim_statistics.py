@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from valleywalk.paper import Factors, HeightTable, IsotropicNoise, Schedules
-from valleywalk.paper import ledger as claims
-from valleywalk.paper.claim_walks import EqualRatio
-from valleywalk.paper.ledger import CLAIMS, page_of
+from valleywalk.paper import quadratic
+from valleywalk.paper.claim import Walked, judge
+from valleywalk.paper.factors import Factors
+from valleywalk.paper.heights import EqualRatio, HeightTable
+from valleywalk.paper.isotropic import IsotropicNoise
+from valleywalk.paper.items import CLAIMS
+from valleywalk.paper.noise_structure import NoiseStructure
+from valleywalk.paper.quadratic import Quadratic
+from valleywalk.paper.schedules import Schedules
 from valleywalk.trace import assemble
 
 ALPHA = np.linspace(0, 1, 5)
@@ -18,7 +23,14 @@ SAG = np.array([2.0, 1.25, 1.0, 1.25, 2.0])  # height 1, floor 1, convex
 LINE = np.array([2.0, 1.75, 1.5, 1.25, 1.0])  # height ½, floor 1, no interior minimum
 BUMP = np.array([2.0, 2.0, 2.5, 2.0, 2.0])  # a barrier of ½, a fifth of the loss there
 DENT = np.array([2.0, 1.0, 1.0, 0.9, 2.0])  # sags, and a second difference of −0.1
-VALUE = {claim.id: claim.value for claim in CLAIMS}
+
+
+def measure(claim):
+    """What a claim measures, from pages and the traces of each."""
+    return lambda pages, traces: claim.measure(*map(Walked, pages, traces))
+
+
+VALUE = {claim.id: measure(claim) for claim in CLAIMS}
 
 
 def trace_of(losses=(), epochs=None, experiment=None, **series):
@@ -109,7 +121,7 @@ def test_height_at_one_rate_over_that_at_another():
     """Four and nine times as high in two epochs: geometric mean six. A third rate is not asked."""
     rates = [0.1, 0.05, 0.01]
     page = HeightTable(models=["mlp"], learning_rates=rates, epochs_shown=[1, 2])
-    length = page.fields_of("mlp", None, "tables")["iterations"]
+    length = page.fields_of("mlp")["iterations"]
     heights = {0.1: (8.0, 27.0), 0.05: (2.0, 3.0), 0.01: (1.0, 1.0)}
     traces = []
     for experiment in page.experiments:
@@ -154,8 +166,9 @@ def test_gradient_descent_with_noise_and_what_frees_it():
         "then SGD": (0.4, 0.5, 9.0, 9.0),
     }
     traces = []
-    for (name, experiment), end in zip(page.walks.items(), ends.values(), strict=True):
-        assert name in ends
+    for walk, (name, end) in zip(page.walks, ends.items(), strict=True):
+        assert walk.label == name
+        experiment = walk.experiment
         loss, accuracy, distance, norm = end
         # The noisy walk is left after epoch 3, at a loss of 4.
         epochs = {
@@ -219,7 +232,7 @@ def test_walks_of_equal_ratio_are_compared_in_doublings(heights):
 
 
 def test_overlap_over_that_by_chance():
-    page = page_of(claims.NoiseStructure, "quick", "mlp", 0, {})
+    page = NoiseStructure.for_seed("quick", "mlp", 0, {})
     names = ("noise_sharpness", "noise_share", "hessian_max", "train_loss")
     rest = dict.fromkeys(names, 1.0)
     trace = trace_of(
@@ -241,13 +254,13 @@ def test_the_edge_is_that_of_the_last_half_of_the_walk():
 
 
 def test_the_contraction_that_is_farthest_from_the_formula_counts(monkeypatch):
-    page = page_of(claims.Quadratic, "quick", "mlp", 0, {})
-    assert VALUE["quadratic-contraction"]([page], []) < 1e-12
+    page = Quadratic.for_seed("quick", "mlp", 0, {})
+    assert VALUE["quadratic-contraction"]([page], [[]]) < 1e-12
     off = np.zeros(20)
     off[7] = 0.25
-    measured = claims.measured_contraction
-    monkeypatch.setattr(claims, "measured_contraction", lambda run: measured(run) - off)
-    assert VALUE["quadratic-contraction"]([page], []) == pytest.approx(0.25)
+    measured = quadratic.measured_contraction
+    monkeypatch.setattr(quadratic, "measured_contraction", lambda run: measured(run) - off)
+    assert VALUE["quadratic-contraction"]([page], [[]]) == pytest.approx(0.25)
 
 
 def test_every_claim_is_measured_above():
@@ -262,7 +275,7 @@ def test_every_claim_is_measured_above():
 def test_the_interval_is_student_s_at_the_ledger_s_confidence(confidence_of):
     values = [1.0, 2.0, 4.0]
     (claim,) = (claim for claim in CLAIMS if claim.id == "sgd-cosine")
-    interval, _ = claims.judge(claim, values, confidence_of)
+    interval, _ = judge(claim, values, confidence_of)
     confidence = 1 - 0.05 / confidence_of
     half = stats.t.ppf((1 + confidence) / 2, 2) * np.std(values, ddof=1) / math.sqrt(3)
     mean = np.mean(values)

@@ -9,18 +9,18 @@ import pytest
 from valleywalk import Store
 from valleywalk.cli import main
 from valleywalk.folders import checkout
-from valleywalk.paper import PAGES, GradientDescentWalk
-from valleywalk.paper import ledger as claims
+from valleywalk.paper.claim import Claim, judge, verdict_of
+from valleywalk.paper.items import CLAIMS, ITEMS
 from valleywalk.paper.ledger import (
     CLAIM_COUNT,
-    CLAIMS,
-    Claim,
+    all_experiments,
     as_objects,
+    experiments_of,
     findings,
-    judge,
     ledger_table,
-    verdict_of,
+    page_claims,
 )
+from valleywalk.paper.walks import GradientDescentWalk, StochasticWalk
 from valleywalk.statistics import Interval
 from valleywalk.trace import assemble, save
 
@@ -32,8 +32,8 @@ def test_claims_are_complete():
     assert len(BY_ID) == len(CLAIMS)
     assert {claim.number for claim in CLAIMS} == set(range(1, 18))
     for claim in CLAIMS:
-        assert claim.page in PAGES
-        assert claim.low < claim.high
+        assert claim.item in ITEMS
+        assert claim.above < claim.below
         assert "ection" in claim.source or "ootnote" in claim.source
 
 
@@ -61,11 +61,17 @@ def test_verdicts_from_intervals(interval, verdict):
 def test_a_whole_ledger_is_wrong_as_seldom_as_it_says():
     """54 claims whose statistic lies exactly on its border: any verdict is a wrong one."""
     random = np.random.default_rng(0)
-    claim = Claim("", 1, "", "", "", "", 0.0, math.inf, "fig1", (), lambda p, t: 0.0)
+    claim = Claim(
+        **dict.fromkeys(("id", "sentence", "source", "statistic", "paper", "item"), ""),
+        number=1,
+        above=0.0,
+        pages=(),
+        measure=lambda: 0.0,
+    )
     wrong = 0
     for _ in range(300):
-        drawn = random.standard_normal((claims.CLAIM_COUNT, 5))
-        verdicts = {judge(claim, values, claims.CLAIM_COUNT)[1] for values in drawn}
+        drawn = random.standard_normal((CLAIM_COUNT, 5))
+        verdicts = {judge(claim, values, CLAIM_COUNT)[1] for values in drawn}
         wrong += verdicts != {"inconclusive"}
     # 5 % of 300 ledgers are 15; a binomial count above 28 has a chance below one in a thousand.
     assert 3 <= wrong <= 28
@@ -73,19 +79,19 @@ def test_a_whole_ledger_is_wrong_as_seldom_as_it_says():
 
 def test_a_clear_effect_is_found_with_five_seeds():
     values = 1 + 0.05 * np.random.default_rng(1).standard_normal(5)
-    assert judge(BY_ID["sgd-cosine"], values, claims.CLAIM_COUNT)[1] == "supported"
-    assert judge(BY_ID["few-barriers"], values, claims.CLAIM_COUNT)[1] == "not supported"
+    assert judge(BY_ID["sgd-cosine"], values, CLAIM_COUNT)[1] == "supported"
+    assert judge(BY_ID["few-barriers"], values, CLAIM_COUNT)[1] == "not supported"
 
 
 def test_a_share_that_never_changes_is_not_certain():
-    interval, verdict = judge(BY_ID["few-barriers"], [0.0] * 5, claims.CLAIM_COUNT)
+    interval, verdict = judge(BY_ID["few-barriers"], [0.0] * 5, CLAIM_COUNT)
     assert interval.low == 0, "a share cannot leave 0 … 1"
     assert 0 < interval.high < 0.06
     assert verdict == "supported"
-    interval, verdict = judge(BY_ID["few-barriers"], [1.0] * 5, claims.CLAIM_COUNT)
+    interval, verdict = judge(BY_ID["few-barriers"], [1.0] * 5, CLAIM_COUNT)
     assert interval.low > 0.06
     assert interval.high == 1
-    assert judge(BY_ID["few-barriers"], [0.0] * 3, claims.CLAIM_COUNT)[1] == "inconclusive"
+    assert judge(BY_ID["few-barriers"], [0.0] * 3, CLAIM_COUNT)[1] == "inconclusive"
 
 
 def test_a_ratio_is_averaged_in_logarithms():
@@ -98,7 +104,7 @@ def test_a_ratio_is_averaged_in_logarithms():
 def test_the_seeds_of_the_ledger_share_no_walk():
     for claim in CLAIMS:
         for model in claim.models:
-            walks = [claims.experiments_of(claim, "quick", model, seed) for seed in range(3)]
+            walks = [experiments_of(claim, "quick", model, seed) for seed in range(3)]
             assert all({e.seed for e in own} <= {seed} for seed, own in enumerate(walks))
 
 
@@ -123,10 +129,10 @@ def store(tmp_path):
     random = np.random.default_rng(0)
     for seed in range(5):
         for kind, cosine, rough, scale in (
-            (claims.GradientDescentWalk, -0.95, 0.0, 1.0),
-            (claims.StochasticWalk, -0.1, 1.0, 1.5),
+            (GradientDescentWalk, -0.95, 0.0, 1.0),
+            (StochasticWalk, -0.1, 1.0, 1.5),
         ):
-            page = claims.page_of(kind, "quick", "vgg11", seed, {})
+            page = kind.for_seed("quick", "vgg11", seed, {})
             (experiment,) = page.experiments
             jitter = 0.01 * random.standard_normal(40)
             floor = np.linspace(2, 1, 40) + rough * random.standard_normal(40)
@@ -169,9 +175,7 @@ def test_fewer_seeds_decide_nothing(store):
 
 def test_a_claim_whose_walks_are_only_partly_there_is_left_out(store):
     for seed in range(5):
-        (experiment,) = claims.page_of(
-            claims.StochasticWalk, "quick", "vgg11", seed, {}
-        ).experiments
+        (experiment,) = StochasticWalk.for_seed("quick", "vgg11", seed, {}).experiments
         if seed != 3:
             (store.folder / f"{experiment.hash}.nc").unlink()
     found = by_id(findings("quick", store=store))
@@ -180,14 +184,14 @@ def test_a_claim_whose_walks_are_only_partly_there_is_left_out(store):
 
 
 def test_the_ledger_s_walks_are_those_of_its_claims_each_once():
-    experiments = claims.all_experiments("quick", seeds=2)
+    experiments = all_experiments("quick", seeds=2)
     assert len({experiment.hash for experiment in experiments}) == len(experiments)
     needed = {
         experiment.hash
         for claim in CLAIMS
         for model in claim.models
         for seed in (0, 1)
-        for experiment in claims.experiments_of(claim, "quick", model, seed)
+        for experiment in experiments_of(claim, "quick", model, seed)
     }
     assert {experiment.hash for experiment in experiments} == needed
 
@@ -201,11 +205,11 @@ def test_what_needs_no_walk_is_always_there():
 
 
 def test_a_page_shows_its_own_claims(store):
-    shown = claims.page_claims(GradientDescentWalk(scale="quick", traces=str(store.folder)))
+    shown = page_claims(GradientDescentWalk(scale="quick", traces=str(store.folder)))
     assert "The valley floor of gradient descent falls monotonically." in shown
     assert "**supported**" in shown
     other = GradientDescentWalk(scale="quick", traces=str(store.folder), learning_rate=0.2)
-    assert "not there yet" in claims.page_claims(other)
+    assert "not there yet" in page_claims(other)
 
 
 def test_the_command_prints_the_ledger_and_json(capsys):
@@ -237,7 +241,7 @@ def test_a_smoke_ledger_from_real_walks():
     needed = {
         experiment.hash: experiment
         for claim in own
-        for experiment in claims.experiments_of(claim, "smoke", "mlp", 0)
+        for experiment in experiments_of(claim, "smoke", "mlp", 0)
     }
     for experiment in needed.values():
         store.get(experiment, progress=False)
@@ -259,3 +263,16 @@ def test_the_recorded_ledger_has_every_claim(tmp_path):
     for verdict in ("supported", "not supported", "inconclusive"):
         assert f"**{verdict}**" in table
     assert len(json.loads(json.dumps(as_objects(found), allow_nan=False))) == CLAIM_COUNT
+
+
+def test_the_protocol_is_printed_without_any_walk(capsys):
+    main(["claims", "--protocol", "--json"])
+    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
+    assert list(rows) == [claim.id for claim in CLAIMS]
+    few = rows["few-barriers"]
+    assert (few["needed"], few["networks"]) == ([None, 0.06], ["vgg11", "mlp"])
+    assert (few["statistic"], few["seeds"]) == ("share of steps that cross a barrier", [*range(5)])
+    main(["claims", "--protocol"])
+    text = capsys.readouterr().out
+    assert all(claim.sentence in text for claim in CLAIMS)
+    assert "share of steps that cross a barrier: below 0.06" in text

@@ -4,7 +4,7 @@ import pytest
 
 from valleywalk import Experiment, open_trace
 from valleywalk.cli import main
-from valleywalk.paper import ITEMS
+from valleywalk.paper.items import ITEMS, OF_THE_PAPER
 from valleywalk.walks.store import Store
 
 WALK = ["walk", "--model", "mlp", "--dataset", "mnist5k", "--width", "0.05"]
@@ -35,7 +35,7 @@ def test_help(command, capsys):
 def test_list_shows_every_item_and_what_is_there(capsys):
     main(["list"])
     lines = capsys.readouterr().out.splitlines()
-    for item in ITEMS.values():
+    for item in OF_THE_PAPER.values():
         assert any(line.startswith(f"{item.label} ") and item.title in line for line in lines)
     assert all("  none " in line for line in lines if "_walk" in line)
 

@@ -12,7 +12,7 @@ from distributed import Client
 
 from valleywalk import Experiment, Resources, Store, compute
 from valleywalk.cli import main
-from valleywalk.paper import Factors
+from valleywalk.paper.factors import Factors
 from valleywalk.walks.cluster import ClusterError
 
 WAIT = 90

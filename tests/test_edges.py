@@ -88,10 +88,10 @@ class Again:
 def test_a_loss_is_taken_over_only_if_the_buffers_are_the_same(kind, data):
     model, again = moving(kind), Again()
     optimizer = sgd(model)
-    with watch(model, optimizer, cross_entropy, data, points=2, probes=[again]) as recorder:
+    with watch(model, optimizer, cross_entropy, data, points=2, probes=[again]) as watcher:
         for _ in range(4):
             step_on(model, optimizer, data)
-    loss = recorder.trace["loss"].values
+    loss = watcher.trace["loss"].values
     assert (loss == np.array(again.losses)).all()
     assert (loss[1:, 0] != loss[:-1, -1]).all(), "the buffers have moved in between"
 
@@ -111,9 +111,9 @@ def passes(network, images, change=lambda network, step: None, **options):
     """How many batches are measured in four steps of three points, all images in a batch."""
     optimizer = sgd(network)
     loss, calls = counting()
-    recorder = watch(network, optimizer, loss, images, points=3, batch_size=40, **options)
+    watcher = watch(network, optimizer, loss, images, points=3, batch_size=40, **options)
     calls.clear()
-    with recorder:
+    with watcher:
         for step in range(4):
             change(network, step)
             step_on(network, optimizer, images)
@@ -139,11 +139,11 @@ def test_a_layer_that_is_frozen_between_two_steps_is_measured_anew(network, imag
     assert passes(copy.deepcopy(network), images, freeze, batch_norm="train") == 4 * 3 + 1
     assert passes(copy.deepcopy(network), images, freeze) == 4 * 3 + 2
     optimizer = sgd(network)
-    with watch(network, optimizer, cross_entropy, images, points=2, probes=[again]) as recorder:
+    with watch(network, optimizer, cross_entropy, images, points=2, probes=[again]) as watcher:
         for step in range(4):
             freeze(network, step)
             step_on(network, optimizer, images)
-            losses.append(recorder.records[-1]["loss"])
+            losses.append(watcher.seen[-1]["loss"])
     assert (np.array(losses) == np.array(again.losses)).all()
     assert losses[2][0] != losses[1][-1]
     assert losses[3][0] == losses[2][-1]
@@ -255,9 +255,9 @@ def test_a_loader_that_uses_its_memory_again_is_measured_rightly(data, kind):
         return cross_entropy(output, target["targets"] if kind is dict else target)
 
     model = Model(5, 3)
-    recorder = watch(model, sgd(model), loss, Loader())
+    watcher = watch(model, sgd(model), loss, Loader())
     expected = cross_entropy(model(data[0]), data[1]).item()
-    assert recorder.evaluate() == pytest.approx(expected, rel=1e-6)
+    assert watcher.evaluate() == pytest.approx(expected, rel=1e-6)
 
 
 def normed():
@@ -294,10 +294,10 @@ def test_sparse_gradients_are_seen_as_the_dense_ones_they_stand_for():
         model = nn.Sequential(nn.Embedding(11, 4, sparse=sparse), nn.Flatten(), nn.Linear(12, 3))
         tokens = torch.randint(0, 11, (24, 3))
         optimizer = sgd(model)
-        with watch(model, optimizer, cross_entropy, (tokens, torch.arange(24) % 3)) as recorder:
+        with watch(model, optimizer, cross_entropy, (tokens, torch.arange(24) % 3)) as watcher:
             for step in range(3):
                 step_on(model, optimizer, (tokens, torch.arange(24) % 3), slice(step, step + 9))
-        return recorder.trace
+        return watcher.trace
 
     sparse, dense = walked(True), walked(False)
     for name in ("loss", "cosine", "distance", "parameter_norm"):
@@ -355,12 +355,12 @@ def test_a_network_in_half_precision(data, dtype):
         model.weight.fill_(300.0)
     optimizer = sgd(model)
     half = data[0].to(dtype), data[1]
-    with watch(model, optimizer, cross_entropy, half) as recorder:
+    with watch(model, optimizer, cross_entropy, half) as watcher:
         for _ in range(3):
             step_on(model, optimizer, half)
     flat = np.concatenate([p.detach().double().numpy().ravel() for p in model.parameters()])
-    assert recorder.trace["parameter_norm"][-1] == pytest.approx(np.linalg.norm(flat), rel=1e-6)
-    assert np.isfinite(recorder.trace["cosine"][1:]).all()
+    assert watcher.trace["parameter_norm"][-1] == pytest.approx(np.linalg.norm(flat), rel=1e-6)
+    assert np.isfinite(watcher.trace["cosine"][1:]).all()
 
 
 # Layers that are frozen ---------------------------------------------------------------------------
@@ -419,14 +419,14 @@ def test_the_cosine_is_with_weight_decay_where_that_is_asked_for(data, make, sig
         ]
         return np.concatenate([part.numpy().ravel() for part in parts])
 
-    with watch(model, optimizer, cross_entropy, data, steps=3, **options) as recorder:
+    with watch(model, optimizer, cross_entropy, data, steps=3, **options) as watcher:
         for step in range(5):
             optimizer.zero_grad()
             batch = slice(4 * step, 4 * step + 4)
             cross_entropy(model(data[0][batch]), data[1][batch]).backward()
             expected.append(direction())
             optimizer.step()
-    trace = recorder.trace
+    trace = watcher.trace
     for step in range(1, 5):
         last, now = expected[step - 1], expected[step]
         cosine = last @ now / np.linalg.norm(last) / np.linalg.norm(now)
@@ -442,10 +442,10 @@ def test_an_optimizer_of_one_s_own_says_that_its_decay_is_decoupled(data):
         torch.manual_seed(0)
         model = nn.Linear(5, 3)
         optimizer = kind(model.parameters(), lr=0.1, weight_decay=0.3)
-        with watch(model, optimizer, cross_entropy, data, weight_decay=asked) as recorder:
+        with watch(model, optimizer, cross_entropy, data, weight_decay=asked) as watcher:
             for step in range(3):
                 step_on(model, optimizer, data, slice(8 * step, 8 * step + 8))
-        return recorder.trace["cosine"].values[1:]
+        return watcher.trace["cosine"].values[1:]
 
     assert (cosines(Decoupled, True) == cosines(torch.optim.SGD, False)).all()
     assert (cosines(torch.optim.SGD, True) != cosines(torch.optim.SGD, False)).all()

@@ -3,6 +3,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from valleywalk import analysis, figures, measures
+from valleywalk.paper.spectral import SpectralNorm
+from valleywalk.paper.walks import GradientDescentWalk
 from valleywalk.trace import assemble
 
 ALPHA = np.linspace(0, 1, 11)
@@ -51,7 +53,7 @@ def test_spectral_norm_marks_what_has_not_converged():
         for epoch in (2, 4, 6)
     }
     trace = assemble([{"learning_rate": 0.1}] * 6, ALPHA, epochs, 6)
-    top, bottom = figures.spectral_norm(trace).axes
+    top, bottom = SpectralNorm().draw([trace]).axes
     line, hollow, edge = top.lines
     assert line.get_xydata().tolist() == [[2, 12], [4, 14], [6, 16]]
     assert hollow.get_xdata().tolist() == [4]
@@ -65,11 +67,11 @@ def test_gradient_descent_is_laid_over_the_spectral_norm_and_under_the_walk():
     edge = assemble([{"learning_rate": 0.1}] * 20, ALPHA, epochs, 20)
     own = {1: {"hessian_max": 1.0, "hessian_residual": 1e-4, "validation_accuracy": 0.5}}
     trace = assemble([{"learning_rate": 0.1}], ALPHA, own, 1)
-    top, _, over = figures.spectral_norm(trace, edge).axes
+    top, _, over = SpectralNorm().draw([trace, edge]).axes
     assert over.lines[0].get_xydata().tolist() == [[10, 30], [20, 40]]
     assert top.get_ylim()[0] == 0
     assert top.get_ylim()[1] > 40, "both walks and the line are in the picture"
-    *_, last = figures.walk(bouncing(), edge=edge).axes
+    *_, last = GradientDescentWalk(iterations=12).draw([bouncing(), edge]).axes
     line, limit = last.lines
     assert line.get_xydata().tolist() == [[10, 30], [20, 40]]
     assert limit.get_ydata()[0] == pytest.approx(20)

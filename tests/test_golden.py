@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from valleywalk.paper import PAGES, SCALES
-from valleywalk.paper import ledger as claims
+from valleywalk.paper.items import ITEMS
+from valleywalk.paper.ledger import all_experiments
+from valleywalk.paper.scales import SCALES
 
 FILE = Path(__file__).parent / "golden" / "experiments.json"
 
@@ -25,8 +26,8 @@ def together(experiments):
 
 def found(scale):
     """Of each page, and of the ledger."""
-    pages = {name: together(item.experiments(scale)) for name, item in PAGES.items()}
-    return pages | {"ledger": together(claims.all_experiments(scale))}
+    pages = {name: together(item.experiments(scale)) for name, item in ITEMS.items()}
+    return pages | {"ledger": together(all_experiments(scale))}
 
 
 @pytest.mark.parametrize("scale", SCALES)

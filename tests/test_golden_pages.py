@@ -10,7 +10,7 @@ import pytest
 
 from valleywalk.book.build import scale_of
 from valleywalk.folders import checkout
-from valleywalk.paper import PAGES
+from valleywalk.paper.items import ITEMS
 from valleywalk.paper.ledger import as_objects, findings
 from valleywalk.walks.store import Store
 
@@ -25,7 +25,7 @@ def recorded(monkeypatch, own_data_folder):
 
 
 def table(name):
-    page = PAGES[name].page(scale_of(PAGES[name], "recorded", Store()))
+    page = ITEMS[name].at(scale_of(ITEMS[name], "recorded", Store()))
     return page.table(page.get_traces())
 
 
@@ -35,7 +35,7 @@ def test_the_same_findings_as_ever(scale):
     assert found == known()[f"ledger {scale}"]
 
 
-@pytest.mark.parametrize("name", sorted(PAGES.keys() - LIVE))
+@pytest.mark.parametrize("name", sorted(ITEMS.keys() - LIVE))
 def test_the_same_numbers_as_ever(name):
     assert table(name) == known()[name]
 

@@ -240,12 +240,12 @@ def test_few_points_see_what_all_points_see(network, images, kind):
 
     with watch(
         model, optimizer, loss, data, tolerance=0.02, batch_size=8, probes=[Whole()]
-    ) as recorder:
+    ) as watcher:
         for _ in range(12):
             optimizer.zero_grad()
             loss(model(data[0][:20]), data[1][:20]).backward()
             optimizer.step()
-    trace = recorder.trace
+    trace = watcher.trace
     truth = np.stack([trace[f"whole_{i}"].values for i in range(11)], axis=1)
     known = trace["measured"].values
     assert known.mean() < 0.6
@@ -260,11 +260,11 @@ def test_few_points_see_what_all_points_see(network, images, kind):
 
 def test_exact_traces_say_so(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    with watch(network, optimizer, nn.functional.cross_entropy, images, steps={1}) as recorder:
+    with watch(network, optimizer, nn.functional.cross_entropy, images, steps={1}) as watcher:
         for _ in range(3):
             nn.functional.cross_entropy(network(images[0]), images[1]).backward()
             optimizer.step()
-    trace = recorder.trace
+    trace = watcher.trace
     assert trace["measured"].dtype == bool
     assert trace["measured"].values.all(axis=1).tolist() == [False, True, False]
     assert trace["loss_error"].values[1] == 0

@@ -29,12 +29,12 @@ def test_curvature_along_a_watch_is_the_known_eigenvalue_of_a_quadratic():
     model, loss = quadratic()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     data, probes = (torch.zeros(3, 1), torch.zeros(3)), [Curvature(), PowerIteration()]
-    with watch(model, optimizer, loss, data, iterate_probes=probes[:1], every=5) as recorder:
+    with watch(model, optimizer, loss, data, iterate_probes=probes[:1], every=5) as watcher:
         for _ in range(12):
             optimizer.zero_grad()
             loss(model.theta, None).backward()
             optimizer.step()
-    trace = recorder.trace
+    trace = watcher.trace
     for name, value in (("hessian_max", 7.0), ("hessian_min", -1.5)):
         assert trace[name].dims == ("iteration",)
         assert trace[name].attrs["units"] == "nat"
@@ -42,7 +42,7 @@ def test_curvature_along_a_watch_is_the_known_eigenvalue_of_a_quadratic():
         assert np.flatnonzero(~np.isnan(seen)).tolist() == [0, 5, 10]
         assert seen[::5] == pytest.approx(value, rel=1e-3)
     assert (trace["hessian_residual"].values[::5] <= 1e-3).all()
-    power = probes[1](recorder.evaluate)
+    power = probes[1](watcher.evaluate)
     assert power["hessian_max"] == pytest.approx(7.0, rel=1e-3)
 
 
@@ -58,7 +58,7 @@ def train(model, images, labels, steps, probes=(), state=None, seed=5):
     torch.manual_seed(seed)
     np.random.seed(seed)
     data = [(images[:10], labels[:10]), (images[10:20], labels[10:20])]
-    recorder = watch(
+    watcher = watch(
         model,
         optimizer,
         cross_entropy,
@@ -67,13 +67,13 @@ def train(model, images, labels, steps, probes=(), state=None, seed=5):
         iterate_probes=probes,
         every=range(1, 90, 2),
     )
-    with recorder:
+    with watcher:
         for _ in range(steps):
             chosen = torch.randperm(len(images))[:10]
             optimizer.zero_grad()
             cross_entropy(model(images[chosen]), labels[chosen]).backward()
             optimizer.step()
-    return recorder
+    return watcher
 
 
 def all_probes(images, labels):
@@ -156,22 +156,22 @@ def test_a_resumed_watch_sees_the_same_to_the_last_bit(network, images):
             optimizer.step()
 
     first = copy.deepcopy(network)
-    optimizer, recorder = begin(first)
+    optimizer, watcher = begin(first)
     torch.manual_seed(5)
-    with recorder:
+    with watcher:
         go(first, optimizer, 4)
-    tensors, values = copy.deepcopy(recorder.state())
+    tensors, values = copy.deepcopy(watcher.state())
     assert tensors["iterate_probe.0.eigenvectors"].shape[0] == 2
     kept = copy.deepcopy((first.state_dict(), optimizer.state_dict())), torch.get_rng_state()
     second = copy.deepcopy(network)
-    optimizer, recorder = begin(second)
-    with recorder:
+    optimizer, watcher = begin(second)
+    with watcher:
         second.load_state_dict(kept[0][0])
         optimizer.load_state_dict(kept[0][1])
         torch.set_rng_state(kept[1])
-        recorder.restore(tensors, values)
+        watcher.restore(tensors, values)
         go(second, optimizer, 5)
-    assert recorder.trace.drop_attrs().identical(whole.drop_attrs())
+    assert watcher.trace.drop_attrs().identical(whole.drop_attrs())
 
 
 def test_every_is_checked_by_name(network, images):

@@ -37,12 +37,12 @@ def test_along_a_step_of_gradient_descent_on_a_parabola(tolerance, rate):
     def loss(output, target):
         return 0.5 * k * (output**2).mean()
 
-    with watch(model, optimizer, loss, data, tolerance=tolerance, batch_size=3) as recorder:
+    with watch(model, optimizer, loss, data, tolerance=tolerance, batch_size=3) as watcher:
         for _ in range(4):
             optimizer.zero_grad()
             loss(model(data[0]), data[1]).backward()
             optimizer.step()
-    found = measures.along_step(recorder.trace)
+    found = measures.along_step(watcher.trace)
     theta = start * (1 - rate * k) ** np.arange(4)
     gradient = k * theta
     assert found["gain"].values == pytest.approx(rate * gradient**2)
@@ -54,7 +54,7 @@ def test_along_a_step_of_gradient_descent_on_a_parabola(tolerance, rate):
     if not tolerance:
         assert (found["sharpness_error"].values < 1e-4).all()
     # Taylor: the loss's change is minus gain plus penalty, exactly for a parabola.
-    change = recorder.trace["loss"].values[:, -1] - recorder.trace["loss"].values[:, 0]
+    change = watcher.trace["loss"].values[:, -1] - watcher.trace["loss"].values[:, 0]
     assert found["curvature_penalty"].values - found["gain"].values == pytest.approx(change)
 
 
@@ -97,9 +97,9 @@ def test_along_a_step_agrees_with_double_backward_products(images, kind, toleran
     model, loss = smooth_network(kind), nn.functional.cross_entropy
     data = (images[0].to(kind), images[1])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    recorder = watch(model, optimizer, loss, data, batch_size=8, tolerance=tolerance)
+    watcher = watch(model, optimizer, loss, data, batch_size=8, tolerance=tolerance)
     expected = []
-    with recorder:
+    with watcher:
         for step in range(8):
             before = [p.detach().clone() for p in model.parameters()]
             optimizer.zero_grad()
@@ -111,15 +111,15 @@ def test_along_a_step_agrees_with_double_backward_products(images, kind, toleran
             with torch.no_grad():
                 for p, value in zip(model.parameters(), before, strict=True):
                     p.copy_(value)
-            slope, bend = double_backward(model, loss, recorder.evaluate.batches, delta)
+            slope, bend = double_backward(model, loss, watcher.evaluate.batches, delta)
             with torch.no_grad():
                 for p, value in zip(model.parameters(), after, strict=True):
                     p.copy_(value)
             length = sum((d.double() ** 2).sum().item() for d in delta) ** 0.5
             expected.append((-slope, bend / 2, bend / length**2, length))
-    found = measures.along_step(recorder.trace)
+    found = measures.along_step(watcher.trace)
     gain, penalty, sharpness, length = np.array(expected).T
-    assert recorder.trace["step_length"].values == pytest.approx(length, rel=1e-5)
+    assert watcher.trace["step_length"].values == pytest.approx(length, rel=1e-5)
     assert found["gain"].values == pytest.approx(gain, rel=allowed, abs=allowed * gain.max())
     assert found["curvature_penalty"].values == pytest.approx(penalty, rel=allowed)
     assert found["sharpness"].values == pytest.approx(sharpness, rel=allowed)

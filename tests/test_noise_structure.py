@@ -7,7 +7,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from valleywalk.evaluation import EvaluationPlan, Evaluator
-from valleywalk.paper import structure
+from valleywalk.paper import noise_structure
 from valleywalk.probes.noise_structure import alignment, decompose, largest_gradient_variance
 
 cross_entropy = nn.functional.cross_entropy
@@ -179,11 +179,11 @@ def test_a_page_s_decomposition_keeps_to_one_thread(monkeypatch):
         threads.append(torch.get_num_threads())
         return decompose(model, inputs, targets)
 
-    monkeypatch.setattr(structure, "decompose", noted)
+    monkeypatch.setattr(noise_structure, "decompose", noted)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        found = structure.decomposition_along_training(10, 2, 3, seed=5)
+        found = noise_structure.decomposition_along_training(10, 2, 3, seed=5)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

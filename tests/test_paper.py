@@ -6,31 +6,25 @@ from pydantic import ValidationError
 from valleywalk import Experiment
 from valleywalk.folders import checkout
 from valleywalk.measures import edge_share
-from valleywalk.paper import (
-    ITEMS,
-    NOTEBOOKS,
-    PAGES,
-    SCALES,
-    BarriersByEpoch,
-    BarrierTable,
-    Factors,
-    GradientDescentWalk,
-    HeightTable,
-    IsotropicNoise,
-    Schedules,
-    SpectralNorm,
-    StochasticWalk,
-)
+from valleywalk.paper.barriers import BarriersByEpoch, BarrierTable
+from valleywalk.paper.factors import Factors
+from valleywalk.paper.heights import HeightTable
+from valleywalk.paper.isotropic import IsotropicNoise
+from valleywalk.paper.items import ITEMS, OF_THE_PAPER
+from valleywalk.paper.scales import SCALES
+from valleywalk.paper.schedules import Schedules
+from valleywalk.paper.spectral import SpectralNorm
+from valleywalk.paper.walks import GradientDescentWalk, StochasticWalk, WalkPage
 from valleywalk.trace import assemble
 from valleywalk.walks import cost
 from valleywalk.walks.walk import walk
 
-WALKS = [item for item in ITEMS.values() if item.notebook in ("fig1_gd_walk", "fig2_sgd_walk")]
+WALKS = [item for item in OF_THE_PAPER.values() if issubclass(item.page, WalkPage)]
 
 
 def test_every_figure_and_table_of_the_paper_is_listed():
     expected = [f"fig{n}" for n in range(1, 29)] + ["tab1", "tab2", "appd"]
-    assert list(ITEMS) == expected
+    assert list(OF_THE_PAPER) == expected
 
 
 def test_the_walk_figures_are_those_of_the_issue():
@@ -42,7 +36,7 @@ def test_the_walk_figures_are_those_of_the_issue():
 def test_each_walk_measures_its_window(item, scale):
     experiment, *edge = item.experiments(scale)
     assert len(edge) == (item.name in ("fig1", "fig17"))
-    assert experiment.update == ("gd" if item.notebook == "fig1_gd_walk" else "sgd")
+    assert experiment.update == ("gd" if item.page.notebook == "fig1_gd_walk" else "sgd")
     assert experiment.model == item.chosen["model"]
     assert item.chosen.get("epoch", 1) in experiment.probed_epochs
     assert cost.work(experiment) > 0
@@ -70,7 +64,7 @@ def test_paper_scale_is_the_paper_s_setting(item):
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(("name", "rate"), [("fig3", 0.1), ("fig7", 0.3)])
 def test_spectral_walks(name, rate, scale):
-    experiment, *edge = ITEMS[name].experiments(scale)
+    experiment, *edge = OF_THE_PAPER[name].experiments(scale)
     assert len(edge) == (name == "fig3")
     assert experiment.learning_rate == (rate if scale != "smoke" else 0.1)
     assert experiment.probed_epochs == ()
@@ -103,9 +97,9 @@ def test_the_share_of_the_edge_is_that_of_the_last_half():
 
 
 def test_the_quadratic_needs_no_walk():
-    item = ITEMS["fig28"]
+    item = OF_THE_PAPER["fig28"]
     assert item.experiments("quick") == []
-    page = item.page("quick")
+    page = item.at("quick")
     assert len(page.draw(page.get_traces()).axes) == 1
     assert "float64" in page.provenance([])
 
@@ -113,7 +107,7 @@ def test_the_quadratic_needs_no_walk():
 def test_later_epochs_of_a_network_come_from_one_walk():
     for scale in ("quick", "paper"):
         for group in (("fig11", "fig12", "fig13"), ("fig14", "fig15", "fig16")):
-            assert len({ITEMS[name].experiments(scale)[0].hash for name in group}) == 1
+            assert len({OF_THE_PAPER[name].experiments(scale)[0].hash for name in group}) == 1
 
 
 def test_a_single_parameter_can_be_overridden():
@@ -162,23 +156,22 @@ def test_every_item_has_its_page_and_prose():
     root = checkout()
     toc = yaml.safe_load((root / "book" / "_toc.yml").read_text())
     pages = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    assert [p for p in pages if p.startswith("figures/")] == [f"figures/{name}" for name in PAGES]
-    for item in PAGES.values():
+    assert [p for p in pages if p.startswith("figures/")] == [f"figures/{name}" for name in ITEMS]
+    for item in ITEMS.values():
         prose = (root / "book" / "figures" / f"{item.name}.md").read_text()
         assert "## What the paper shows" in prose
         assert "## What to look for" in prose
         assert "## What our run shows" in prose
-        assert (root / "notebooks" / f"{item.notebook}.ipynb").is_file()
+        assert (root / "notebooks" / f"{item.page.notebook}.ipynb").is_file()
 
 
 def test_every_notebook_serves_an_item():
-    assert {item.notebook for item in PAGES.values()} == set(NOTEBOOKS)
     files = {path.stem for path in (checkout() / "notebooks").glob("*.ipynb")}
-    assert files == set(NOTEBOOKS)
+    assert {item.page.notebook for item in ITEMS.values()} == files
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("item", PAGES.values(), ids=lambda item: item.name)
+@pytest.mark.parametrize("item", ITEMS.values(), ids=lambda item: item.name)
 def test_every_item_has_experiments_at_every_scale(item, scale):
     experiments = item.experiments(scale)
     assert len({experiment.hash for experiment in experiments}) == len(experiments)
@@ -191,15 +184,15 @@ def test_every_item_has_experiments_at_every_scale(item, scale):
 
 def test_experiments_that_several_items_need_are_the_same():
     def hashes(*names):
-        return [{e.hash for e in ITEMS[name].experiments("quick")} for name in names]
+        return [{e.hash for e in OF_THE_PAPER[name].experiments("quick")} for name in names]
 
     figure14, figure8, table1, table2 = hashes("fig14", "fig8", "tab1", "tab2")
     assert figure14 == figure8
     assert figure8 < table1
     assert figure8 < table2
-    shared = {e.hash for e in PAGES["text_against_code"].experiments("quick")}
+    shared = {e.hash for e in ITEMS["text_against_code"].experiments("quick")}
     for name in ("fig1", "fig2", "fig3"):
-        assert ITEMS[name].experiments("quick")[0].hash in shared
+        assert OF_THE_PAPER[name].experiments("quick")[0].hash in shared
 
 
 def test_the_grid_of_factors():
@@ -212,16 +205,16 @@ def test_the_grid_of_factors():
 
 def test_the_walks_of_isotropic_noise():
     walks = IsotropicNoise(noise_factors=[0.2, 0.3], epochs=10, switch_learning_rate=0.02).walks
-    assert [w.noise_factor for w in walks.values()] == [0, 0, 0.3, 0.2, 0.3, 0.3, 0.3]
-    assert [w.update for w in walks.values()] == ["gd", "sgd", *["gd"] * 5]
-    left = list(walks.values())[-3:]
+    assert [walk.factor for walk in walks] == [0, 0, 0.3, 0.2, 0.3, 0.3, 0.3]
+    assert [walk.experiment.update for walk in walks] == ["gd", "sgd", *["gd"] * 5]
+    left = [walk.experiment for walk in walks[-3:]]
     assert [w.switch_epoch for w in left] == [5, 5, 5]
     assert [w.phase(6).noise_factor for w in left] == [0.3, 0, 0]
     assert [w.phase(6).learning_rate for w in left] == [0.02, 0.1, 0.1]
     assert [w.phase(6).update for w in left] == ["gd", "gd", "sgd"]
     paper = IsotropicNoise(scale="paper", model="vgg11").walks
-    assert {w.batch_size for w in paper.values()} == {5000, 100}
-    assert paper["then SGD"].phase(2000).batch_size == 100
+    assert {walk.experiment.batch_size for walk in paper} == {5000, 100}
+    assert paper[-1].experiment.phase(2000).batch_size == 100
 
 
 def test_each_schedule_has_the_same_grid_and_budget():
@@ -274,11 +267,11 @@ def test_a_page_s_own_parameters_are_checked():
 def test_paper_scale_walks_run(model):
     """Each kind of the paper's walks, shortened to a few images and steps, at full width."""
     kinds = {}
-    for item in PAGES.values():
+    for item in ITEMS.values():
         for experiment in item.experiments("paper"):
             if experiment.model == model:
                 kinds.setdefault(
-                    (item.notebook, experiment.update, experiment.schedule), experiment
+                    (item.page.notebook, experiment.update, experiment.schedule), experiment
                 )
     assert len(kinds) >= 6
     walked = set()

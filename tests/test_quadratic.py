@@ -4,9 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from valleywalk import figures, quadratic
-from valleywalk.paper import Quadratic
-from valleywalk.quadratic import contraction, damping, descend
+from valleywalk.paper.quadratic import (
+    Quadratic,
+    contraction,
+    damping,
+    descend,
+    measured_contraction,
+)
 
 
 @given(st.floats(0.01, 10), st.floats(0.01, 3), st.integers(1, 20))
@@ -16,7 +20,7 @@ def test_runs_of_gradient_descent_land_on_the_formula(eigenvalue, product, steps
     assert path[:, 0] == pytest.approx(
         (1 - eigenvalue * rate) ** np.arange(steps + 1), rel=1e-9, abs=1e-12
     )
-    measured = quadratic.measured_contraction(path)[0]
+    measured = measured_contraction(path)[0]
     assert measured == pytest.approx(contraction(eigenvalue, rate), rel=1e-6, abs=1e-9)
 
 
@@ -44,7 +48,7 @@ def test_the_fastest_rate_is_where_the_lines_cross():
 
 
 def test_the_figure_shows_formula_and_runs():
-    axis = figures.quadratic([0.2, 0.5, 1.0], 1.6, steps=5).axes[0]
+    axis = Quadratic(steps=5).draw([]).axes[0]
     lines = {line.get_label(): line for line in axis.lines}
     for name, eigenvalue in ((r"\max", 1.0), (r"\min", 0.2)):
         line = lines[rf"$\lambda_{{{name}}} = {eigenvalue:g}$"]

@@ -7,7 +7,7 @@ from valleywalk.book import recorded
 from valleywalk.book.build import scale_of
 from valleywalk.cli import main
 from valleywalk.folders import checkout
-from valleywalk.paper import PAGES
+from valleywalk.paper.items import ITEMS
 
 TRACES = checkout() / "data" / "traces"
 
@@ -15,11 +15,11 @@ TRACES = checkout() / "data" / "traces"
 def test_what_the_pages_need_is_recorded_and_nothing_else(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("VALLEYWALK_DATA", str(tmp_path))
     store = Store()
-    (needed,) = PAGES["fig18"].experiments("smoke")
+    (needed,) = ITEMS["fig18"].experiments("smoke")
     other = Experiment(**needed.model_dump() | {"seed": 77})
     for experiment in (needed, other):
         store.get(experiment, progress=False)
-    assert scale_of(PAGES["fig18"], "recorded", store) == "quick", "nothing is recorded at all"
+    assert scale_of(ITEMS["fig18"], "recorded", store) == "quick", "nothing is recorded at all"
     main(["record", "--scale", "smoke"])
     assert "1 more walks recorded" in capsys.readouterr().out
     assert [path.stem for path in store.recorded.glob("*.nc")] == [needed.hash]
@@ -31,14 +31,14 @@ def test_what_the_pages_need_is_recorded_and_nothing_else(tmp_path, monkeypatch,
 
 def test_the_scale_of_a_page_is_the_nearest_that_is_recorded(tmp_path):
     store = Store(tmp_path / "cache", tmp_path / "recorded")
-    item = PAGES["fig2"]
+    item = ITEMS["fig2"]
     store.recorded.mkdir()
     for scale in ("quick", "overnight", "paper"):
         (experiment,) = item.experiments(scale)
         (store.recorded / f"{experiment.hash}.nc").touch()
         assert scale_of(item, "recorded", store) == scale
     assert scale_of(item, "smoke", store) == "smoke", "as asked for"
-    assert scale_of(PAGES["fig28"], "recorded", store) == "quick"
+    assert scale_of(ITEMS["fig28"], "recorded", store) == "quick"
 
 
 def test_the_index_lists_the_recorded_walks():
@@ -55,6 +55,6 @@ def test_recorded_walks_stay_small():
 def test_every_page_has_recorded_walks():
     """So that the book is there minutes after cloning."""
     store = Store(TRACES.parent / "no-cache", TRACES)
-    for item in PAGES.values():
+    for item in ITEMS.values():
         scale = scale_of(item, "recorded", store)
         assert all(store.find(experiment) for experiment in item.experiments(scale)), item.name

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from valleywalk.measures import count_steps, nearest_noise
-from valleywalk.paper import BarriersByEpoch, BarrierTable, Factors, HeightTable, Schedules
+from valleywalk.paper.barriers import BarriersByEpoch, BarrierTable
+from valleywalk.paper.factors import Factors
+from valleywalk.paper.heights import HeightTable
+from valleywalk.paper.schedules import Schedules
 from valleywalk.trace import assemble
 
 ALPHA = np.linspace(0, 1, 11)

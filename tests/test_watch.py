@@ -88,9 +88,9 @@ def test_cosine_and_distance_agree_with_numpy(network, images):
         points.append(flat(network.parameters()))
         gradients.append(flat(p.grad for p in network.parameters()))
 
-    with watch(network, optimizer, nn.functional.cross_entropy, images) as recorder:
+    with watch(network, optimizer, nn.functional.cross_entropy, images) as watcher:
         train(network, optimizer, images, each=keep)
-    trace = recorder.trace
+    trace = watcher.trace
     for t, gradient in enumerate(gradients):
         assert trace.distance[t] == pytest.approx(
             np.linalg.norm(points[t + 1] - points[0]), rel=1e-5
@@ -105,15 +105,15 @@ def test_cosine_and_distance_agree_with_numpy(network, images):
 def test_loss_equals_a_plain_evaluation_on_the_same_plan(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     watched = watch(network, optimizer, nn.functional.cross_entropy, images, batch_size=16)
-    with watched as recorder:
+    with watched as watcher:
         train(network, optimizer, images)
     plain = copy.deepcopy(network).train()
     total = sum(
         nn.functional.cross_entropy(plain(inputs), targets).item() * len(targets)
-        for inputs, targets in recorder.evaluate.batches
+        for inputs, targets in watcher.evaluate.batches
     )
-    assert recorder.trace.loss[-1, -1] == pytest.approx(total / 40, rel=1e-12)
-    targets = torch.cat([targets for _, targets in recorder.evaluate.batches])
+    assert watcher.trace.loss[-1, -1] == pytest.approx(total / 40, rel=1e-12)
+    targets = torch.cat([targets for _, targets in watcher.evaluate.batches])
     assert sorted(targets) == sorted(images[1])
     assert targets.tolist() != images[1].tolist(), "the order is a random one"
 
@@ -129,9 +129,9 @@ def test_segments_join_exactly_and_measuring_again_gives_the_same_bits(network, 
 
     with watch(
         network, optimizer, nn.functional.cross_entropy, images, probes=[Again()]
-    ) as recorder:
+    ) as watcher:
         train(network, optimizer, images)
-    loss = recorder.trace.loss.values
+    loss = watcher.trace.loss.values
     assert (loss[1:, 0] == loss[:-1, -1]).all()
     assert (np.array(remeasured) == loss).all()
 
@@ -139,9 +139,9 @@ def test_segments_join_exactly_and_measuring_again_gives_the_same_bits(network, 
 def test_in_eval_mode_each_segment_is_measured_with_its_own_statistics(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-12)
     loss = nn.functional.cross_entropy
-    with watch(network, optimizer, loss, images, batch_norm="eval") as recorder:
+    with watch(network, optimizer, loss, images, batch_norm="eval") as watcher:
         train(network, optimizer, images)
-    losses = recorder.trace.loss.values
+    losses = watcher.trace.loss.values
     # The parameters stand still, only the running statistics move, from step to step.
     assert np.ptp(losses, axis=1).max() < 1e-6
     assert (np.abs(np.diff(losses[:, 0])) > 1e-6).all()
@@ -154,9 +154,9 @@ def test_a_step_that_begins_elsewhere_is_measured_where_it_begins(network, image
         with torch.no_grad():
             network[0].weight.mul_(1.5)
 
-    with watch(network, optimizer, nn.functional.cross_entropy, images) as recorder:
+    with watch(network, optimizer, nn.functional.cross_entropy, images) as watcher:
         train(network, optimizer, images, steps=2, each=kick)
-    loss = recorder.trace.loss.values
+    loss = watcher.trace.loss.values
     assert loss[1, 0] != loss[0, -1]
 
 
@@ -194,17 +194,17 @@ def test_the_training_is_not_disturbed(network, images, batch_norm, kind):
 
 def test_an_error_in_the_loop_leaves_model_and_trace(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    recorder = watch(network, optimizer, nn.functional.cross_entropy, images)
+    watcher = watch(network, optimizer, nn.functional.cross_entropy, images)
 
     def stop():
-        if recorder.iteration == 3:
+        if watcher.iteration == 3:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), recorder:
+    with pytest.raises(KeyboardInterrupt), watcher:
         train(network, optimizer, images, each=stop)
-    assert len(recorder.trace.iteration) == 3
+    assert len(watcher.trace.iteration) == 3
     train(network, optimizer, images)
-    assert len(recorder.trace.iteration) == 3, "no longer watched"
+    assert len(watcher.trace.iteration) == 3, "no longer watched"
 
 
 def test_an_error_in_the_measurement_puts_the_parameters_back(network, images):
@@ -217,9 +217,9 @@ def test_an_error_in_the_measurement_puts_the_parameters_back(network, images):
 
     before = [p.data_ptr() for p in network.parameters()]
     buffers = [b.clone() for b in network.buffers()]
-    recorder = watch(network, optimizer, loss, images)
+    watcher = watch(network, optimizer, loss, images)
     with pytest.raises(RuntimeError, match="no loss today"):
-        recorder.evaluate([torch.zeros_like(p) for p in network.parameters()])
+        watcher.evaluate([torch.zeros_like(p) for p in network.parameters()])
     assert [p.data_ptr() for p in network.parameters()] == before
     assert all(torch.equal(a, b) for a, b in zip(buffers, network.buffers(), strict=True))
     assert network.training
@@ -229,10 +229,10 @@ def test_chosen_steps_and_frozen_parameters(network, images):
     network[0].requires_grad_(False)
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
     loss = nn.functional.cross_entropy
-    with watch(network, optimizer, loss, images, steps=lambda t: t % 2 == 0) as recorder:
+    with watch(network, optimizer, loss, images, steps=lambda t: t % 2 == 0) as watcher:
         train(network, optimizer, images)
-        recorder.record(minibatch_loss=0.25)
-    trace = recorder.trace
+        watcher.note(minibatch_loss=0.25)
+    trace = watcher.trace
     assert analysis.measured(trace.loss).tolist() == [True, False, True, False, True]
     assert np.isfinite(trace.distance).all()
     assert trace.minibatch_loss[-1] == 0.25
@@ -243,9 +243,9 @@ def test_batches_are_gone_through_once_and_kept(network, images):
     data = torch.utils.data.TensorDataset(*images)
     loader = torch.utils.data.DataLoader(data, batch_size=16, shuffle=True)
     random = torch.get_rng_state()
-    recorder = watch(network, optimizer, nn.functional.cross_entropy, loader)
+    watcher = watch(network, optimizer, nn.functional.cross_entropy, loader)
     assert torch.equal(random, torch.get_rng_state()), "shuffled with random numbers of its own"
-    assert recorder.evaluate() == recorder.evaluate()
+    assert watcher.evaluate() == watcher.evaluate()
 
 
 @pytest.mark.parametrize(
@@ -286,10 +286,10 @@ def test_a_segment_has_as_many_points_as_asked_for(network, images):
     loss = nn.functional.cross_entropy
     for options, count in (({}, 11), ({"points": 1}, 2)):
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-        with watch(network, optimizer, loss, images, **options) as recorder:
+        with watch(network, optimizer, loss, images, **options) as watcher:
             train(network, optimizer, images)
-        assert recorder.trace["loss"].shape == (5, count)
-        assert np.allclose(recorder.trace["alpha"], np.linspace(0, 1, count))
+        assert watcher.trace["loss"].shape == (5, count)
+        assert np.allclose(watcher.trace["alpha"], np.linspace(0, 1, count))
 
 
 class Measure:

@@ -166,13 +166,13 @@ def test_dict_batches_and_tied_weights():
     def loss(output, batch):
         return cross_entropy(output[:, :-1].flatten(0, 1), batch["tokens"][:, 1:].flatten())
 
-    with watch(model, optimizer, loss, batches) as recorder:
+    with watch(model, optimizer, loss, batches) as watcher:
         for batch in batches * 3:
             optimizer.zero_grad()
             loss(model(**batch), batch).backward()
             optimizer.step()
-    assert len(recorder.parameters) == 3, "the shared matrix counts once"
-    trace = recorder.trace
+    assert len(watcher.parameters) == 3, "the shared matrix counts once"
+    trace = watcher.trace
     assert trace["loss"].values[-1, -1] < trace["loss"].values[0, 0]
     with torch.no_grad():
         expected = np.mean([loss(model(**batch), batch).item() for batch in batches])
@@ -199,9 +199,9 @@ def test_inputs_of_several_parts():
 )
 def test_which_steps_are_measured(network, images, steps, measured):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    recorder = watch(network, optimizer, cross_entropy, images, steps=steps)
-    plain_loop(network, optimizer, images, lambda _: recorder)
-    assert np.flatnonzero(analysis.measured(recorder.trace["loss"].values)).tolist() == measured
+    watcher = watch(network, optimizer, cross_entropy, images, steps=steps)
+    plain_loop(network, optimizer, images, lambda _: watcher)
+    assert np.flatnonzero(analysis.measured(watcher.trace["loss"].values)).tolist() == measured
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ def test_steps_that_a_gradient_scaler_skips_are_marked(network, images):
     def loop(model, watched):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-        recorder = watch(model, optimizer, cross_entropy, images, scaler=scaler)
-        with recorder if watched else NoWatch(None):
+        watcher = watch(model, optimizer, cross_entropy, images, scaler=scaler)
+        with watcher if watched else NoWatch(None):
             for step in range(5):
                 optimizer.zero_grad()
                 with torch.autocast("cpu", torch.bfloat16):
@@ -236,7 +236,7 @@ def test_steps_that_a_gradient_scaler_skips_are_marked(network, images):
                 scaler.step(optimizer)
                 scaler.update()
         assert scaler.step.__func__ is torch.amp.GradScaler.step
-        return recorder
+        return watcher
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -252,19 +252,19 @@ def test_steps_that_a_gradient_scaler_skips_are_marked(network, images):
 def test_a_compiled_model_is_measured_without_compiling(network, images):
     compiled = torch.compile(network, backend="eager")
     optimizer = torch.optim.SGD(compiled.parameters(), lr=0.1)
-    recorder = watch(compiled, optimizer, cross_entropy, images)
-    assert recorder.evaluate.model is network
-    plain_loop(compiled, optimizer, images, lambda _: recorder)
-    assert np.isfinite(recorder.trace["loss"]).all()
+    watcher = watch(compiled, optimizer, cross_entropy, images)
+    assert watcher.evaluate.model is network
+    plain_loop(compiled, optimizer, images, lambda _: watcher)
+    assert np.isfinite(watcher.trace["loss"]).all()
 
 
 def test_parameters_that_are_replaced_are_said(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    recorder = watch(network, optimizer, cross_entropy, images)
+    watcher = watch(network, optimizer, cross_entropy, images)
 
     def replacing(_):
         network[0].weight = nn.Parameter(network[0].weight.detach().clone())
-        return recorder
+        return watcher
 
     with pytest.raises(RuntimeError, match="others than when the watch began"):
         plain_loop(network, optimizer, images, replacing)
@@ -279,9 +279,9 @@ def test_a_probe_of_one_s_own(network, images):
             return {"sparsity": same / sum(a.numel() for a in step.after)}
 
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-    recorder = watch(network, optimizer, cross_entropy, images, probes=[Sparsity()])
-    plain_loop(network, optimizer, images, lambda _: recorder)
-    assert recorder.trace["sparsity"].values.tolist() == [1.0] * 5
+    watcher = watch(network, optimizer, cross_entropy, images, probes=[Sparsity()])
+    plain_loop(network, optimizer, images, lambda _: watcher)
+    assert watcher.trace["sparsity"].values.tolist() == [1.0] * 5
 
 
 def one_rank(rank, folder):
@@ -294,15 +294,15 @@ def one_rank(rank, folder):
     inputs, targets = torch.randn(40, 6), torch.randint(0, 3, (40,))
     model = nn.parallel.DistributedDataParallel(network)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with watch(model, optimizer, cross_entropy, (inputs, targets)) as recorder:
+    with watch(model, optimizer, cross_entropy, (inputs, targets)) as watcher:
         for step in range(4):
             mine = slice(10 * step + 5 * rank, 10 * step + 5 * rank + 5)
             optimizer.zero_grad()
             cross_entropy(model(inputs[mine]), targets[mine]).backward()
             optimizer.step()
-    assert len(recorder.records) == (0 if rank else 4)
+    assert len(watcher.seen) == (0 if rank else 4)
     if not rank:
-        recorder.trace.to_netcdf(f"{folder}/trace.nc", engine="h5netcdf")
+        watcher.trace.to_netcdf(f"{folder}/trace.nc", engine="h5netcdf")
     torch.save([p.detach() for p in network.parameters()], f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 

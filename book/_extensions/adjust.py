@@ -3,6 +3,12 @@
 import re
 from pathlib import Path
 
+
+def _lines_of_signature(found):
+    """One line a parameter, where Sphinx makes a list of definitions without terms."""
+    return re.sub(r"<dd>(.*?)</dd>", r'<span class="sig-line">\1</span>', found[1], flags=re.DOTALL)
+
+
 # What is put for what in every page.
 REPLACED = [
     # A browser may not preload a font of a page that it opened from the file system, and complains.
@@ -11,6 +17,10 @@ REPLACED = [
     (re.compile(r'<div role="list" class="citation-list">'), '<div class="citation-list">'),
     # A table that is wider than the page scrolls, and must be reached without a mouse.
     (re.compile(r'<table class="table'), '<table tabindex="0" class="table'),
+    (
+        re.compile(r'(?<=<span class="sig-paren">\(</span>)\s*<dl>(.*?)</dl>', re.DOTALL),
+        _lines_of_signature,
+    ),
 ]
 
 

@@ -1,7 +1,8 @@
 """Floors, heights, barriers: arrays in, arrays out (paper, Section 3 and Tables 1 and 2).
 
 A segment is a row of losses L(θ^α) at α from 0 to 1. Segments that were not measured are rows of
-NaN: they give NaN, and are no barrier.
+NaN: they give NaN, and are no barrier. All functions of `loss` raise `ValueError` for an array
+that is not of shape (iterations, points + 1), with points at least 1.
 """
 
 from itertools import pairwise
@@ -24,17 +25,65 @@ def _segments(loss: ArrayLike) -> np.ndarray:
 
 
 def measured(loss: ArrayLike) -> np.ndarray:
-    """Which segments were measured, shape (iterations,) of bool."""
+    """Which segments were measured.
+
+    Parameters
+    ----------
+    loss : array_like, shape (iterations, points + 1)
+
+    Returns
+    -------
+    ndarray of bool, shape (iterations,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from valleywalk.analysis import measured
+    >>> measured([[3.0, 1.0, 2.0], [np.nan, np.nan, np.nan]])
+    array([ True, False])
+    """
     return ~np.isnan(_segments(loss)).any(axis=1)
 
 
 def floor(loss: ArrayLike) -> np.ndarray:
-    """Loss of the valley floor, the smallest on each segment, shape (iterations,)."""
+    """Loss of the valley floor, L(θ_t^min): the smallest on each segment (paper, Section 3).
+
+    Parameters
+    ----------
+    loss : array_like, shape (iterations, points + 1)
+
+    Returns
+    -------
+    ndarray, shape (iterations,)
+
+    Examples
+    --------
+    >>> from valleywalk.analysis import floor
+    >>> floor([[3.0, 1.0, 2.0], [2.0, 1.5, 1.2]])
+    array([1. , 1.2])
+    """
     return np.min(_segments(loss), axis=1)
 
 
 def floor_alpha(loss: ArrayLike, alpha: ArrayLike) -> np.ndarray:
-    """α of the valley floor, NaN where the segment was not measured, shape (iterations,)."""
+    """α of the valley floor; NaN where the segment was not measured.
+
+    Parameters
+    ----------
+    loss : array_like, shape (iterations, points + 1)
+    alpha : array_like, shape (points + 1,)
+
+    Returns
+    -------
+    ndarray, shape (iterations,)
+        Of several equal minima, the first.
+
+    Examples
+    --------
+    >>> from valleywalk.analysis import floor_alpha
+    >>> floor_alpha([[3.0, 1.0, 2.0], [2.0, 1.5, 1.2]], alpha=[0, 0.5, 1])
+    array([0.5, 1. ])
+    """
     values = _segments(loss)
     known = measured(values)
     found = np.asarray(alpha, dtype=float)[np.argmin(np.where(known[:, None], values, 0.0), axis=1)]
@@ -42,16 +91,50 @@ def floor_alpha(loss: ArrayLike, alpha: ArrayLike) -> np.ndarray:
 
 
 def height(loss: ArrayLike) -> np.ndarray:
-    """Height above the floor, (L(θ_t) + L(θ_{t+1}) − 2 L(θ_t^min)) / 2, shape (iterations,).
+    """Height above the floor, (L(θ_t) + L(θ_{t+1}) − 2 L(θ_t^min)) / 2.
 
+    A segment that falls all the way has half of its fall for height, which is no bouncing.
+
+    Parameters
+    ----------
+    loss : array_like, shape (iterations, points + 1)
+
+    Returns
+    -------
+    ndarray, shape (iterations,)
+        In the unit of the loss.
+
+    References
+    ----------
     Paper, Section 3.2 and Table 2.
+
+    Examples
+    --------
+    >>> from valleywalk.analysis import height
+    >>> height([[3.0, 1.0, 2.0], [2.0, 1.5, 1.2]])
+    array([1.5, 0.4])
     """
     values = _segments(loss)
     return (values[:, 0] + values[:, -1]) / 2 - floor(values)
 
 
 def has_interior_minimum(loss: ArrayLike) -> np.ndarray:
-    """Whether some interior point lies below both end points, shape (iterations,) of bool."""
+    """Whether some interior point lies below both ends.
+
+    Parameters
+    ----------
+    loss : array_like, shape (iterations, points + 1)
+
+    Returns
+    -------
+    ndarray of bool, shape (iterations,)
+
+    Examples
+    --------
+    >>> from valleywalk.analysis import has_interior_minimum
+    >>> has_interior_minimum([[3.0, 1.0, 2.0], [2.0, 1.5, 1.2]])
+    array([ True, False])
+    """
     values = _segments(loss)
     if values.shape[1] < 3:
         return np.zeros(len(values), dtype=bool)
@@ -61,24 +144,56 @@ def has_interior_minimum(loss: ArrayLike) -> np.ndarray:
 
 
 def is_convex(loss: ArrayLike, tolerance: float = 0.0) -> np.ndarray:
-    """Whether all second differences of a segment are at least −tolerance, (iterations,) of bool.
+    """Whether all second differences of a segment are at least −tolerance.
 
-    `tolerance` is a loss, for instance the measured noise of the evaluation.
+    Parameters
+    ----------
+    loss : array_like, shape (iterations, points + 1)
+    tolerance : float
+        In the unit of the loss, for instance the noise of the evaluation.
+
+    Returns
+    -------
+    ndarray of bool, shape (iterations,)
+
+    Examples
+    --------
+    >>> from valleywalk.analysis import is_convex
+    >>> is_convex([[3.0, 1.0, 2.0], [2.0, 2.5, 1.0]])
+    array([ True, False])
     """
     values = _segments(loss)
     return measured(values) & (np.diff(values, n=2, axis=1) >= -tolerance).all(axis=1)
 
 
 def barrier_height(loss: ArrayLike, definition: Definition = "both") -> np.ndarray:
-    """Largest interior loss minus an end point's, shape (iterations,); a barrier where positive.
+    """Largest interior loss minus an end's; a barrier where it is positive.
 
     Parameters
     ----------
     loss : array_like, shape (iterations, points + 1)
     definition : {"both", "either"}
-        "both": higher than both end points, so minus the higher one (paper, footnote 1; the
-        default). "either": higher than one of them, so minus the lower one (captions of Table 1
-        and Figure 8).
+        "both": higher than both ends, so minus the higher one (paper, footnote 1). "either": higher
+        than one of them, so minus the lower one (captions of Table 1 and Figure 8).
+
+    Returns
+    -------
+    ndarray, shape (iterations,)
+        In the unit of the loss.
+
+    Raises
+    ------
+    ValueError
+        Segments without an interior point; another definition.
+
+    Examples
+    --------
+    >>> from valleywalk.analysis import barrier_height
+    >>> loss = [[3.0, 1.0, 2.0], [2.0, 2.5, 1.0]]
+    >>> barrier_height(loss)
+    array([-2. ,  0.5])
+    >>> barrier_height(loss, "either")
+    array([-1. ,  1.5])
     """
     values = _segments(loss)
     if values.shape[1] < 3:
@@ -92,15 +207,54 @@ def barrier_height(loss: ArrayLike, definition: Definition = "both") -> np.ndarr
 def barriers(
     loss: ArrayLike, definition: Definition = "both", threshold: float = 0.0
 ) -> np.ndarray:
-    """Whether each segment crosses a barrier higher than `threshold`, shape (iterations,) of bool.
+    """Whether each segment crosses a barrier higher than a threshold.
 
-    `threshold` is a loss, for instance the measured noise of the evaluation.
+    Parameters
+    ----------
+    loss : array_like, shape (iterations, points + 1)
+    definition : {"both", "either"}
+        See `barrier_height`.
+    threshold : float
+        In the unit of the loss, for instance the noise of the evaluation.
+
+    Returns
+    -------
+    ndarray of bool, shape (iterations,)
+
+    Raises
+    ------
+    ValueError
+        As of `barrier_height`.
+
+    Examples
+    --------
+    >>> from valleywalk.analysis import barriers
+    >>> barriers([[3.0, 1.0, 2.0], [2.0, 2.5, 1.0]])
+    array([False,  True])
+    >>> barriers([[3.0, 1.0, 2.0], [2.0, 2.5, 1.0]], threshold=0.6)
+    array([False, False])
     """
     return barrier_height(loss, definition) > threshold
 
 
 def first_negative(cosine: ArrayLike) -> int | None:
-    """First iteration from which the cosine stays negative to the end; None if it never does."""
+    """First iteration from which the cosine stays negative to the end.
+
+    Parameters
+    ----------
+    cosine : array_like, shape (iterations,)
+
+    Returns
+    -------
+    int or None
+        None if the last one is not negative.
+
+    Examples
+    --------
+    >>> from valleywalk.analysis import first_negative
+    >>> first_negative([0.9, -0.1, 0.2, -0.3, -0.8])
+    3
+    """
     values = np.asarray(cosine, dtype=float)
     not_negative = np.flatnonzero(~(values < 0))
     start = int(not_negative[-1]) + 1 if len(not_negative) else 0
@@ -110,13 +264,24 @@ def first_negative(cosine: ArrayLike) -> int | None:
 def standard_error_over_batches(values: ArrayLike, images: ArrayLike) -> float:
     """Standard error of the mean over all images of what was measured batch by batch.
 
-    √(B / (B − 1) · Σ w_b² (v_b − v̄)²) with w_b a batch's share of the images and v̄ = Σ w_b v_b.
-    Batch norm in train mode makes batches of one plan independent draws. NaN for a single batch.
+    √(B / (B − 1) · Σ w_b² (v_b − v̄)²) with B batches, w_b a batch's share of the images, and
+    v̄ = Σ w_b v_b. Batch norm in train mode makes the batches of one plan independent draws.
 
     Parameters
     ----------
     values : array_like, shape (batches,)
     images : array_like of int, shape (batches,)
+
+    Returns
+    -------
+    float
+        NaN for a single batch.
+
+    Examples
+    --------
+    >>> from valleywalk.analysis import standard_error_over_batches
+    >>> standard_error_over_batches([1.0, 2.0, 3.0], images=[100, 100, 100])
+    0.577
     """
     seen, weights = np.asarray(values, dtype=float), np.asarray(images, dtype=float)
     if len(seen) < 2:
@@ -127,7 +292,7 @@ def standard_error_over_batches(values: ArrayLike, images: ArrayLike) -> float:
 
 
 def stretches(steps: int, count: int) -> np.ndarray:
-    """Borders of the stretches from each of which two of `count` steps are drawn.
+    """Borders of the stretches of an epoch from each of which two steps are drawn.
 
     Parameters
     ----------
@@ -139,13 +304,19 @@ def stretches(steps: int, count: int) -> np.ndarray:
     Returns
     -------
     ndarray of int, shape (count / 2 + 1,)
-        Stretch i holds the steps from border i up to, and without, border i + 1. They differ by
-        one step in length at most.
+        Stretch i holds the steps from border i up to, and without, border i + 1. Their lengths
+        differ by one step at most.
 
     Raises
     ------
     ValueError
-        An odd count or less than 2, or a stretch would have fewer than two steps.
+        An odd count, one below 2, or one above the number of steps.
+
+    Examples
+    --------
+    >>> from valleywalk.analysis import stretches
+    >>> stretches(steps=90, count=6)
+    array([ 0, 30, 60, 90])
     """
     if count < 2 or count % 2 or count > steps:
         raise ValueError(
@@ -167,7 +338,20 @@ def draw_steps(steps: int, count: int, seed: np.random.SeedSequence) -> dict[int
     Returns
     -------
     dict of int → int
-        Each step that is drawn, counted from the epoch's start, and its stretch.
+        Each step that is drawn, counted from the start of the epoch, and its stretch.
+
+    Raises
+    ------
+    ValueError
+        As of `stretches`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from valleywalk.analysis import draw_steps
+    >>> drawn = draw_steps(steps=90, count=6, seed=np.random.SeedSequence(0))
+    >>> list(drawn.values())
+    [0, 0, 1, 1, 2, 2]
     """
     random, borders = np.random.Generator(np.random.PCG64(seed)), stretches(steps, count)
     return {

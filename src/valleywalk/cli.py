@@ -21,9 +21,11 @@ from .book import recorded
 from .folders import datasets_folder
 from .machine import choose_device, cores, device_name
 from .names import unknown_names
-from .paper import ITEMS, PAGES, SCALES, Item, Scale
-from .paper import ledger as claims
-from .paper.items import in_words
+from .paper.claim import FEWEST_SEEDS, LEDGER_CONFIDENCE, range_in_words
+from .paper.items import ITEMS, OF_THE_PAPER, Item, in_words
+from .paper.ledger import CLAIM_COUNT, all_experiments, as_objects, findings
+from .paper.ledger import protocol as plan
+from .paper.scales import SCALES, Scale
 from .trace import TraceError
 from .walks import cost, datasets
 from .walks.catalogue import DATASETS, DatasetInfo, dataset_info
@@ -48,7 +50,7 @@ def list_items() -> None:
     store = Store()
     header = f"{'item':11} {'notebook':20}" + "".join(f"{scale:>10}" for scale in SCALES)
     print(f"{header}  traces        title")
-    for item in ITEMS.values():
+    for item in OF_THE_PAPER.values():
         times, there = "", []
         for scale in SCALES:
             experiments = item.experiments(scale)
@@ -56,7 +58,7 @@ def list_items() -> None:
             if all(store.find(experiment) for experiment in experiments):
                 there.append(scale)
         kept = (" ".join(there) or "none") if experiments else "not needed"
-        print(f"{item.label:11} {item.notebook:20}{times}  {kept:12}  {item.title}")
+        print(f"{item.label:11} {item.page.notebook:20}{times}  {kept:12}  {item.title}")
     print(
         f"\nTimes are estimates for one process here, {device_name(choose_device('auto'))}, from "
         "forward passes timed just now;\nfigures of one walk share it. More about one: valleywalk "
@@ -77,7 +79,7 @@ def show(name: Positional[str], scale: Scale = "quick", device: str = "auto") ->
     print(f"{item.label}. {item.title}\n{scale}: {item.setting(scale)}\n")
     if experiments:
         _show_cost(experiments, store, device)
-    _row("notebook", f"notebooks/{item.notebook}.ipynb")
+    _row("notebook", f"notebooks/{item.page.notebook}.ipynb")
     chosen = f" --scale {scale}" if "scale" in item.parameters(scale) else ""
     # Not wrapped, to be copied.
     print(f"{'run':10}valleywalk figure {item.name}{chosen}\n{'':10}{item.papermill(scale)}")
@@ -199,10 +201,10 @@ def _size(number: float) -> str:
 
 
 def _item(name: str, kind: str) -> Item:
-    problem = unknown_names({name}, PAGES, kind)
+    problem = unknown_names({name}, ITEMS, kind)
     if problem:
         raise ValueError(problem)
-    return PAGES[name]
+    return ITEMS[name]
 
 
 def figure(
@@ -224,7 +226,7 @@ def figure(
     output = output or Path(f"{name}.png")
     if not output.parent.is_dir():
         raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
-    page = item.page(scale, **({"device": resources.device} if item.experiments(scale) else {}))
+    page = item.at(scale, **({"device": resources.device} if item.experiments(scale) else {}))
     compute_walks(page.experiments, Store(), resources)
     traces = page.get_traces()
     page.draw(traces).savefig(output, dpi=200)
@@ -352,6 +354,7 @@ def bind(
 
 def ledger(
     scale: Scale | None = None,
+    protocol: bool = False,
     json: bool = False,
     compute: bool = False,
     *,
@@ -361,17 +364,21 @@ def ledger(
 
     Args:
         scale: smoke, quick, overnight or paper; default all for which traces are there.
+        protocol: Print instead what was fixed before any walk: statistics, ranges, seeds.
         json: For programs: a list of objects.
         compute: Walk first what the scale's ledger needs and is not there (quick: an hour or more).
         resources: What walks are computed with.
     """
+    if protocol:
+        _print_protocol(json)
+        return
     if compute:
         if scale is None:
             raise ValueError("name the scale to compute, as in: valleywalk claims --scale quick")
-        compute_walks(claims.all_experiments(scale), Store(), resources)
-    found = [f for each in (SCALES if scale is None else (scale,)) for f in claims.findings(each)]
+        compute_walks(all_experiments(scale), Store(), resources)
+    found = [f for each in (SCALES if scale is None else (scale,)) for f in findings(each)]
     if json:
-        print(dumps(claims.as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))
+        print(dumps(as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))
         return
     for f in found:
         ends = "" if f.interval is None else f" [{f.interval[0]:.3g}, {f.interval[1]:.3g}]"
@@ -379,8 +386,25 @@ def ledger(
         print(f"{'':14} {f.statistic}: {f.estimate:.3g}{ends}; paper: {f.paper}")
         print(f"{'':14} {f.model}, {f.dataset}, {f.scale}, seeds: {f.seeds}; {f.id}, {f.page}\n")
     print(
-        f"{len(found)} findings. Intervals hold together at {claims.LEDGER_CONFIDENCE:.0%} "
-        f"(Bonferroni over {claims.CLAIM_COUNT})."
+        f"{len(found)} findings. Intervals hold together at {LEDGER_CONFIDENCE:.0%} "
+        f"(Bonferroni over {CLAIM_COUNT})."
+    )
+
+
+def _print_protocol(json: bool) -> None:
+    rows = plan()
+    if json:
+        print(dumps(rows, indent=2, ensure_ascii=False))
+        return
+    for row in rows:
+        where = ", ".join(row["networks"] or row["tested_on"])
+        print(f"{row['number']:2}  {row['sentence']} ({row['source']})")
+        print(f"    {row['statistic']}: {range_in_words(row['needed'])}; paper: {row['paper']}")
+        print(f"    {where}; {row['id']}, {row['item']}\n")
+    print(
+        f"{len(rows)} claims, seeds {rows[0]['seeds'][0]} to {rows[0]['seeds'][-1]}, no verdict "
+        f"from fewer than {FEWEST_SEEDS}; {CLAIM_COUNT} intervals hold together at "
+        f"{LEDGER_CONFIDENCE:.0%}."
     )
 
 

@@ -30,6 +30,15 @@ class EvaluationPlan:
     batches : tuple of ndarray of int64
         Indices into the training images, one array a batch. The order is a random permutation:
         in batches sorted by class, batch norm in train mode makes the loss meaningless.
+
+    Examples
+    --------
+    >>> from valleywalk.evaluation import EvaluationPlan
+    >>> plan = EvaluationPlan.draw(available=1000, batch_size=100, seed=0, images=250)
+    >>> [len(batch) for batch in plan.batches], plan.images
+    ([100, 100, 50], 250)
+    >>> plan.hash == EvaluationPlan.draw(1000, 100, seed=0, images=250).hash
+    True
     """
 
     batches: tuple[np.ndarray, ...]
@@ -38,10 +47,20 @@ class EvaluationPlan:
     def draw(
         cls, available: int, batch_size: int, seed: int, images: int | None = None
     ) -> "EvaluationPlan":
-        """Draw `images` (default: all) of `available` images in batches of `batch_size`.
+        """Draw `images` of `available` images in batches of `batch_size`.
 
         A last batch of a single image joins the batch before it, because batch norm in train mode
         cannot take one image.
+
+        Parameters
+        ----------
+        available, batch_size, seed : int
+        images : int, optional
+            Default: all.
+
+        Returns
+        -------
+        EvaluationPlan
         """
         order = np.random.Generator(np.random.PCG64(seed)).permutation(available)[:images]
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
@@ -50,13 +69,32 @@ class EvaluationPlan:
         return cls(tuple(batches))
 
     def redrawn(self, seed: int) -> "EvaluationPlan":
-        """The same images in another order, so in other batches."""
+        """The same images in another order, so in other batches.
+
+        Parameters
+        ----------
+        seed : int
+
+        Returns
+        -------
+        EvaluationPlan
+        """
         order = np.random.Generator(np.random.PCG64(seed)).permutation(np.concatenate(self.batches))
         borders = np.cumsum([len(batch) for batch in self.batches])[:-1]
         return EvaluationPlan(tuple(np.split(order, borders)))
 
     def first(self, images: int | None) -> "EvaluationPlan":
-        """The first whole batches of at most `images` images, at least one; None: all."""
+        """The first whole batches of at most so many images, at least one.
+
+        Parameters
+        ----------
+        images : int or None
+            None: all.
+
+        Returns
+        -------
+        EvaluationPlan
+        """
         if images is None:
             return self
         ends = np.cumsum([len(batch) for batch in self.batches])
@@ -89,6 +127,18 @@ class Batches:
         same each time, the authors' procedure reshuffles.
     prepare : callable
         Images of a batch (uint8) → input of the model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from valleywalk.evaluation import Batches
+    >>> images, labels = torch.arange(4, dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
+    >>> plan = [np.array([2, 0]), np.array([3, 1])]
+    >>> for inputs, targets in Batches(images, labels, lambda: plan, torch.Tensor.float):
+    ...     print(inputs, targets)
+    tensor([2., 0.]) tensor([0, 0])
+    tensor([3., 1.]) tensor([1, 1])
     """
 
     def __init__(
@@ -112,10 +162,27 @@ def evaluation_mode(
 ) -> Iterator[None]:
     """Batch norm in the given mode, all else in eval mode; modes, buffers, RNG are put back.
 
-    `batch_norm` is "train", "eval", or "as trained": each layer in the mode in which it stands.
     The global random state is set to a constant inside, so that a stochastic layer that ignores
-    eval mode still sees the same numbers at every call. With a `dropout_mask` all else is in train
-    mode, and that number is the constant: the same dropout at every call.
+    eval mode still sees the same numbers at every call.
+
+    Parameters
+    ----------
+    model : nn.Module
+    batch_norm : {"train", "eval", "as trained"}
+        "as trained": each layer in the mode in which it stands.
+    dropout_mask : int, optional
+        All else is in train mode, and that number is the constant: the same dropout at every call.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import evaluation_mode
+    >>> model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout())
+    >>> with evaluation_mode(model, batch_norm="train"):
+    ...     [layer.training for layer in model]
+    [True, False]
+    >>> [layer.training for layer in model]
+    [True, True]
     """
     modes = [(module, module.training) for module in model.modules()]
     # A forward pass may write into a buffer, put another tensor in its place, or add one.
@@ -151,7 +218,24 @@ def _in_train_mode(layer: nn.Module, batch_norm: str) -> bool:
 
 @contextmanager
 def parameters_replaced(model: nn.Module, values: Sequence[Tensor]) -> Iterator[None]:
-    """Let the model compute with other values of its trainable parameters, without copying."""
+    """Let the model compute with other values of its trainable parameters, without copying.
+
+    Parameters
+    ----------
+    model : nn.Module
+    values : sequence of Tensor
+        One a trainable parameter, of its shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import parameters_replaced
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> with parameters_replaced(model, [torch.tensor([[3.0]])]):
+    ...     model(torch.ones(1)).item()
+    3.0
+    """
     parameters = trainable(model)
     own = [parameter.data for parameter in parameters]
     try:
@@ -164,7 +248,26 @@ def parameters_replaced(model: nn.Module, values: Sequence[Tensor]) -> Iterator[
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters θ of the walk: those that require a gradient, each once."""
+    """The parameters θ of the walk: those that require a gradient, each once.
+
+    Parameters
+    ----------
+    model : nn.Module
+
+    Returns
+    -------
+    list of nn.Parameter
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import trainable
+    >>> model = nn.Linear(3, 2)
+    >>> model.bias.requires_grad_(False).shape
+    torch.Size([2])
+    >>> [parameter.shape for parameter in trainable(model)]
+    [torch.Size([2, 3])]
+    """
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
@@ -177,6 +280,13 @@ class BatchMeans(NamedTuple):
         One mean a batch.
     images : ndarray of int, shape (batches,)
         Images in each batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from valleywalk.evaluation import BatchMeans
+    >>> BatchMeans(np.array([1.0, 2.0]), np.array([30, 10])).mean
+    1.25
     """
 
     values: np.ndarray
@@ -205,6 +315,19 @@ class Evaluator:
         Running statistics are not touched.
     dropout_masks : int
         0: without dropout. Else the mean over so many masks, the same ones at every call.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> batches = [(torch.eye(2), torch.tensor([[1.0], [3.0]]))]
+    >>> evaluate = Evaluator(model, nn.functional.mse_loss, batches)
+    >>> evaluate([torch.tensor([[1.0, 1.0]])])
+    2.0
+    >>> evaluate([torch.tensor([[1.0, 3.0]])])
+    0.0
     """
 
     def __init__(
@@ -231,19 +354,44 @@ class Evaluator:
         return other
 
     def __call__(self, parameters: Sequence[Tensor] | None = None) -> float:
-        """Mean loss at `parameters` (default: where the model stands)."""
+        """Mean loss.
+
+        Parameters
+        ----------
+        parameters : sequence of Tensor, optional
+            θ; default: where the model stands.
+
+        Returns
+        -------
+        float
+        """
         return self.losses(parameters).mean
 
     def losses(self, parameters: Sequence[Tensor] | None = None) -> BatchMeans:
-        """Mean loss of each batch at `parameters` (default: where the model stands)."""
+        """Mean loss of each batch.
+
+        Parameters
+        ----------
+        parameters : sequence of Tensor, optional
+            θ; default: where the model stands.
+
+        Returns
+        -------
+        BatchMeans
+        """
         return self.by_batch(self.loss, parameters=parameters)[0]
 
     def surroundings(self) -> list[Tensor]:
         """What the loss depends on beside the trainable parameters, to be compared with later.
 
-        The modes in which batch norm is measured; where frozen parameters lie and how often they
-        were written to; a copy of each buffer. The running statistics of a batch-norm layer that is
-        measured in train mode are left out: there the loss does not depend on them.
+        The running statistics of a batch-norm layer that is measured in train mode are left out:
+        there the loss does not depend on them.
+
+        Returns
+        -------
+        list of Tensor
+            The modes in which batch norm is measured, with where frozen parameters lie and how
+            often they were written to; then a copy of each buffer.
         """
         marks: list[int] = []
         buffers: list[Tensor] = []
@@ -262,15 +410,36 @@ class Evaluator:
     def means(
         self, *metrics: Callable[[Any, Tensor], Tensor], parameters: Sequence[Tensor] | None = None
     ) -> list[float]:
-        """Mean of each metric over all images, summed in float64."""
+        """Mean of each metric over all images, summed in float64.
+
+        Parameters
+        ----------
+        *metrics : callable (output, target) → scalar Tensor
+            The mean over a batch.
+        parameters : sequence of Tensor, optional
+            θ; default: where the model stands.
+
+        Returns
+        -------
+        list of float
+        """
         return [found.mean for found in self.by_batch(*metrics, parameters=parameters)]
 
     def by_batch(
         self, *metrics: Callable[[Any, Tensor], Tensor], parameters: Sequence[Tensor] | None = None
     ) -> list[BatchMeans]:
-        """Each metric's mean over each batch, at `parameters` (default: where the model stands).
+        """Each metric's mean over each batch; with dropout masks, the mean over them.
 
-        With dropout masks, the mean over them.
+        Parameters
+        ----------
+        *metrics : callable (output, target) → scalar Tensor
+            The mean over a batch.
+        parameters : sequence of Tensor, optional
+            θ; default: where the model stands.
+
+        Returns
+        -------
+        list of BatchMeans
         """
         values = parameters if parameters is not None else [p.data for p in trainable(self.model)]
         found: list[Tensor] = []
@@ -292,7 +461,19 @@ class Evaluator:
 
 
 def predict(model: nn.Module, inputs: Any) -> Any:
-    """The model's output; a tuple or a dict of inputs is spread over its arguments."""
+    """The model's output; a tuple or a dict of inputs is spread over its arguments.
+
+    Parameters
+    ----------
+    model : callable
+    inputs : Tensor, tuple, list or mapping
+
+    Examples
+    --------
+    >>> from valleywalk.evaluation import predict
+    >>> predict(lambda a, b: a - b, {"b": 1, "a": 3})
+    2
+    """
     if isinstance(inputs, Mapping):
         return model(**inputs)
     if isinstance(inputs, (tuple, list)):
@@ -301,17 +482,70 @@ def predict(model: nn.Module, inputs: Any) -> Any:
 
 
 def count_of(targets: Any) -> int:
-    """Number of examples in a batch."""
+    """Number of examples in a batch.
+
+    Parameters
+    ----------
+    targets : Tensor, or a tuple, list or mapping of Tensors
+        Of several, the first counts.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from valleywalk.evaluation import count_of
+    >>> count_of({"labels": torch.zeros(8)})
+    8
+    """
     while isinstance(targets, (Mapping, tuple, list)):
         targets = next(iter(targets.values() if isinstance(targets, Mapping) else targets))
     return len(targets)
 
 
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    """Mean cross-entropy of a batch, reduced in float64."""
+    """Mean cross-entropy of a batch, reduced in float64.
+
+    Parameters
+    ----------
+    output : Tensor, shape (images, classes)
+    target : Tensor of int64, shape (images,)
+
+    Returns
+    -------
+    Tensor
+        A scalar, in nat.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from valleywalk.evaluation import cross_entropy
+    >>> cross_entropy(torch.zeros(5, 10), torch.arange(5)).item()
+    2.303
+    """
     return nn.functional.cross_entropy(output.double(), target)
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
-    """Share of a batch whose largest output is the target's."""
+    """Share of a batch whose largest output is the target's.
+
+    Parameters
+    ----------
+    output : Tensor, shape (images, classes)
+    target : Tensor of int64, shape (images,)
+
+    Returns
+    -------
+    Tensor
+        A scalar.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from valleywalk.evaluation import accuracy
+    >>> accuracy(torch.tensor([[0.2, 0.8], [0.9, 0.1]]), torch.tensor([1, 1])).item()
+    0.5
+    """
     return (output.argmax(dim=1) == target).double().mean()

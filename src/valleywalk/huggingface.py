@@ -16,7 +16,31 @@ except ImportError as error:
 
 
 def own_loss(output: Any, batch: Any) -> Tensor:
-    """The loss that a model of transformers computes itself where the batch has labels."""
+    """The loss that a model of transformers computes itself where the batch has labels.
+
+    Parameters
+    ----------
+    output : transformers.utils.ModelOutput
+    batch : dict
+
+    Returns
+    -------
+    Tensor
+        A scalar, the mean over the batch.
+
+    Raises
+    ------
+    ValueError
+        The model returned no loss.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from transformers.modeling_outputs import SequenceClassifierOutput
+    >>> from valleywalk.huggingface import own_loss
+    >>> own_loss(SequenceClassifierOutput(loss=torch.tensor(0.5)), {"labels": torch.tensor([1])})
+    tensor(0.5000)
+    """
     if output.loss is None:
         raise ValueError(
             f"the model returned no loss for a batch with {', '.join(batch)}; give batches with "
@@ -26,21 +50,33 @@ def own_loss(output: Any, batch: Any) -> Tensor:
 
 
 class WatchCallback(Watching, TrainerCallback):
-    """Watch what a Trainer trains.
-
-        batches = [collator(rows) for rows in chunks]
-        callback = WatchCallback(batches, points=10)
-        Trainer(model, arguments, train_dataset=dataset, callbacks=[callback]).train()
-        callback.trace
+    """Watch what a Trainer trains; afterwards, `trace` is what was seen.
 
     Parameters
     ----------
     evaluation_data : iterable of dict
         Batches as the model takes them.
     loss : callable (output, batch) → scalar Tensor, optional
-        Default: the loss that the model computes.
+        Default: the loss that the model computes (`own_loss`).
     **options
         As of `valleywalk.watch`.
+
+    Raises
+    ------
+    ValueError
+        When the training begins: as of `valleywalk.watch`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from valleywalk.huggingface import WatchCallback
+    >>> batch = {"input_ids": torch.tensor([[5, 2, 7]]), "labels": torch.tensor([1])}
+    >>> callback = WatchCallback([batch], points=10)
+
+    Then, with a model and data of yours::
+
+        Trainer(model, arguments, train_dataset=dataset, callbacks=[callback]).train()
+        valleywalk.figures.walk(callback.trace)
     """
 
     def __init__(self, evaluation_data: Any, loss: Loss = own_loss, **options: Any):

@@ -18,11 +18,7 @@ except ImportError:
 
 
 class WatchCallback(Watching, Callback):
-    """Watch what a Trainer trains.
-
-        callback = WatchCallback(nn.functional.cross_entropy, (images, labels), points=10)
-        Trainer(callbacks=[callback]).fit(module, loader)
-        callback.trace
+    """Watch what a Trainer trains; afterwards, `trace` is what was seen.
 
     Parameters
     ----------
@@ -30,6 +26,24 @@ class WatchCallback(Watching, Callback):
         The mean over a batch; `output` is what the module's `forward` returns.
     evaluation_data, **options
         As of `valleywalk.watch`. Of several optimizers, a step is that of all of them.
+
+    Raises
+    ------
+    ValueError
+        When the training begins: as of `valleywalk.watch`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.lightning import WatchCallback
+    >>> inputs, targets = torch.randn(20, 4), torch.randint(0, 2, (20,))
+    >>> callback = WatchCallback(nn.functional.cross_entropy, (inputs, targets), points=10)
+
+    Then, with a module and a loader of yours::
+
+        Trainer(callbacks=[callback]).fit(module, loader)
+        valleywalk.figures.walk(callback.trace)
     """
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:

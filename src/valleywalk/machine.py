@@ -18,10 +18,25 @@ class DeviceError(RuntimeError):
 def choose_device(name: str) -> torch.device:
     """The device named, or for "auto" a GPU if there is one.
 
+    Parameters
+    ----------
+    name : str
+        "auto", or as torch takes it: "cpu", "cuda", "cuda:1".
+
+    Returns
+    -------
+    torch.device
+
     Raises
     ------
     DeviceError
         Unknown name, or a device that is not there.
+
+    Examples
+    --------
+    >>> from valleywalk.machine import choose_device
+    >>> choose_device("cpu")
+    device(type='cpu')
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -37,7 +52,23 @@ def choose_device(name: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """The device's model, for the trace."""
+    """The device's model, for the trace.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import torch
+    >>> from valleywalk.machine import device_name
+    >>> device_name(torch.device("cpu")).startswith("CPU (")
+    True
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     information = Path("/proc/cpuinfo")
@@ -49,7 +80,18 @@ def device_name(device: torch.device) -> str:
 
 
 def cores() -> int:
-    """Processor cores this process may use."""
+    """Processor cores that this process may use.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from valleywalk.machine import cores
+    >>> cores() >= 1
+    True
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -60,6 +102,14 @@ def exact_float32() -> Iterator[None]:
     """Switch TF32 and other reduced modes of float32 off, and put the settings back.
 
     θ_t and θ_{t+1} differ by about a part in a thousand; TF32 rounds at that size.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from valleywalk.machine import exact_float32
+    >>> with exact_float32():
+    ...     torch.backends.cuda.matmul.fp32_precision
+    'ieee'
     """
     cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
     backends: tuple[Any, ...] = (cuda.matmul, cudnn.conv, torch.backends.mkldnn)  # type: ignore[attr-defined]
@@ -75,7 +125,21 @@ def exact_float32() -> Iterator[None]:
 
 @contextmanager
 def reproducible(threads: int) -> Iterator[None]:
-    """Plain float32, deterministic convolutions, a fixed number of threads; put back after."""
+    """Plain float32, deterministic convolutions, a fixed number of threads; put back after.
+
+    Parameters
+    ----------
+    threads : int
+        Of torch, within an operation.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from valleywalk.machine import reproducible
+    >>> with reproducible(threads=1):
+    ...     torch.get_num_threads()
+    1
+    """
     cudnn = torch.backends.cudnn
     before = (cudnn.deterministic, cudnn.benchmark, torch.get_num_threads())
     try:

@@ -1,6 +1,29 @@
 """Numbers from traces: mean heights with their errors, barriers, what a step gained and lost.
 
 All take a trace as `watch` or `walk` gives it, or some of its iterations.
+
+Examples
+--------
+Three steps, each measured at α = 0, ½ and 1; the last one crosses a barrier:
+
+>>> from valleywalk import analysis, measures
+>>> from valleywalk.trace import assemble
+>>> trace = assemble(
+...     [
+...         {"loss": [3.0, 1.0, 2.0]},
+...         {"loss": [2.0, 0.5, 1.5], "cosine": -0.9},
+...         {"loss": [1.5, 1.8, 1.0], "cosine": -0.5},
+...     ],
+...     alpha=[0, 0.5, 1],
+... )
+>>> analysis.height(trace["loss"])
+array([1.5 , 1.25, 0.25])
+>>> analysis.barriers(trace["loss"])
+array([False, False,  True])
+>>> measures.last_cosine(trace)
+-0.7
+>>> measures.along_step(trace)["floor_position"].values.round(2)
+array([0.58, 0.55, 1.  ])
 """
 
 from typing import Any
@@ -20,12 +43,45 @@ ROUNDING = 1e-12
 
 
 def measured_steps(trace: xr.Dataset) -> xr.Dataset:
-    """Those iterations whose segment was measured."""
+    """Those iterations whose segment was measured.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> trace = assemble([{"loss": [3.0, 1.0]}, {}, {"loss": [1.0, 0.5]}], alpha=[0, 1])
+    >>> measures.measured_steps(trace)["iteration"].values
+    array([0, 2])
+    """
     return trace.isel(iteration=np.flatnonzero(analysis.measured(trace["loss"].values)))
 
 
 def measured_losses(trace: xr.Dataset) -> np.ndarray:
-    """Losses of the measured segments, shape (measured steps, points + 1)."""
+    """Losses of the measured segments.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+
+    Returns
+    -------
+    ndarray, shape (measured steps, points + 1)
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> measures.measured_losses(assemble([{"loss": [3.0, 1.0]}, {}], alpha=[0, 1]))
+    array([[3., 1.]])
+    """
     return measured_steps(trace)["loss"].values
 
 
@@ -40,10 +96,22 @@ def window(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> 
     iterations : int, optional
         At most so many; default all that were measured without a gap.
 
+    Returns
+    -------
+    xarray.Dataset
+
     Raises
     ------
     ValueError
         The trace has no measured segment there.
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> trace = assemble([{"loss": [3.0, 1.0]}, {"loss": [1.0, 0.5]}, {}], alpha=[0, 1])
+    >>> measures.window(trace).sizes["iteration"]
+    2
     """
     start = (epoch - 1) * int(trace.attrs.get("steps_in_epoch", 1))
     known = analysis.measured(trace["loss"].values)[start:]
@@ -59,13 +127,55 @@ def window(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> 
 
 
 def of_epoch(trace: xr.Dataset, epoch: int) -> xr.Dataset:
-    """The iterations of an epoch, counted from 1."""
+    """The iterations of an epoch.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+        With the attribute `steps_in_epoch`, as `walk` gives it.
+    epoch : int
+        Counted from 1.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> trace = assemble([{"cosine": 0.1}] * 6, alpha=[0, 1], attributes={"steps_in_epoch": 3})
+    >>> measures.of_epoch(trace, 2)["iteration"].values
+    array([3, 4, 5])
+    """
     steps = int(trace.attrs["steps_in_epoch"])
     return trace.isel(iteration=slice((epoch - 1) * steps, epoch * steps))
 
 
 def drawn_steps(trace: xr.Dataset, epoch: int) -> xr.Dataset:
-    """The steps of an epoch that were drawn at random to stand for all of it."""
+    """The steps of an epoch that were drawn at random to stand for all of it.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+        With the attribute `steps_in_epoch`.
+    epoch : int
+        Counted from 1.
+
+    Returns
+    -------
+    xarray.Dataset
+        Without iterations if none were drawn.
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> steps = [{"stretch": 0}, {}, {"stretch": 0}]
+    >>> trace = assemble(steps, alpha=[0, 1], attributes={"steps_in_epoch": 3})
+    >>> measures.drawn_steps(trace, 1)["iteration"].values
+    array([0, 2])
+    """
     steps = of_epoch(trace, epoch)
     drawn = ~np.isnan(steps["stretch"].values) if "stretch" in steps else []
     return steps.isel(iteration=np.flatnonzero(drawn))
@@ -75,7 +185,7 @@ def window_height(steps: xr.Dataset, interior: bool = False) -> Estimate:
     """Mean height above the floor of the measured steps, with the error that the images make.
 
     The batches are the same at every step, so that the error of the mean over steps is the spread
-    over batches of each batch's mean over steps. NaN in a trace without `batch_height`.
+    over batches of each batch's mean over steps.
 
     Parameters
     ----------
@@ -84,6 +194,29 @@ def window_height(steps: xr.Dataset, interior: bool = False) -> Estimate:
     interior : bool
         Only segments with a minimum inside. A segment that falls all the way has the "height"
         |ΔL| / 2, which is descent and no bouncing.
+
+    Returns
+    -------
+    Estimate
+        In the unit of the loss. NaN if no segment counts; its error is NaN in a trace without
+        `batch_height`.
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> trace = assemble(
+    ...     [
+    ...         {"loss": [3.0, 1.0, 2.0], "batch_height": [1.4, 1.6]},
+    ...         {"loss": [2.0, 1.5, 1.2], "batch_height": [0.5, 0.3]},
+    ...     ],
+    ...     alpha=[0, 0.5, 1],
+    ...     batch_images=[100, 100],
+    ... )
+    >>> measures.window_height(trace).value
+    0.95
+    >>> print(measures.window_height(trace, interior=True).interval(confidence=0.9))
+    1.5 [0.869, 2.13]
     """
     steps = measured_steps(steps)
     counted = _counted(steps, interior)
@@ -97,21 +230,36 @@ def window_height(steps: xr.Dataset, interior: bool = False) -> Estimate:
 def epoch_height(trace: xr.Dataset, epoch: int, interior: bool = False) -> Estimate:
     """Mean height above the floor over all steps of an epoch.
 
-    From the steps that were drawn in it, with the error that the images and the error that the
-    steps make; where none were drawn, from all steps, which then must have been measured.
+    From the steps that were drawn in it, with the errors that the images and the drawing make;
+    where none were drawn, from all steps, which then must have been measured.
 
     Parameters
     ----------
     trace : xarray.Dataset
+        With the attribute `steps_in_epoch`.
     epoch : int
         Counted from 1.
     interior : bool
         Only segments with a minimum inside (see `window_height`).
 
+    Returns
+    -------
+    Estimate
+        In the unit of the loss.
+
     Raises
     ------
     ValueError
         Neither were steps drawn in the epoch nor all of them measured.
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> steps = [{"loss": [3.0, 1.0, 2.0]}, {"loss": [2.0, 0.5, 1.5]}, {"loss": [1.5, 1.8, 1.0]}]
+    >>> trace = assemble(steps, alpha=[0, 0.5, 1], attributes={"steps_in_epoch": 3})
+    >>> measures.epoch_height(trace, 1).value
+    1.0
     """
     steps = drawn_steps(trace, epoch)
     if not steps.sizes["iteration"]:
@@ -161,13 +309,38 @@ def barrier_signs(
     """Whether each measured step crosses a barrier, as far as the images can tell.
 
     A barrier is a sign: that of the highest interior loss minus an end's. It is resolved where
-    that difference is more than t times its standard error over the batches (with √(1 − n / N),
-    see `statistics.mean_over_batches`) away from zero.
+    that difference is further from zero than t times its standard error over the batches (with
+    √(1 − n / N), see `statistics.mean_over_batches`).
+
+    Parameters
+    ----------
+    steps : xarray.Dataset
+        A trace, or some of its iterations.
+    definition : {"both", "either"}
+        See `analysis.barrier_height`.
+    confidence : float
 
     Returns
     -------
     ndarray of float, shape (measured steps,)
         1: a barrier. −1: none. 0: unresolved. NaN in a trace without batch errors.
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> whole = {"measured": [True] * 3, "loss_error": 0.0}
+    >>> trace = assemble(
+    ...     [
+    ...         {"loss": [3.0, 1.0, 2.0], "barrier_error": 0.01, **whole},
+    ...         {"loss": [2.0, 2.1, 1.5], "barrier_error": 0.01, **whole},
+    ...         {"loss": [2.0, 2.1, 1.5], "barrier_error": 0.20, **whole},
+    ...     ],
+    ...     alpha=[0, 0.5, 1],
+    ...     batch_images=[100] * 10,
+    ... )
+    >>> measures.barrier_signs(trace)
+    array([-1.,  1.,  0.])
     """
     steps = measured_steps(steps)
     height = analysis.barrier_height(steps["loss"].values, definition)
@@ -198,13 +371,12 @@ def along_step(trace: xr.Dataset) -> xr.Dataset:
       (critical sharpness, arXiv 2601.16979); under SGD it is the sharpness of the loss that is
       measured, not of the batch, and 2 / η no limit for it.
 
-    The tolerance of the curve bounds none of these. Each has an error of its own (`…_error`): of
-    least-squares polynomials of degree 2 and more that is taken whose value differs least from
-    those of lower degrees, and the error is the largest difference from one degree below and one
-    above. It holds no error of the images. A network of ReLUs has kinks along a step, which bend
-    the measured curve and which no Hessian sees: there the curve's sharpness is that of the
-    finite step, and a Hessian-vector product may differ from it by much (see the book's page on
-    speed).
+    The tolerance of the curve bounds none of these. Each has an error of its own (`…_error`). Of
+    the least-squares polynomials of degree 2 and more the one counts whose value differs least from
+    those of lower degrees; the error is the largest difference from one degree below and one above.
+    It holds no error of the images. A network of ReLUs has kinks along a step, which bend the
+    measured curve and which no Hessian sees: there the curve's sharpness is that of the finite
+    step, and a Hessian-vector product may differ from it by much (see the book's page on speed).
 
     Parameters
     ----------
@@ -213,8 +385,22 @@ def along_step(trace: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        The eight variables along the measured iterations; sharpness is NaN in a trace without
-        `step_length`.
+        The four variables and their errors along the measured iterations. `floor_position` has no
+        unit, `gain` and `curvature_penalty` have that of the loss, `sharpness` that of the loss
+        over that of θ². Sharpness is NaN in a trace without `step_length`; all are NaN where a
+        segment has two points.
+
+    Examples
+    --------
+    The loss (1 − 2α)² of a step of length 1:
+
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> loss = [1.0, 0.25, 0.0, 0.25, 1.0]
+    >>> trace = assemble([{"loss": loss, "step_length": 1.0}], alpha=[0, 0.25, 0.5, 0.75, 1])
+    >>> found = measures.along_step(trace)
+    >>> [round(float(found[name][0]), 3) for name in ("floor_position", "gain", "sharpness")]
+    [0.5, 4.0, 8.0]
     """
     steps = measured_steps(trace)
     loss, alpha = steps["loss"].values, steps["alpha"].values
@@ -277,17 +463,41 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
     ----------
     trace : xarray.Dataset
     epoch : int
+        Counted from 1.
     iterations : int or None
         Length of the window where no steps were drawn; None: the epoch.
 
     Returns
     -------
     dict
-        steps, and whether they were drawn; barriers by each definition and above the noise floor;
-        of "both" those that the images resolve, and how many steps they leave open (None where
-        that was not measured); the largest barrier's height and its share of the loss there;
-        heights (one a step), their mean with its error, the same over segments with an interior
-        minimum; loss, the mean; noise.
+        steps, drawn
+            How many, and whether they were drawn.
+        both, either, above noise
+            Barriers by each definition, and those of "both" that are higher than the noise.
+        resolved, unresolved
+            Barriers of "both" that the images resolve, and steps that they leave open; None where
+            that was not measured.
+        largest, largest share
+            Height of the largest barrier, and its share of the loss there.
+        heights, height, height inside
+            One a step; their mean, an `Estimate`; that over segments with an interior minimum.
+        loss, noise
+            Mean loss, and the spread over re-drawn plans.
+
+    Raises
+    ------
+    ValueError
+        As of `window`.
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> steps = [{"loss": [3.0, 1.0, 2.0]}, {"loss": [2.0, 0.5, 1.5]}, {"loss": [1.5, 1.8, 1.0]}]
+    >>> trace = assemble(steps, alpha=[0, 0.5, 1], attributes={"steps_in_epoch": 3})
+    >>> found = measures.count_steps(trace, epoch=1, iterations=None)
+    >>> found["steps"], found["both"], round(found["largest"], 2), found["height"].value
+    (3, 1, 0.3, 1.0)
     """
     steps = drawn_steps(trace, epoch)
     drawn = bool(steps.sizes["iteration"])
@@ -324,7 +534,28 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
 
 
 def nearest_noise(trace: xr.Dataset, epoch: int) -> float:
-    """How much re-drawing the plan moves the loss, measured nearest to an epoch; NaN if never."""
+    """How much re-drawing the plan moves the loss, measured nearest to an epoch.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+    epoch : int
+        Counted from 1.
+
+    Returns
+    -------
+    float
+        A standard deviation, in the unit of the loss; NaN if it was never measured.
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> epochs = {1: {"loss_noise": 0.02}, 3: {"loss_noise": 0.01}}
+    >>> trace = assemble([{}], alpha=[0, 1], epochs=epochs, epoch_count=3)
+    >>> measures.nearest_noise(trace, 3)
+    0.01
+    """
     if "loss_noise" not in trace:
         return np.nan
     known = trace["loss_noise"].dropna("epoch")
@@ -334,9 +565,48 @@ def nearest_noise(trace: xr.Dataset, epoch: int) -> float:
 
 
 def walk_numbers(window: xr.Dataset) -> dict[str, float | int | None]:
-    """What the measured steps of a window tell, by name (see the walk figures' tables).
+    """What the measured steps of a window tell, by name (see the tables of the walks' figures).
 
-    None: the cosine does not stay negative, no floor lies inside, or nothing was measured of it.
+    Parameters
+    ----------
+    window : xarray.Dataset
+        As of `window`, with `loss`, `cosine` and `distance`.
+
+    Returns
+    -------
+    dict of str → float, int or None
+        distance
+            From the start of the walk to the end of the last step.
+        first_negative
+            Iteration from which the cosine stays negative; None if it does not.
+        last_cosines
+            Mean of the last ten cosines.
+        interior_minimum
+            Share of the segments with a minimum inside.
+        height, height_inside
+            Mean height, and that over segments with a minimum inside; None if there are none.
+        sharpness
+            Mean of the last ten steps' (see `along_step`); None if it was not measured.
+        barriers, barriers_either
+            Number of barriers by each definition.
+        floor_rises
+            Number of steps in which the floor rises.
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> trace = assemble(
+    ...     [
+    ...         {"loss": [3.0, 1.0, 2.0], "distance": 1.0},
+    ...         {"loss": [2.0, 0.5, 1.5], "distance": 1.2, "cosine": -0.9},
+    ...         {"loss": [1.5, 1.8, 1.0], "distance": 1.1, "cosine": -0.5},
+    ...     ],
+    ...     alpha=[0, 0.5, 1],
+    ... )
+    >>> found = measures.walk_numbers(measures.window(trace))
+    >>> found["first_negative"], found["barriers"], found["floor_rises"], found["height"]
+    (1, 1, 1, 1.0)
     """
     loss = window["loss"].values
     cosine = window["cosine"].values[1 if np.isnan(window["cosine"].values[0]) else 0 :]
@@ -361,7 +631,24 @@ def walk_numbers(window: xr.Dataset) -> dict[str, float | int | None]:
 
 
 def floor_rises(trace: xr.Dataset) -> float:
-    """Share of the measured steps in which the valley floor rises."""
+    """Share of the measured steps in which the valley floor rises.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> steps = [{"loss": [3.0, 1.0, 2.0]}, {"loss": [2.0, 0.5, 1.5]}, {"loss": [1.5, 1.8, 1.0]}]
+    >>> measures.floor_rises(assemble(steps, alpha=[0, 0.5, 1]))
+    0.5
+    """
     return float((np.diff(analysis.floor(measured_losses(trace))) > 0).mean())
 
 
@@ -369,12 +656,50 @@ def last_cosine(trace: xr.Dataset) -> float:
     """Mean cosine of the last ten steps whose segment was measured.
 
     An epoch may go on after those.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> steps = [{"loss": [3.0, 1.0], "cosine": -0.9}, {"loss": [1.0, 2.0], "cosine": -0.5}, {}]
+    >>> measures.last_cosine(assemble(steps, alpha=[0, 1]))
+    -0.7
     """
     return float(measured_steps(trace)["cosine"][-10:].mean())
 
 
 def edge_share(trace: xr.Dataset) -> tuple[float, int]:
-    """Spectral norm over 2/η, mean of the last half of a walk, and of how many values."""
+    """Spectral norm over 2/η, mean of the last half of a walk.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+        With `hessian_max` and `learning_rate`.
+
+    Returns
+    -------
+    share : float
+        1 at the edge of stability.
+    count : int
+        Values of which it is the mean.
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> epochs = {1: {"hessian_max": 5.0}, 2: {"hessian_max": 18.0}, 3: {"hessian_max": 22.0}}
+    >>> steps = [{"learning_rate": 0.1}] * 3
+    >>> measures.edge_share(assemble(steps, alpha=[0, 1], epochs=epochs, epoch_count=3))
+    (1.1, 1)
+    """
     measured = trace["hessian_max"].dropna("epoch").values
     count = max(1, len(measured) // 2)
     return float(measured[-count:].mean() * float(trace["learning_rate"][-1]) / 2), count

@@ -36,14 +36,14 @@ def weight_decays(optimizers: Sequence[Optimizer]) -> dict[Tensor, float]:
 class MarkSkipped:
     """While it is there, a step that a gradient scaler skips is recorded as skipped."""
 
-    def __init__(self, scaler: torch.amp.GradScaler, records: list[dict[str, Any]]):
+    def __init__(self, scaler: torch.amp.GradScaler, seen: list[dict[str, Any]]):
         self.scaler, step = scaler, scaler.step
 
         def marked(*args: Any, **kwargs: Any) -> float | None:
-            before = len(records)
+            before = len(seen)
             result = step(*args, **kwargs)
-            if len(records) == before:
-                records.append({"skipped": 1.0})
+            if len(seen) == before:
+                seen.append({"skipped": 1.0})
             return result
 
         scaler.step = marked  # type: ignore[method-assign]

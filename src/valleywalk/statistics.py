@@ -1,7 +1,8 @@
 """Intervals: numbers in, an estimate with its uncertainty out.
 
 Steps of a walk follow one another, so that their numbers are autocorrelated; walks of different
-seeds are independent. Each function says which of the two it is for.
+seeds are independent. Each function says which of the two it is for. Those that take `values`
+raise `ValueError` unless they are a series of numbers, not empty and without NaN.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,20 @@ SHORTEST_SERIES = 11
 
 
 class Interval(NamedTuple):
-    """An estimate and the ends of its confidence interval; the ends are NaN where it has none."""
+    """An estimate and the ends of its confidence interval.
+
+    Attributes
+    ----------
+    estimate : float
+    low, high : float
+        NaN where there is no interval.
+
+    Examples
+    --------
+    >>> from valleywalk.statistics import Interval
+    >>> print(Interval(0.5, 0.25, 0.75))
+    0.5 [0.25, 0.75]
+    """
 
     estimate: float
     low: float
@@ -36,21 +50,37 @@ class Interval(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """An estimate, its standard error, and the degrees of freedom of that error."""
+    """An estimate, its standard error, and the degrees of freedom of that error.
+
+    Attributes
+    ----------
+    value, error, freedom : float
+        The error is NaN where it is not known.
+
+    Examples
+    --------
+    >>> from valleywalk.statistics import Estimate
+    >>> print(Estimate(0.5, error=0.1, freedom=9).interval())
+    0.5 [0.274, 0.726]
+    """
 
     value: float
     error: float
     freedom: float
 
     def interval(self, confidence: float = CONFIDENCE, positive: bool = False) -> Interval:
-        """By Student's t; without ends where the error is not known.
+        """Confidence interval by Student's t; without ends where the error is not known.
 
         Parameters
         ----------
         confidence : float
         positive : bool
-            Of the logarithm, for what cannot be negative: a mean of skewed numbers, as heights
-            are, lies above its interval more often than below it, and so less often.
+            For what cannot be negative, take the interval of the logarithm. Heights are skewed, and
+            the plain interval of their mean misses it more often on one side than on the other.
+
+        Returns
+        -------
+        Interval
         """
         if np.isnan(self.error):
             return Interval(self.value, np.nan, np.nan)
@@ -62,7 +92,24 @@ class Estimate(NamedTuple):
 
 
 def finite_population(drawn: float, population: float) -> float:
-    """√(1 − n / N): what is left of a standard error where n of N were drawn, none twice."""
+    """√(1 − n / N), what is left of a standard error where n of N were drawn, none twice.
+
+    Parameters
+    ----------
+    drawn, population : float
+        n and N.
+
+    Returns
+    -------
+    float
+        0 where more were drawn than there are.
+
+    Examples
+    --------
+    >>> from valleywalk.statistics import finite_population
+    >>> finite_population(drawn=750, population=1000)
+    0.5
+    """
     return max(0.0, 1 - drawn / population) ** 0.5
 
 
@@ -81,6 +128,18 @@ def mean_over_batches(values: ArrayLike, images: ArrayLike, population: float = 
         Images in each batch; they sum to n.
     population : float
         N, the images that were drawn from.
+
+    Returns
+    -------
+    Estimate
+        With the error of `analysis.standard_error_over_batches` times √(1 − n / N), and batches − 1
+        degrees of freedom.
+
+    Examples
+    --------
+    >>> from valleywalk.statistics import mean_over_batches
+    >>> print(mean_over_batches([1.0, 2.0, 3.0], images=[100, 100, 100]).interval())
+    2 [-0.484, 4.48]
     """
     seen, sizes = _numbers(values), np.asarray(images, dtype=float)
     error = standard_error_over_batches(seen, sizes) * finite_population(sizes.sum(), population)
@@ -97,9 +156,10 @@ def mean_of_drawn_steps(
     one degree of freedom; together they have 3 (Σ v)² / Σ v² − 2, Satterthwaite's formula with
     unbiased estimates of the σ⁴ and of (Σ σ²)².
 
-    Of heights, which spread in proportion to their size, a few stretches can make most of that sum,
-    and two steps that happen to be alike then hide it. So it is taken to be at least what the mean
-    relative difference of all stretches would make of it, if all values are positive and count.
+    Heights spread in proportion to their size, so that a few stretches can make most of that sum;
+    two steps that happen to be alike then hide it. If all values are positive and count, the
+    variance is therefore at least what the mean relative difference of all stretches would make of
+    it.
 
     Parameters
     ----------
@@ -107,10 +167,27 @@ def mean_of_drawn_steps(
     stretch : array_like of int, shape (steps drawn,)
         Which stretch a step was drawn from, each twice.
     borders : array_like of int, shape (stretches + 1,)
-        First step of each stretch, and the number of steps.
+        First step of each stretch, and the number of steps (see `analysis.stretches`).
     counted : array_like of bool, shape (steps drawn,), optional
-        The mean is over those steps alone; how many there are in the epoch is itself estimated,
-        and the variance that of the ratio. NaN if there are none.
+        Take the mean over those steps alone. How many of them the epoch has is itself estimated,
+        and the variance is that of the ratio. NaN if there are none.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ValueError
+        Not two steps from each stretch.
+
+    Examples
+    --------
+    >>> from valleywalk.statistics import mean_of_drawn_steps
+    >>> heights = [0.1, 0.3, 0.2, 0.4]
+    >>> found = mean_of_drawn_steps(heights, stretch=[0, 0, 1, 1], borders=[0, 30, 60])
+    >>> found.value, found.error
+    (0.25, 0.0740)
     """
     numbers, strata = _numbers(values), np.asarray(stretch, dtype=int)
     sizes = np.diff(np.asarray(borders, dtype=int))
@@ -138,7 +215,25 @@ def mean_of_drawn_steps(
 
 
 def together(value: float, *parts: Estimate) -> Estimate:
-    """An estimate with several independent errors; degrees of freedom by Satterthwaite."""
+    """An estimate with several independent errors; degrees of freedom by Satterthwaite's formula.
+
+    Parameters
+    ----------
+    value : float
+    *parts : Estimate
+        Their values are not looked at.
+
+    Returns
+    -------
+    Estimate
+        Its error is √(Σ error²).
+
+    Examples
+    --------
+    >>> from valleywalk.statistics import Estimate, together
+    >>> together(1.0, Estimate(0.0, 0.3, 5), Estimate(0.0, 0.4, 5))
+    Estimate(value=1.0, error=0.5, freedom=9.27)
+    """
     variances = np.array([part.error**2 for part in parts])
     squares = float(sum(v**2 / part.freedom for v, part in zip(variances, parts, strict=True)))
     total = float(variances.sum())
@@ -146,9 +241,25 @@ def together(value: float, *parts: Estimate) -> Estimate:
 
 
 def ratio(first: Estimate, second: Estimate, confidence: float = CONFIDENCE) -> Interval:
-    """Ratio of two positive estimates, by the logarithm and as if independent of each other.
+    """Ratio of two positive estimates, by the logarithm and as if they were independent.
 
-    Walks that are measured on the same images err together, so that it is rather too wide.
+    Walks that are measured on the same images err together, so that the interval is rather too
+    wide.
+
+    Parameters
+    ----------
+    first, second : Estimate
+    confidence : float
+
+    Returns
+    -------
+    Interval
+
+    Examples
+    --------
+    >>> from valleywalk.statistics import Estimate, ratio
+    >>> print(ratio(Estimate(0.2, 0.01, 9), Estimate(0.1, 0.005, 9)))
+    2 [1.72, 2.32]
     """
     parts = [Estimate(0.0, each.error / each.value, each.freedom) for each in (first, second)]
     found = together(float(np.log(first.value / second.value)), *parts).interval(confidence)
@@ -156,9 +267,29 @@ def ratio(first: Estimate, second: Estimate, confidence: float = CONFIDENCE) -> 
 
 
 def proportion(count: int, total: int, confidence: float = CONFIDENCE) -> Interval:
-    """Share of `total` with Wilson's interval.
+    """Share of a total, with Wilson's interval.
 
-    It takes the steps for independent; barriers that come in runs have a wider one.
+    It takes steps to be independent; for barriers that come in runs it is too narrow.
+
+    Parameters
+    ----------
+    count, total : int
+    confidence : float
+
+    Returns
+    -------
+    Interval
+
+    Raises
+    ------
+    ValueError
+        Not 0 ≤ count ≤ total, or a total of 0.
+
+    Examples
+    --------
+    >>> from valleywalk.statistics import proportion
+    >>> print(proportion(3, 40))
+    0.075 [0.0258, 0.199]
     """
     if not 0 <= count <= total or not total:
         raise ValueError(f"{count} of {total} is no share; give 0 ≤ count ≤ total, total ≥ 1")
@@ -171,8 +302,26 @@ def proportion(count: int, total: int, confidence: float = CONFIDENCE) -> Interv
 def mean_of_steps(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Mean of a series along a walk, by the stationary bootstrap.
 
-    Blocks have random lengths, their mean chosen from the series' autocorrelation (Politis and
-    White 2004), so that neighbours stay together.
+    Blocks have random lengths, their mean chosen from the autocorrelation of the series (Politis
+    and White 2004), so that neighbours stay together.
+
+    Parameters
+    ----------
+    values : array_like, shape (steps,)
+    confidence : float
+
+    Returns
+    -------
+    Interval
+        Without ends for 10 steps or fewer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from valleywalk.statistics import mean_of_steps
+    >>> found = mean_of_steps(np.cos(np.arange(100)))
+    >>> found.low < found.estimate < found.high
+    True
     """
     numbers = _numbers(values)
     return _percentiles(float(numbers.mean()), _bootstrap_means(numbers), confidence)
@@ -181,7 +330,26 @@ def mean_of_steps(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval
 def ratio_of_means(
     numerator: ArrayLike, denominator: ArrayLike, confidence: float = CONFIDENCE
 ) -> Interval:
-    """Ratio of the means of two series from two walks, each bootstrapped by itself."""
+    """Ratio of the means of two series from two walks, each bootstrapped by itself.
+
+    Parameters
+    ----------
+    numerator, denominator : array_like, shape (steps,)
+    confidence : float
+
+    Returns
+    -------
+    Interval
+        See `mean_of_steps`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from valleywalk.statistics import ratio_of_means
+    >>> heights = np.linspace(1.0, 2.0, 50)
+    >>> ratio_of_means(2 * heights, heights).estimate
+    2.0
+    """
     above, below = _numbers(numerator), _numbers(denominator)
     drawn = _bootstrap_means(above, seed=0) / _bootstrap_means(below, seed=1)
     return _percentiles(float(above.mean() / below.mean()), drawn, confidence)
@@ -190,7 +358,7 @@ def ratio_of_means(
 def mean_of_seeds(
     values: ArrayLike, confidence: float = CONFIDENCE, least_deviation: float = 0.0
 ) -> Interval:
-    """Mean of one number a seed, by Student's t; without an interval for a single seed.
+    """Mean of one number a seed, by Student's t.
 
     Parameters
     ----------
@@ -198,6 +366,17 @@ def mean_of_seeds(
     confidence : float
     least_deviation : float
         The standard deviation over seeds is taken to be at least this.
+
+    Returns
+    -------
+    Interval
+        Without ends for a single seed.
+
+    Examples
+    --------
+    >>> from valleywalk.statistics import mean_of_seeds
+    >>> print(mean_of_seeds([0.9, 1.0, 1.1]))
+    1 [0.752, 1.25]
     """
     numbers = _numbers(values)
     mean = float(numbers.mean())
@@ -211,7 +390,24 @@ def mean_of_seeds(
 
 
 def slopes(x: ArrayLike, y: Sequence[ArrayLike]) -> np.ndarray:
-    """Least-squares slope of each row of y over x, one a seed."""
+    """Least-squares slope of each row of y over x.
+
+    Parameters
+    ----------
+    x : array_like, shape (values,)
+    y : sequence of array_like, each of shape (values,)
+        One a seed.
+
+    Returns
+    -------
+    ndarray, shape (seeds,)
+
+    Examples
+    --------
+    >>> from valleywalk.statistics import slopes
+    >>> slopes([1, 2, 3], [[2.0, 4.0, 6.0], [1.0, 1.0, 1.0]])
+    array([2., 0.])
+    """
     return np.array([stats.linregress(x, row).slope for row in y])
 
 

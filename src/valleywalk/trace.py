@@ -1,4 +1,7 @@
-"""The trace of a walk: a labelled array, saved as netCDF with its full provenance."""
+"""The trace of a walk: a labelled array, saved as netCDF with its full provenance.
+
+Its variables, their dimensions and units stand in `VARIABLES`.
+"""
 
 import hashlib
 import json
@@ -75,7 +78,7 @@ class TraceError(ValueError):
 
 
 def assemble(
-    records: Sequence[Mapping[str, Any]],
+    steps: Sequence[Mapping[str, Any]],
     alpha: np.ndarray,
     epochs: Mapping[int, Mapping[str, float]] | None = None,
     epoch_count: int = 0,
@@ -86,18 +89,34 @@ def assemble(
 
     Parameters
     ----------
-    records : sequence of mapping
-        One a step: variable → number, or array along the variable's other dimension.
+    steps : sequence of mapping
+        One a step: variable → number, or array along the variable's other dimension. A name that is
+        not in `VARIABLES` is a number a step.
     alpha : ndarray, shape (points + 1,)
     epochs : mapping of epoch (from 1) → mapping of variable → number, optional
     epoch_count : int
         Length of the epoch dimension.
     attributes : mapping, optional
+        Beside the schema and what `environment` gives.
     batch_images : sequence of int, optional
         Images in each batch of the evaluation plan.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Examples
+    --------
+    >>> from valleywalk.trace import assemble
+    >>> trace = assemble([{"loss": [3.0, 1.0, 2.0]}, {"cosine": -0.9}], alpha=[0, 0.5, 1])
+    >>> trace["loss"].values
+    array([[ 3.,  1.,  2.],
+           [nan, nan, nan]])
+    >>> trace["loss"].attrs["units"]
+    'nat'
     """
-    coordinates = {"iteration": np.arange(len(records)), "alpha": np.asarray(alpha)}
-    names = {name: None for record in records for name in record}
+    coordinates = {"iteration": np.arange(len(steps)), "alpha": np.asarray(alpha)}
+    names = {name: None for step in steps for name in step}
     variables: dict[str, Any] = {}
     if len(batch_images):
         coordinates["batch"] = np.arange(len(batch_images))
@@ -113,10 +132,10 @@ def assemble(
         kind = KINDS.get(name, np.dtype(float))
         flags = kind.kind == "b"
         values = np.full(shape, False if flags else np.nan, dtype=kind)
-        for index, record in enumerate(records):
-            if name in record:
-                # A resumed walk's records hold NaN where nothing was seen.
-                seen = record[name]
+        for index, step in enumerate(steps):
+            if name in step:
+                # A resumed walk's steps hold NaN where nothing was seen.
+                seen = step[name]
                 values[index] = np.equal(seen, 1) if flags else seen
         variables[name] = (dimensions, values, {"units": units, "long_name": long_name})
     if epoch_count:
@@ -141,7 +160,18 @@ def assemble(
 
 @cache
 def environment() -> dict[str, str]:
-    """Versions, git commit and platform, for a trace's attributes."""
+    """Versions (as JSON), git commit and platform, for a trace's attributes.
+
+    Returns
+    -------
+    dict of str → str
+
+    Examples
+    --------
+    >>> from valleywalk.trace import environment
+    >>> sorted(environment())
+    ['git_commit', 'platform', 'versions']
+    """
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -168,7 +198,25 @@ def _git_commit() -> str:
 
 
 def save(trace: xr.Dataset, path: Path) -> None:
-    """Write a trace as compressed netCDF, sealed with a checksum: whole or not at all."""
+    """Write a trace as compressed netCDF, sealed with a checksum: whole or not at all.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+    path : Path
+        Its folder is made if need be.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> from valleywalk.trace import assemble, open_trace, save
+    >>> trace = assemble([{"loss": [3.0, 1.0, 2.0]}], alpha=[0, 0.5, 1])
+    >>> path = Path(mkdtemp()) / "walk.nc"
+    >>> save(trace, path)
+    >>> open_trace(path).identical(trace)
+    True
+    """
     encoding = {
         name: {"zlib": True, "complevel": 4}
         for name in trace.data_vars
@@ -204,12 +252,26 @@ def open_trace(path: Path, experiment_hash: str | None = None) -> xr.Dataset:
     experiment_hash : str, optional
         Of the experiment whose trace it must be.
 
+    Returns
+    -------
+    xarray.Dataset
+
     Raises
     ------
     FileNotFoundError
+        There is no such file.
     TraceError
         The file is damaged, is no trace, is of another schema version, or is of another
         experiment. Nothing is changed or recomputed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from valleywalk import open_trace
+    >>> open_trace(Path("nowhere.nc"))
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: there is no trace nowhere.nc
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no trace {path}")

@@ -27,18 +27,13 @@ from .trace import assemble
 class watch:
     """Watch an optimizer walk.
 
-    Between `__enter__` and `__exit__` each `optimizer.step()` is looked at. The training is not
-    changed: parameters, buffers, gradients, random state and train/eval modes are as they would be
-    without the watch.
-
-        with watch(model, optimizer, loss, (images, labels), points=10) as recorder:
-            train()                     # your loop, unchanged
-        recorder.trace                  # an xarray.Dataset
+    Within `with`, each `optimizer.step()` is looked at. The training is not changed: parameters,
+    buffers, gradients, random state and train/eval modes are as they would be without the watch.
 
     Parameters
     ----------
     model : nn.Module
-        Also one that is compiled, or wrapped by DistributedDataParallel: then rank 0 records.
+        Also one that is compiled, or wrapped by DistributedDataParallel: then rank 0 watches.
     optimizer : torch.optim.Optimizer, or a sequence of them
         Their step hooks are used; they must hold the model's parameters. Of several, a step begins
         with the first one's and ends with the last one's.
@@ -51,15 +46,15 @@ class watch:
         or a dict are spread over the model's arguments. A batch that is a dict is both: `loss` is
         given the model's output and the whole batch.
     points : int
-        Intervals of a segment.
+        Intervals of a segment: its loss is given at points + 1 values of α.
     tolerance : float
         0: each point is measured, `points` passes over the data a step. 0.02: some four passes; the
         other points are read off a polynomial, mostly within 2 % of the segment's range, and the
-        estimated error is in the trace (see `Interpolation`).
+        estimated error is in the trace (see `probes.interpolation.few_points`).
     steps : int, container of int, or callable int → bool, optional
-        Which iterations (from 0) have their segment measured: each so many, those that are in it
-        (such as `range(40)`), or those for which it says so; default all. Cosine, distance and norm
-        are recorded at each step.
+        Which iterations (from 0) have their segment measured. 10: every tenth. `range(40)`: the
+        first forty. A function: those for which it returns True. Default: all. Cosine, distance
+        and norm are recorded at each step.
     probes : sequence of Probe, optional
         More probes, called after the built-in ones at each step.
     iterate_probes : sequence of IterateProbe, optional
@@ -91,7 +86,36 @@ class watch:
     ValueError
         No trainable parameters, parameters not initialised yet, an optimizer that holds other
         parameters, no evaluation data, tensors of different lengths, a batch whose loss cannot be
-        measured or is no finite number, points below 1, a tolerance that is no share.
+        measured or is no finite number, points below 1, a tolerance that is no share, another
+        `batch_norm`, a negative number of masks.
+    RuntimeError
+        In a step: the model's trainable parameters were replaced, frozen or freed since.
+
+    Examples
+    --------
+    Three steps of gradient descent on θ², from θ = 1 with learning rate 0.9:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk import analysis, watch
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> _ = nn.init.ones_(model.weight)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.9)
+    >>> inputs, targets = torch.ones(4, 1), torch.zeros(4, 1)
+    >>> with watch(model, optimizer, nn.functional.mse_loss, (inputs, targets)) as watcher:
+    ...     for step in range(3):
+    ...         optimizer.zero_grad()
+    ...         nn.functional.mse_loss(model(inputs), targets).backward()
+    ...         optimizer.step()
+    >>> trace = watcher.trace
+    >>> trace["loss"].sizes
+    Frozen({'iteration': 3, 'alpha': 11})
+    >>> trace["cosine"].values.round(4)
+    array([nan, -1., -1.])
+    >>> trace["distance"].values.round(2)
+    array([1.8 , 0.36, 1.51])
+    >>> analysis.height(trace["loss"]).round(2)
+    array([0.81, 0.52, 0.33])
     """
 
     def __init__(
@@ -155,7 +179,7 @@ class watch:
             *probes,
         )
         self.iterate_probes, self.every = tuple(iterate_probes), _chosen("every", every)
-        self.records: list[dict[str, Any]] = []
+        self.seen: list[dict[str, Any]] = []
         self.start: list[Tensor] = []
         self._before: list[Tensor] | None = None
         self._measured = False
@@ -174,7 +198,7 @@ class watch:
             self.optimizers[-1].register_step_post_hook(self._after_step),
         ]
         if self.scaler is not None:
-            self._hooks.append(MarkSkipped(self.scaler, self.records))
+            self._hooks.append(MarkSkipped(self.scaler, self.seen))
         return self
 
     def __exit__(
@@ -189,13 +213,24 @@ class watch:
     @property
     def iteration(self) -> int:
         """Number of steps seen so far, which is the index of the next one."""
-        return len(self.records)
+        return len(self.seen)
 
-    def record(self, **values: float) -> None:
-        """Add numbers of your own, such as `minibatch_loss`, to the step seen last."""
-        if not self.records:
-            raise ValueError("no step has been seen yet; record after optimizer.step()")
-        self.records[-1].update(values)
+    def note(self, **values: float) -> None:
+        """Add numbers of your own, such as `minibatch_loss`, to the step seen last.
+
+        Parameters
+        ----------
+        **values : float
+            Each becomes a variable of the trace, along `iteration`.
+
+        Raises
+        ------
+        ValueError
+            No step has been seen yet.
+        """
+        if not self.seen:
+            raise ValueError("no step has been seen yet; note it after optimizer.step()")
+        self.seen[-1].update(values)
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._learning_rate = float(self.optimizers[0].param_groups[0]["lr"])
@@ -231,7 +266,7 @@ class watch:
             if self.every(self.iteration):
                 for iterate_probe in self.iterate_probes:
                     seen.update(iterate_probe(self.evaluate))
-        self.records.append(seen)
+        self.seen.append(seen)
 
     def _gradient(self) -> list[Tensor]:
         gradient = [_dense_gradient(parameter) for parameter in self.parameters]
@@ -254,13 +289,20 @@ class watch:
         return [*of_steps, *of_iterates]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that was seen so far and that probes remember: tensors, and what JSON can hold."""
+        """All that was seen so far and that probes remember, for a checkpoint.
+
+        Returns
+        -------
+        tensors : dict of str → Tensor
+        values : dict
+            What JSON can hold.
+        """
         tensors: dict[str, Tensor] = {}
         values: dict[str, Any] = dict(self.timing)
-        for name in {name: None for record in self.records for name in record}:
-            first = next(record[name] for record in self.records if name in record)
+        for name in {name: None for step in self.seen for name in step}:
+            first = next(step[name] for step in self.seen if name in step)
             missing = np.full(np.shape(first), np.nan)
-            seen = np.array([record.get(name, missing) for record in self.records], dtype=float)
+            seen = np.array([step.get(name, missing) for step in self.seen], dtype=float)
             tensors[f"seen.{name}"] = torch.from_numpy(seen)
         remembered, numbers = gather(self._prefixed)
         tensors |= remembered
@@ -271,6 +313,11 @@ class watch:
         """Go on from a state, as if this watch had seen all of it.
 
         Within `with`, which must have been entered where the walk began.
+
+        Parameters
+        ----------
+        tensors, values : mapping
+            As `state` gave them.
         """
 
         seen = {
@@ -279,21 +326,21 @@ class watch:
             if name.startswith("seen.")
         }
         count = len(next(iter(seen.values()), ()))
-        self.records = [{name: column[i] for name, column in seen.items()} for i in range(count)]
+        self.seen = [{name: column[i] for name, column in seen.items()} for i in range(count)]
         give_back(self._prefixed, tensors, values, self.parameters)
         self._started = datetime.fromisoformat(values["started"])
         self._clock = time.perf_counter() - values["wall_seconds"]
 
     @property
     def trace(self) -> xr.Dataset:
-        """What was seen so far, as an xarray.Dataset (see `valleywalk.trace`)."""
+        """What was seen so far, as an xarray.Dataset whose variables stand in `trace.VARIABLES`."""
         attributes = {
             **self.timing,
             "device": str(self.parameters[0].device),
             "cosine_of": "gradient with weight decay" if self.weight_decay else "gradient",
         }
         return assemble(
-            self.records,
+            self.seen,
             self.alpha,
             attributes=attributes,
             batch_images=self.interpolation.batch_images,

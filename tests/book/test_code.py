@@ -32,7 +32,7 @@ def test_your_own_training(capsys):
     names = run(BOOK / "training.md")
     assert len(names["trace"]["iteration"]) == 30
     assert len(names["figure"].axes) == 3
-    assert 0 < names["recorder"].trace["turned"].mean() < 1
+    assert 0 < names["watcher"].trace["turned"].mean() < 1
     plt.close("all")
 
 

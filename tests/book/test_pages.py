@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from valleywalk.paper import PAGES as MADE
+from valleywalk.paper.items import ITEMS as MADE
 
 HTML = Path(os.environ.get("VALLEYWALK_BOOK", "no book"))
 PAGES = [page for page in sorted(HTML.rglob("*.html")) if "_static" not in page.parts]

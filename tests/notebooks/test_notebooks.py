@@ -9,8 +9,9 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 
 from valleywalk.folders import checkout
-from valleywalk.paper import NOTEBOOKS as PAGES
+from valleywalk.paper.items import ITEMS
 
+PAGES = {item.page.notebook: item.page for item in ITEMS.values()}
 NOTEBOOKS = sorted((checkout() / "notebooks").glob("*.ipynb"))
 ids = [path.stem for path in NOTEBOOKS]
 

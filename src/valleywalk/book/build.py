@@ -21,8 +21,10 @@ from tqdm import tqdm
 
 from ..folders import checkout
 from ..machine import cores
-from ..paper import NOTEBOOKS, PAGES, SCALES, Item, Scale
-from ..paper.ledger import Verdict, findings, ledger_table
+from ..paper.claim import Verdict
+from ..paper.items import ITEMS, Item
+from ..paper.ledger import findings, ledger_table
+from ..paper.scales import SCALES, Scale
 from ..trace import environment
 from ..walks.catalogue import DATASETS
 from ..walks.parallel import compute
@@ -91,9 +93,9 @@ def build(
         raise BookError("the book is built from a checkout of the project, not from a package")
     folder = folder or root / "build" / "book"
     store = Store()
-    scales = {name: scale_of(item, scale, store) for name, item in PAGES.items()}
+    scales = {name: scale_of(item, scale, store) for name, item in ITEMS.items()}
     experiments = [
-        experiment for name, item in PAGES.items() for experiment in item.experiments(scales[name])
+        experiment for name, item in ITEMS.items() for experiment in item.experiments(scales[name])
     ]
     compute(experiments, store, Resources(device, processes, scheduler, restart))
     shutil.rmtree(folder, ignore_errors=True)
@@ -152,7 +154,7 @@ def _execute_all(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         tasks = {
-            pool.submit(execute_page, root, target, PAGES[name], scale, repository): PAGES[name]
+            pool.submit(execute_page, root, target, ITEMS[name], scale, repository): ITEMS[name]
             for name, scale in scales.items()
         }
         for task in tqdm(as_completed(tasks), total=len(tasks), desc="notebooks", unit="page"):
@@ -173,7 +175,7 @@ def execute_page(
     prose = page.with_suffix(".md")
     try:
         papermill.execute_notebook(
-            root / "notebooks" / f"{item.notebook}.ipynb",
+            root / "notebooks" / f"{item.page.notebook}.ipynb",
             page,
             parameters=item.parameters(scale),
             kernel_name="python3",
@@ -203,7 +205,7 @@ def _link(config: Path, repository: str) -> None:
 
 def _ways_to_run(item: Item, scale: Scale, repository: str | None) -> str:
     """How a reader runs the page's notebook."""
-    path = f"notebooks/{item.notebook}.ipynb"
+    path = f"notebooks/{item.page.notebook}.ipynb"
     text = f"\n## Run it\n\n    {item.papermill(scale)}\n"
     if repository is None:
         return text
@@ -234,7 +236,7 @@ def bind_page(notebook: NotebookNode, item: Item, scale: Scale, prose: str) -> N
         if "injected-parameters" in tags:
             cell.metadata["tags"] = [*tags, "hide-input"]
         if "figure" in tags:
-            alternative = NOTEBOOKS[item.notebook].alternative_text
+            alternative = item.page.alternative_text
             caption = f"{item.label} at the {scale} scale: {item.setting(scale)}."
             cell.metadata["mystnb"] = {
                 "figure": {"name": f"{item.name}-figure", "caption": caption},

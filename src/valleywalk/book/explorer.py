@@ -8,15 +8,16 @@ import numpy as np
 import xarray as xr
 
 from .. import analysis, measures
-from ..paper import PAGES, Item, Scale
+from ..paper.items import ITEMS, Item
+from ..paper.scales import Scale
 from ..walks.store import Store
 
 # The walks that can be explored.
-ITEMS = ("fig1", "fig2", "fig17", "fig18", "fig9", "fig10")
+EXPLORED = ("fig1", "fig2", "fig17", "fig18", "fig9", "fig10")
 
 
 def data(scales: Mapping[str, Scale], store: Store) -> str:
-    """HTML that holds the walks of `ITEMS`, for the page to include.
+    """HTML that holds the walks of `EXPLORED`, for the page to include.
 
     Parameters
     ----------
@@ -25,14 +26,14 @@ def data(scales: Mapping[str, Scale], store: Store) -> str:
     store : Store
         Has their traces.
     """
-    walks = [_walk(PAGES[name], scales[name], store) for name in ITEMS]
+    walks = [_walk(ITEMS[name], scales[name], store) for name in EXPLORED]
     # "<" would end the element where a text has "</script>".
     content = json.dumps(walks, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return f'<script type="application/json" id="explorer-data">{content}</script>\n'
 
 
 def _walk(item: Item, scale: Scale, store: Store) -> dict[str, Any]:
-    page: Any = item.page(scale)
+    page: Any = item.at(scale)
     steps = measures.window(store.get(page.experiments[0]), page.epoch, page.length)
     return {
         "name": f"{item.label}. {item.title} ({scale}: {item.setting(scale).split(';')[0]})",

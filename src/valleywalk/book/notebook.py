@@ -1,4 +1,4 @@
-"""What every notebook's first cells do: check its parameters, show Markdown."""
+"""What the cells of every notebook call: check its parameters, show what its page says."""
 
 from collections.abc import Mapping
 from types import ModuleType
@@ -6,9 +6,12 @@ from typing import Any, TypeVar
 
 import xarray as xr
 from IPython.display import Markdown
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-Parameters = TypeVar("Parameters", bound=BaseModel)
+from ..paper.ledger import page_claims
+from ..paper.page import Page
+
+Parameters = TypeVar("Parameters", bound=Page)
 
 _IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 
@@ -25,7 +28,7 @@ def check(namespace: Mapping[str, Any], parameters: type[Parameters]) -> Paramet
     namespace : mapping
         The notebook's `globals()`, before anything but parameters is defined.
     parameters : type
-        pydantic model of what is allowed.
+        Page, whose fields are what is allowed.
 
     Raises
     ------
@@ -51,9 +54,16 @@ def check(namespace: Mapping[str, Any], parameters: type[Parameters]) -> Paramet
         raise ParameterError("; ".join(lines)) from None
 
 
-def provenance_line(page: Any, traces: list[xr.Dataset]) -> Markdown:
+def provenance_line(page: Page, traces: list[xr.Dataset]) -> Markdown:
     """The line under each figure that says what it was made from."""
     return Markdown(f"*Provenance.* {page.provenance(traces)}.")
 
 
-__all__ = ["Markdown", "ParameterError", "check", "provenance_line"]
+def table(page: Page, traces: list[xr.Dataset]) -> Markdown:
+    """The page's numbers."""
+    return Markdown(page.table(traces))
+
+
+def claims(page: Page) -> Markdown:
+    """The claims of the paper that the page bears on."""
+    return Markdown(page_claims(page))

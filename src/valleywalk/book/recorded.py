@@ -6,10 +6,10 @@ from typing import get_args
 
 import xarray as xr
 
-from ..paper import PAGES, SCALES, Scale
-from ..paper import ledger as claims
-from ..paper.items import in_words
-from ..paper.scales import markdown_table
+from ..paper.items import ITEMS, in_words
+from ..paper.ledger import all_experiments
+from ..paper.page import markdown_table
+from ..paper.scales import SCALES, Scale
 from ..trace import open_trace
 from ..walks.experiment import Experiment
 from ..walks.provenance import experiment_of
@@ -76,10 +76,10 @@ def index(store: Store) -> str:
 def _commands(scale: Scale) -> dict[Experiment, str]:
     """The walks of all pages and of the ledger at a scale, each with a command that makes it."""
     found: dict[Experiment, str] = {}
-    for item in PAGES.values():
+    for item in ITEMS.values():
         for experiment in item.experiments(scale):
             found.setdefault(experiment, f"valleywalk figure {item.name} --scale {scale}")
-    for experiment in claims.all_experiments(scale):
+    for experiment in all_experiments(scale):
         found.setdefault(experiment, f"valleywalk claims --scale {scale} --compute")
     return found
 

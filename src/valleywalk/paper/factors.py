@@ -1,24 +1,22 @@
 """Figures 4 and 22 to 24: what batch size and learning rate do to the cosine of gradients."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import figures, statistics
 from ..statistics import Interval
-from ..walks.experiment import Experiment
+from ..walks.experiment import Experiment, ModelName
 from ..walks.provenance import experiment_of
-from .scales import (
-    ModelPage,
-    PositiveFloat,
-    PositiveInt,
-    epochs_for,
-    experiment_fields,
-    markdown_table,
-)
+from .claim import Walked, claim
+from .page import ModelPage, PositiveFloat, PositiveInt, epochs_for, experiment, markdown_table
+from .scales import EVERY, Scale, Settings
 
 Factor = Literal["batch_size", "learning_rate"]
 NAMES: dict[Factor, str] = {"batch_size": "batch size", "learning_rate": "learning rate"}
@@ -26,6 +24,8 @@ MEASURES = {
     "cosine": "mean cosine of the second half of the walk",
     "distance": "distance from the initialisation at its end",
 }
+# Steps over which the cosine is smoothed in the figure, as a share of what is shown.
+SMOOTHED_SHARE = 0.1
 
 
 class Factors(ModelPage):
@@ -38,30 +38,74 @@ class Factors(ModelPage):
     iterations: PositiveInt | None = None
     seeds: PositiveInt | None = None
 
+    notebook: ClassVar[str] = "fig4_lr_bs"
     alternative_text: ClassVar[str] = (
         "Two panels over the iteration, each with the smoothed cosine of consecutive gradients: on "
         "the left one curve a batch size, on the right one curve a learning rate, with bands."
     )
+    # The paper does not print its grid.
+    settings: ClassVar[Settings] = {
+        "smoke": {
+            EVERY: {
+                "learning_rates": (0.05, 0.1),
+                "batch_sizes": (10, 20),
+                "batch_size": 10,
+                "iterations": 4,
+                "seeds": 2,
+            },
+        },
+        "quick": {
+            EVERY: {
+                "learning_rates": (0.05, 0.1, 0.2),
+                "batch_sizes": (25, 50, 100, 200),
+                "iterations": 100,
+                "seeds": 3,
+            },
+            "mlp": {"iterations": 200},
+            "resnet56": {"iterations": 60},
+            "photos64": {"iterations": 60},
+        },
+        "overnight": {
+            EVERY: {
+                "learning_rates": (0.05, 0.1, 0.2),
+                "batch_sizes": (25, 50, 100, 200),
+                "iterations": 400,
+                "seeds": 3,
+            },
+            # The paper's own epoch.
+            "mlp": {"batch_sizes": (50, 100, 200, 400), "iterations": 4500},
+            "resnet56": {"iterations": 60},
+            "tiny-imagenet": {"iterations": 60},
+        },
+        "paper": {
+            EVERY: {
+                "learning_rates": (0.05, 0.1, 0.2),
+                "batch_sizes": (50, 100, 200, 400),
+                "iterations": 4500,
+                "seeds": 3,
+            },
+        },
+    }
+
+    @classmethod
+    def for_seed(cls, scale: Scale, model: ModelName, seed: int, given: Mapping[str, Any]) -> Self:
+        # One seed a page, so that the ledger's seeds share no walk.
+        return super().for_seed(scale, model, seed, {**given, "seeds": 1})
 
     @property
     def experiments(self) -> list[Experiment]:
         """Each batch size at one rate, each rate at one batch size, each with every seed."""
-        fields = self.fields("factors")
-        base = experiment_fields(fields) | {"evaluation_images": None}
-        base["learning_rate"] = rate = fields.get("learning_rate", 0.1)
-        images = self.available(base["dataset"], base)
-        size = base["batch_size"]
-        grid = [(rate, other) for other in fields["batch_sizes"]]
-        grid += [(other, size) for other in fields["learning_rates"]]
+        fields = self.fields | {"evaluation_images": None}
+        images = self.available(fields["dataset"], fields)
+        grid = [(self._rate, size) for size in fields["batch_sizes"]]
+        grid += [(rate, fields["batch_size"]) for rate in fields["learning_rates"]]
         return [
-            Experiment(
-                **base
-                | {
-                    "learning_rate": rate,
-                    "batch_size": size,
-                    "seed": self.seed + seed,
-                    "epochs": epochs_for(fields["iterations"], {"batch_size": size}, images),
-                },
+            experiment(
+                fields,
+                learning_rate=rate,
+                batch_size=size,
+                seed=self.seed + seed,
+                epochs=epochs_for(fields["iterations"], {"batch_size": size}, images),
                 probed_epochs=(),
                 evaluate_every=0,
             )
@@ -69,35 +113,35 @@ class Factors(ModelPage):
             for rate, size in dict.fromkeys(grid)
         ]
 
+    @property
+    def _rate(self) -> float:
+        """The learning rate at which the batch size varies."""
+        return self.fields.get("learning_rate", 0.1)
+
     def steps(self, traces: list[xr.Dataset]) -> pd.DataFrame:
         """One row a step: cosine and distance, with learning rate, batch size and seed."""
-        length = self.fields("factors")["iterations"]
+        length = self.fields["iterations"]
         parts = []
         for trace in traces:
-            experiment = experiment_of(trace)
+            walked = experiment_of(trace)
             part = trace[["cosine", "distance"]].isel(iteration=slice(1, length)).to_dataframe()
             parts.append(
                 part.reset_index().assign(
-                    learning_rate=experiment.learning_rate,
-                    batch_size=experiment.batch_size,
-                    seed=experiment.seed,
+                    learning_rate=walked.learning_rate,
+                    batch_size=walked.batch_size,
+                    seed=walked.seed,
                 )
             )
         return pd.concat(parts, ignore_index=True)
 
     def varied(self, steps: pd.DataFrame, factor: Factor) -> pd.DataFrame:
         """The rows in which only one factor varies."""
-        fields = self.fields("factors")
+        fields = self.fields
         if factor == "batch_size":
-            rate = fields.get("learning_rate", 0.1)
-            kept = (steps["learning_rate"] == rate) & steps["batch_size"].isin(
-                fields["batch_sizes"]
-            )
-        else:
-            kept = (steps["batch_size"] == fields["batch_size"]) & steps["learning_rate"].isin(
-                fields["learning_rates"]
-            )
-        return steps[kept]
+            sizes = steps["batch_size"].isin(fields["batch_sizes"])
+            return steps[(steps["learning_rate"] == self._rate) & sizes]
+        rates = steps["learning_rate"].isin(fields["learning_rates"])
+        return steps[(steps["batch_size"] == fields["batch_size"]) & rates]
 
     def measures(self, steps: pd.DataFrame) -> pd.DataFrame:
         """One row a walk: the numbers of `MEASURES`."""
@@ -118,9 +162,38 @@ class Factors(ModelPage):
         )
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
+        """The cosine by iteration, a panel for each factor that varies.
+
+        Lines are smoothed means over the seeds; bands hold the middle half of the raw values in
+        the same stretch of iterations.
+        """
         steps = self.steps(traces)
-        panels = {NAMES[factor]: (factor, self.varied(steps, factor)) for factor in NAMES}
-        return figures.factors(panels)
+        with figures.style():
+            figure, axes = plt.subplots(
+                1, len(NAMES), sharey=True, figsize=(10, 4.5), layout="constrained"
+            )
+            for axis, (factor, name) in zip(axes, NAMES.items(), strict=True):
+                varied = self.varied(steps, factor)
+                values = sorted(varied[factor].unique())
+                for value, colour in zip(
+                    values, sns.color_palette("viridis", len(values)), strict=True
+                ):
+                    smooth = smoothed(varied[varied[factor] == value])
+                    axis.plot(smooth["iteration"], smooth["mean"], color=colour, label=f"{value:g}")
+                    axis.fill_between(
+                        smooth["iteration"],
+                        smooth["low"],
+                        smooth["high"],
+                        color=colour,
+                        alpha=0.15,
+                        lw=0,
+                    )
+                axis.axhline(0, color="0.5", linewidth=0.8)
+                axis.set_xlabel("iteration $t$")
+                axis.legend(title=name, frameon=False)
+            axes[0].set_ylabel(r"$\cos(g_{t-1}, g_t)$, smoothed")
+            sns.despine(figure)
+        return figure
 
     def table(self, traces: list[xr.Dataset]) -> str:
         """Each walk's measures, and the effect of each factor on one scale."""
@@ -135,3 +208,84 @@ class Factors(ModelPage):
             effects = [str(self.effect(steps, factor, measure)) for measure in MEASURES]
             rows.append([f"**change for each doubling of the {name}**", *effects])
         return markdown_table(["", *MEASURES.values()], rows)
+
+
+def smoothed(steps: pd.DataFrame) -> pd.DataFrame:
+    """Cosines in stretches of iterations.
+
+    Parameters
+    ----------
+    steps : DataFrame
+        A row a step: iteration, from 1, and cosine.
+
+    Returns
+    -------
+    DataFrame
+        A row a stretch: iteration, the mean; mean, low and high, the mean and the quartiles of the
+        cosines in it.
+    """
+    raw = steps.dropna(subset=["cosine"])
+    width = max(1, round(SMOOTHED_SHARE * raw["iteration"].max()))
+    stretches = raw.groupby((raw["iteration"] - 1) // width)
+    cosine = stretches["cosine"]
+    return pd.DataFrame(
+        {
+            "iteration": stretches["iteration"].mean(),
+            "mean": cosine.mean(),
+            "low": cosine.quantile(0.25),
+            "high": cosine.quantile(0.75),
+        }
+    )
+
+
+# Claims -------------------------------------------------------------------------------------------
+
+SHARED = {"item": "fig4", "pages": (Factors,)}
+
+
+def _slope(walked: Walked, factor: Factor, measure: str) -> float:
+    page: Factors = walked.page
+    return page.effect(page.steps(list(walked.traces)), factor, measure).estimate
+
+
+@claim(
+    id="batch-size-moves-cosine",
+    number=6,
+    sentence="The larger the batch, the more negative the cosine.",
+    source="Section 3.2, Figure 4",
+    paper="negative",
+    below=0.0,
+    **SHARED,
+)
+def batch_size_moves_cosine(walked: Walked) -> float:
+    """Change of the mean cosine for each doubling of the batch size."""
+    return _slope(walked, "batch_size", "cosine")
+
+
+@claim(
+    id="learning-rate-leaves-cosine",
+    number=6,
+    sentence="The learning rate does not move the cosine.",
+    source="Section 3.2, Figure 4",
+    paper="0",
+    below=0.5,
+    **SHARED,
+)
+def learning_rate_leaves_cosine(walked: Walked) -> float:
+    """Change for each doubling of the rate, as a share of that for each doubling of the batch."""
+    rate = _slope(walked, "learning_rate", "cosine")
+    return abs(rate / _slope(walked, "batch_size", "cosine"))
+
+
+@claim(
+    id="large-batches-stay-near",
+    number=8,
+    sentence="Larger batches stay nearer to the initialisation.",
+    source="Section 3.2",
+    paper="negative",
+    below=0.0,
+    **SHARED,
+)
+def large_batches_stay_near(walked: Walked) -> float:
+    """Change of the distance for each doubling of the batch size, after as many steps."""
+    return _slope(walked, "batch_size", "distance")

@@ -1,17 +1,57 @@
 """Figures 5, 25 and 26: gradient descent with isotropic noise, and what frees a stuck walk."""
 
-from typing import Annotated, ClassVar
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
+import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 from pydantic import Field
 
 from .. import figures
 from ..walks.experiment import Experiment, NoiseMeasure
-from .scales import ModelPage, PositiveFloat, PositiveInt, experiment_fields, markdown_table
+from .claim import Walked, claim
+from .page import ModelPage, PositiveFloat, PositiveInt, experiment, markdown_table
+from .scales import EVERY, GRADIENT_DESCENT, Settings
 
-PRINTED_NORM = {"GD": "87", "SGD": "82", 0.1: "443 (variance 0.028)", 0.05: "369 (variance 0.014)"}
+# What a walk is for: gradient descent, SGD, gradient descent with noise, and the three ways in
+# which footnote 7 goes on from the noisiest one.
+Role = Literal["gd", "sgd", "noise", "smaller rate", "gd after noise", "sgd after noise"]
+LEAVING: tuple[Role, ...] = ("smaller rate", "gd after noise", "sgd after noise")
+PRINTED_NORM: dict[tuple[Role, float], str] = {
+    ("gd", 0.0): "87",
+    ("sgd", 0.0): "82",
+    ("noise", 0.1): "443 (variance 0.028)",
+    ("noise", 0.05): "369 (variance 0.014)",
+}
+
+
+@dataclass(frozen=True)
+class NoiseWalk:
+    """One walk of the figure."""
+
+    role: Role
+    experiment: Experiment
+
+    @property
+    def factor(self) -> float:
+        """Of the noise it begins with."""
+        return self.experiment.noise_factor
+
+    @property
+    def label(self) -> str:
+        """Its name in the figure."""
+        return {
+            "gd": "GD",
+            "sgd": "SGD",
+            "noise": f"GD + noise × {self.factor:g}",
+            "smaller rate": f"then rate {self.experiment.switch_learning_rate or 0:g}",
+            "gd after noise": "then GD",
+            "sgd after noise": "then SGD",
+        }[self.role]
 
 
 class IsotropicNoise(ModelPage):
@@ -25,45 +65,64 @@ class IsotropicNoise(ModelPage):
     switch_epoch: PositiveInt | None = None
     switch_learning_rate: PositiveFloat = 0.01
 
+    notebook: ClassVar[str] = "fig5_isotropic_noise"
     alternative_text: ClassVar[str] = (
         "Six panels that compare gradient descent, SGD and gradient descent with isotropic noise "
         "by epoch: training loss, validation accuracy, the training loss of walks that leave the "
         "noisy one, cosine of consecutive gradients, distance from the initialisation, parameter "
         "norm."
     )
+    settings: ClassVar[Settings] = {
+        "smoke": {
+            EVERY: {"epochs": 4, "sgd_batch_size": 20},
+            "resnet56": {"epochs": 2, "sgd_batch_size": 10},
+        },
+        "quick": {
+            EVERY: {"epochs": 80, "training_images": 300},
+            "mlp": {"training_images": 1000, "batch_size": 100, "evaluation_batch_size": 100},
+            "resnet56": {"epochs": 40, "training_images": 200},
+        },
+        "overnight": {
+            EVERY: {"epochs": 200, "training_images": 500},
+            "mlp": {"training_images": 5000, "batch_size": 500, "evaluation_batch_size": 500},
+            "resnet56": {"epochs": 80, "training_images": 200},
+        },
+        "paper": {EVERY: {"epochs": 2000}},
+    }
 
     @property
-    def walks(self) -> dict[str, Experiment]:
-        """The walks by the name they have in the figure."""
-        fields = self.fields("gd", "isotropic")
-        own = {
-            name for name in IsotropicNoise.model_fields if name.startswith(("noise_", "switch_"))
-        }
-        known = {name: value for name, value in fields.items() if name not in own}
-        base = experiment_fields(known) | {
+    def tables(self) -> Iterable[Settings]:
+        return GRADIENT_DESCENT, self.settings
+
+    @property
+    def walks(self) -> list[NoiseWalk]:
+        """All of them, in the figure's order."""
+        fields = self.fields
+        base: dict[str, Any] = {
+            name: value
+            for name, value in fields.items()
+            if not name.startswith(("noise_", "switch_"))
+        } | {
+            "update": "gd",
             "probed_epochs": (),
             "evaluation_images": None,
             "evaluate_every": max(1, fields["epochs"] // 40),
         }
-        sgd = fields.get("sgd_batch_size", 100)
-        gd = base | {"update": "gd"}
+        size = fields.get("sgd_batch_size", 100)
         noisy = [
-            gd | {"noise_factor": f, "noise_measure": self.noise_measure} for f in self.factors
+            base | {"noise_factor": factor, "noise_measure": self.noise_measure}
+            for factor in self.factors
         ]
         left = noisy[0] | {"switch_epoch": self.switch_epoch or fields["epochs"] // 2}
-        return {
-            "GD": Experiment(**gd),
-            "SGD": Experiment(**base | {"update": "sgd", "batch_size": sgd}),
-            **{
-                f"GD + noise × {factor:g}": Experiment(**walk)
-                for factor, walk in zip(self.factors, noisy, strict=True)
-            },
-            f"then rate {self.switch_learning_rate:g}": Experiment(
-                **left, switch_learning_rate=self.switch_learning_rate
-            ),
-            "then GD": Experiment(**left, switch_update="gd"),
-            "then SGD": Experiment(**left, switch_update="sgd", switch_batch_size=sgd),
-        }
+        of_role: list[tuple[Role, dict[str, Any]]] = [
+            ("gd", base),
+            ("sgd", base | {"update": "sgd", "batch_size": size}),
+            *(("noise", fields) for fields in noisy),
+            ("smaller rate", left | {"switch_learning_rate": self.switch_learning_rate}),
+            ("gd after noise", left | {"switch_update": "gd"}),
+            ("sgd after noise", left | {"switch_update": "sgd", "switch_batch_size": size}),
+        ]
+        return [NoiseWalk(role, experiment(fields)) for role, fields in of_role]
 
     @property
     def factors(self) -> list[float]:
@@ -72,52 +131,91 @@ class IsotropicNoise(ModelPage):
 
     @property
     def experiments(self) -> list[Experiment]:
-        return list(self.walks.values())
+        return [walk.experiment for walk in self.walks]
 
-    def by_epoch(self, traces: list[xr.Dataset]) -> pd.DataFrame:
-        """One row an epoch and walk: what was measured at its end, and means over its steps."""
+    def by_epoch(self, traces: Iterable[xr.Dataset]) -> pd.DataFrame:
+        """One row an epoch and walk: what was measured at its end, and means over its steps.
+
+        Returns
+        -------
+        DataFrame
+            role, factor, walk (its label), epoch, train_loss, validation_accuracy (both at the
+            epoch's end), cosine (mean), distance, parameter_norm (both of the last step).
+        """
         parts = []
-        for (name, experiment), trace in zip(self.walks.items(), traces, strict=True):
+        for walk, trace in zip(self.walks, traces, strict=True):
             images = int(trace.attrs["training_images"])
-            counts = [experiment.phase(e + 1).steps(images) for e in range(experiment.epochs)]
-            epochs = pd.Series(range(1, experiment.epochs + 1)).repeat(counts).to_numpy()
+            length = range(1, walk.experiment.epochs + 1)
+            counts = [walk.experiment.phase(epoch).steps(images) for epoch in length]
+            epochs = pd.Series(length).repeat(counts).to_numpy()
             steps = trace[["cosine", "distance", "parameter_norm"]].to_dataframe().groupby(epochs)
             part = trace[["train_loss", "validation_accuracy"]].to_dataframe()
             part["cosine"] = steps["cosine"].mean()
             part["distance"] = steps["distance"].last()
             part["parameter_norm"] = steps["parameter_norm"].last()
-            parts.append(part.rename_axis("epoch").reset_index().assign(walk=name))
+            own = {"role": walk.role, "factor": walk.factor, "walk": walk.label}
+            parts.append(part.rename_axis("epoch").reset_index().assign(**own))
         return pd.concat(parts, ignore_index=True)
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
-        leaving = list(self.walks)[-3:]
-        return figures.isotropic_noise(self.by_epoch(traces), leaving, self._switch)
-
-    @property
-    def _switch(self) -> int | None:
-        return next(iter(reversed(self.walks.values()))).switch_epoch
+        epochs = self.by_epoch(traces)
+        switch = self.walks[-1].experiment.switch_epoch
+        leaving = epochs["role"].isin(LEAVING)
+        staying, left = epochs[~leaving], epochs[leaving & (epochs["epoch"] >= switch)]
+        with figures.style():
+            figure, axes = plt.subplots(2, 3, figsize=(12, 7), layout="constrained")
+            panels = [
+                (staying, "train_loss", "training loss"),
+                (staying, "validation_accuracy", "validation accuracy"),
+                (left, "train_loss", f"training loss after epoch {switch}"),
+                (staying, "cosine", r"$\cos(g_{t-1}, g_t)$"),
+                (staying, "distance", r"$\|\theta_t - \theta_0\|_2$"),
+                (staying, "parameter_norm", r"$\|\theta_t\|_2$"),
+            ]
+            for index, (axis, (frame, column, label)) in enumerate(
+                zip(axes.flat, panels, strict=True)
+            ):
+                sns.lineplot(
+                    frame.dropna(subset=[column]),
+                    x="epoch",
+                    y=column,
+                    hue="walk",
+                    palette="rocket" if frame is left else "colorblind",
+                    ax=axis,
+                    legend="full" if index in (0, 2) else False,
+                )
+                axis.set_ylabel(label)
+                if column in ("distance", "parameter_norm"):
+                    axis.set_yscale("log")
+            for axis, place in (
+                (axes[0, 0], "outside upper left"),
+                (axes[0, 2], "outside upper right"),
+            ):
+                handles, names = axis.get_legend_handles_labels()
+                axis.get_legend().remove()
+                options: dict[str, Any] = {"loc": place, "ncols": len(names), "frameon": False}
+                figure.legend(handles, names, **options)
+            sns.despine(figure)
+        return figure
 
     def table(self, traces: list[xr.Dataset]) -> str:
         """The walks' ends, and the loss before and after leaving the noisy walk."""
         rows = []
         measured = self.by_epoch(traces)
-        for (name, experiment), trace in zip(self.walks.items(), traces, strict=True):
-            end = measured[measured["walk"] == name].ffill().iloc[-1]
+        for walk, trace in zip(self.walks, traces, strict=True):
+            own = measured[(measured["role"] == walk.role) & (measured["factor"] == walk.factor)]
+            end = own.ffill().iloc[-1]
             noise = trace.attrs.get("noise_deviation")
-            deviation = f"{noise:.3g} (variance {noise**2:.3g})" if noise else "none"
-            printed = PRINTED_NORM.get(experiment.noise_factor or name, "not printed")
-            if experiment.switch_epoch:
-                printed = "not printed"
             rows.append(
                 [
-                    name,
-                    deviation,
+                    walk.label,
+                    f"{noise:.3g} (variance {noise**2:.3g})" if noise else "none",
                     f"{end['train_loss']:.3g}",
                     f"{end['validation_accuracy']:.1%}",
-                    f"{measured[measured['walk'] == name]['cosine'].tail(20).mean():.2f}",
+                    f"{own['cosine'].tail(20).mean():.2f}",
                     f"{end['distance']:.3g}",
                     f"{end['parameter_norm']:.3g}",
-                    printed,
+                    PRINTED_NORM.get((walk.role, walk.factor), "not printed"),
                 ]
             )
         header = ["walk", "noise's standard deviation", "training loss", "validation accuracy"]
@@ -130,3 +228,133 @@ class IsotropicNoise(ModelPage):
             "0.028 imply 0.28."
         )
         return markdown_table(header, rows) + "\n\n" + note
+
+
+# Claims -------------------------------------------------------------------------------------------
+
+SHARED = {"item": "fig5", "pages": (IsotropicNoise,)}
+HELD_UP = (
+    "Likeliest reason: the noise holds the walk up, not the surface, so that the loss falls once "
+    "the noise is gone. Further walk: the MLP ten times as long under noise before the switch "
+    "(400 epochs, seed 0); 94 % of the loss still goes under gradient descent."
+)
+
+
+def _ends(walked: Walked, column: str) -> tuple[float, float]:
+    """A quantity at the end of gradient descent with the smallest noise, and without any."""
+    last = walked.page.by_epoch(walked.traces).groupby(["role", "factor"])[column].last()
+    return float(last["noise", min(walked.page.factors)]), float(last["gd", 0.0])
+
+
+def _freed(walked: Walked, role: Role) -> float:
+    """Share of the training loss that goes after the noisy walk is left."""
+    ways = zip(walked.page.walks, walked.traces, strict=True)
+    way, trace = next(found for found in ways if found[0].role == role)
+    loss = trace["train_loss"]
+    before = loss.sel(epoch=slice(1, way.experiment.switch_epoch)).dropna("epoch")[-1]
+    return float(1 - loss.dropna("epoch")[-1] / before)
+
+
+@claim(
+    id="noise-hinders-optimisation",
+    number=10,
+    sentence="Isotropic noise makes optimisation worse than no noise.",
+    source="Section 4, Figure 5",
+    paper="above 0",
+    above=0.0,
+    **SHARED,
+)
+def hinders_optimisation(walked: Walked) -> float:
+    """Final training loss, smaller noise minus plain gradient descent."""
+    noisy, quiet = _ends(walked, "train_loss")
+    return noisy - quiet
+
+
+@claim(
+    id="noise-hinders-generalisation",
+    number=10,
+    sentence="Isotropic noise makes generalisation worse than no noise.",
+    source="Section 4, Figure 5",
+    paper="below 0",
+    below=0.0,
+    **SHARED,
+)
+def hinders_generalisation(walked: Walked) -> float:
+    """Final validation accuracy, smaller noise minus plain gradient descent."""
+    noisy, quiet = _ends(walked, "validation_accuracy")
+    return noisy - quiet
+
+
+@claim(
+    id="noise-travels-far",
+    number=10,
+    sentence="Isotropic noise travels farther than gradient descent.",
+    source="Section 4, Figure 5",
+    paper="much larger",
+    above=2.0,
+    logarithmic=True,
+    **SHARED,
+)
+def travels_far(walked: Walked) -> float:
+    """Final distance, smaller noise over plain gradient descent."""
+    noisy, quiet = _ends(walked, "distance")
+    return noisy / quiet
+
+
+@claim(
+    id="noise-ends-with-large-norm",
+    number=10,
+    sentence="Isotropic noise ends with a larger parameter norm than gradient descent.",
+    source="Section 4",
+    paper="369 / 87 = 4.2",
+    above=1.2,
+    logarithmic=True,
+    **SHARED,
+)
+def ends_with_large_norm(walked: Walked) -> float:
+    """Final parameter norm, smaller noise over plain gradient descent."""
+    noisy, quiet = _ends(walked, "parameter_norm")
+    return noisy / quiet
+
+
+@claim(
+    id="stuck-under-smaller-rate",
+    number=11,
+    sentence="A walk stuck under isotropic noise stays stuck when the learning rate is cut.",
+    source="Footnote 7",
+    paper="0",
+    below=0.2,
+    **SHARED,
+)
+def stuck_under_smaller_rate(walked: Walked) -> float:
+    """Share of the training loss that goes after the cut."""
+    return _freed(walked, "smaller rate")
+
+
+@claim(
+    id="stuck-under-gd",
+    number=11,
+    sentence="A walk stuck under isotropic noise stays stuck under gradient descent.",
+    source="Footnote 7",
+    paper="0",
+    below=0.2,
+    reasons={"mlp": HELD_UP, "vgg11": HELD_UP},
+    **SHARED,
+)
+def stuck_under_gd(walked: Walked) -> float:
+    """Share of the training loss that goes after the noise."""
+    return _freed(walked, "gd after noise")
+
+
+@claim(
+    id="freed-by-sgd",
+    number=11,
+    sentence="SGD frees a walk stuck under isotropic noise.",
+    source="Footnote 7",
+    paper="above 0",
+    above=0.2,
+    **SHARED,
+)
+def freed_by_sgd(walked: Walked) -> float:
+    """Share of the training loss that goes under SGD."""
+    return _freed(walked, "sgd after noise")

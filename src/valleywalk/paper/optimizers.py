@@ -1,6 +1,6 @@
 """Beyond the paper: SGD, momentum and Adam walk side by side, watched by `valleywalk.watch`."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from torch import Tensor, nn
 
-from .. import analysis, figures
+from .. import figures, measures
 from ..machine import reproducible
 from ..walks import datasets, models
-from ..walks.experiment import Experiment, Strict
 from ..watch import watch
-from .scales import PositiveFloat, PositiveInt, markdown_table
+from .page import Page, PositiveFloat, PositiveInt, markdown_table
 
 Problem = Literal["digits", "text"]
 MOMENTUM = 0.9
@@ -62,7 +61,7 @@ def prepare(problem: Problem) -> tuple[nn.Module, Tensor, Tensor]:
     return Transformer(len(letters)), windows[:, :-1], windows[:, 1:]
 
 
-class Optimizers(Strict):
+class Optimizers(Page):
     """Parameters of the notebook `optimizers`; the same at every scale."""
 
     problem: Problem = "digits"
@@ -73,16 +72,12 @@ class Optimizers(Strict):
     points: PositiveInt = 10
     seed: Annotated[int, Field(ge=0)] = 0
 
+    notebook: ClassVar[str] = "optimizers"
     subject: ClassVar[str] = "three optimizers on a small problem"
     alternative_text: ClassVar[str] = (
         "Three columns, one an optimizer: the loss along each segment with the valley floor, the "
         "cosine of consecutive gradients, the distance from the initialisation."
     )
-
-    @property
-    def experiments(self) -> list[Experiment]:
-        """None: these are loops of one's own."""
-        return []
 
     def optimizers(self, network: nn.Module) -> dict[str, torch.optim.Optimizer]:
         """Each optimizer for a network, by name."""
@@ -110,15 +105,15 @@ class Optimizers(Strict):
         loss = nn.functional.cross_entropy
         with watch(
             network, optimizer, loss, (inputs[measured], targets[measured]), points=self.points
-        ) as recorder:
+        ) as watcher:
             for _ in range(self.steps):
                 batch = torch.from_numpy(order.integers(len(inputs), size=self.batch_size))
                 optimizer.zero_grad()
                 value = loss(network(inputs[batch]), targets[batch])
                 value.backward()
                 optimizer.step()
-                recorder.record(minibatch_loss=value.item())
-        return recorder.trace.assign_attrs(optimizer=name)
+                watcher.note(minibatch_loss=value.item())
+        return watcher.trace.assign_attrs(optimizer=name)
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         return figures.side_by_side(traces, [trace.attrs["optimizer"] for trace in traces])
@@ -126,24 +121,21 @@ class Optimizers(Strict):
     def table(self, traces: list[xr.Dataset]) -> str:
         """What the optimizers do differently."""
         header = ["", *(trace.attrs["optimizer"] for trace in traces)]
-        late = slice(self.steps // 2, None)
-        quantities: dict[str, Any] = {
-            "loss at the end": lambda t: f"{t['loss'].values[-1, -1]:.3f}",
-            "mean height above the floor": lambda t: (
-                f"{analysis.height(t['loss'].values).mean():.2g}"
-            ),
-            "mean cosine, second half": lambda t: f"{t['cosine'].values[late].mean():.2f}",
-            "segments with an interior minimum, second half": lambda t: (
-                f"{analysis.has_interior_minimum(t['loss'].values[late]).mean():.0%}"
-            ),
-            "steps in which the floor rises": lambda t: (
-                f"{(np.diff(analysis.floor(t['loss'].values)) > 0).mean():.0%}"
-            ),
-            "barriers crossed": lambda t: f"{analysis.barriers(t['loss'].values).sum()}",
-            "distance at the end": lambda t: f"{t['distance'].values[-1]:.3g}",
+        late = [trace.isel(iteration=slice(self.steps // 2, None)) for trace in traces]
+        of_all = [measures.walk_numbers(trace) for trace in traces]
+        of_late = [measures.walk_numbers(trace) for trace in late]
+        lines = {
+            "loss at the end": [f"{t['loss'].values[-1, -1]:.3f}" for t in traces],
+            "mean height above the floor": [f"{numbers['height']:.2g}" for numbers in of_all],
+            "mean cosine, second half": [f"{t['cosine'].values.mean():.2f}" for t in late],
+            "segments with an interior minimum, second half": [
+                f"{numbers['interior_minimum']:.0%}" for numbers in of_late
+            ],
+            "steps in which the floor rises": [f"{measures.floor_rises(t):.0%}" for t in traces],
+            "barriers crossed": [f"{numbers['barriers']}" for numbers in of_all],
+            "distance at the end": [f"{numbers['distance']:.3g}" for numbers in of_all],
         }
-        rows = [[name, *(show(trace) for trace in traces)] for name, show in quantities.items()]
-        return markdown_table(header, rows)
+        return markdown_table(header, [[name, *cells] for name, cells in lines.items()])
 
     def provenance(self, traces: list[xr.Dataset]) -> str:
         data = {

@@ -1,17 +1,23 @@
 """Figures 6 and 27: learning-rate schedules."""
 
 import math
-from typing import ClassVar, get_args
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, get_args
 
+import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .. import figures, statistics
 from ..statistics import Interval
-from ..walks.experiment import Experiment, Schedule
+from ..walks.experiment import Experiment, ModelName, Schedule
 from ..walks.provenance import experiment_of
-from .scales import ModelPage, PositiveFloat, PositiveInt, experiment_fields, markdown_table
+from .claim import Walked, claim
+from .page import ModelPage, PositiveFloat, PositiveInt, experiment, markdown_table
+from .scales import EVERY, Scale, Settings
 
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 
@@ -24,21 +30,47 @@ class Schedules(ModelPage):
     epochs: PositiveInt | None = None
     seeds: PositiveInt | None = None
 
+    notebook: ClassVar[str] = "fig6_schedules"
     alternative_text: ClassVar[str] = (
         "Three panels over the epoch, one curve a schedule: learning rate, training loss and "
         "validation accuracy, with bands over the seeds."
     )
 
+    settings: ClassVar[Settings] = {
+        "smoke": {EVERY: {"epochs": 2, "learning_rates": (0.05, 0.1), "seeds": 2}},
+        "quick": {
+            EVERY: {"epochs": 12, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3},
+            "mlp": {"epochs": 10},
+            "resnet56": {"learning_rates": (0.1, 0.3)},
+        },
+        "overnight": {
+            EVERY: {"epochs": 12, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3},
+            "mlp": {"epochs": 10},
+            "vgg11": {"training_images": 4000},
+            "resnet56": {"training_images": 500, "learning_rates": (0.1, 0.3)},
+        },
+        "paper": {EVERY: {"epochs": 100, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3}},
+    }
+
+    @classmethod
+    def for_seed(cls, scale: Scale, model: ModelName, seed: int, given: Mapping[str, Any]) -> Self:
+        # One seed a page, so that the ledger's seeds share no walk.
+        return super().for_seed(scale, model, seed, {**given, "seeds": 1})
+
     @property
     def experiments(self) -> list[Experiment]:
         """Each schedule with each rate of one grid and each seed, all of the same length."""
-        fields = self.fields("schedules")
+        fields = self.fields
         # Every second epoch, or each where the last would be left out.
         every = math.gcd(fields["epochs"], 2)
-        base = experiment_fields(fields) | {"probed_epochs": (), "evaluate_every": every}
         return [
-            Experiment(
-                **base | {"schedule": schedule, "learning_rate": rate, "seed": self.seed + seed}
+            experiment(
+                fields,
+                schedule=schedule,
+                learning_rate=rate,
+                seed=self.seed + seed,
+                probed_epochs=(),
+                evaluate_every=every,
             )
             for schedule in SCHEDULES
             for rate in fields["learning_rates"]
@@ -49,15 +81,15 @@ class Schedules(ModelPage):
         """One row an epoch and walk; `learning_rate` is the mean of the epoch's steps."""
         parts = []
         for trace in traces:
-            experiment = experiment_of(trace)
+            walked = experiment_of(trace)
             part = trace[["train_loss", "validation_accuracy"]].to_dataframe().reset_index()
-            rates = trace["learning_rate"].values.reshape(experiment.epochs, -1).mean(axis=1)
+            rates = trace["learning_rate"].values.reshape(walked.epochs, -1).mean(axis=1)
             parts.append(
                 part.assign(
                     learning_rate=rates,
-                    schedule=experiment.schedule,
-                    largest_rate=experiment.learning_rate,
-                    seed=experiment.seed,
+                    schedule=walked.schedule,
+                    largest_rate=walked.learning_rate,
+                    seed=walked.seed,
                 )
             )
         return pd.concat(parts, ignore_index=True)
@@ -87,9 +119,34 @@ class Schedules(ModelPage):
         return statistics.mean_of_seeds(values[schedule] - values[other])
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
+        """Each tuned schedule: means over the seeds, bands from the lowest seed to the highest."""
         epochs = self.by_epoch(traces)
-        rates = epochs["schedule"].map(self.tuned(epochs))
-        return figures.schedules(epochs[epochs["largest_rate"] == rates], SCHEDULES)
+        tuned = epochs[epochs["largest_rate"] == epochs["schedule"].map(self.tuned(epochs))]
+        with figures.style():
+            figure, axes = plt.subplots(3, 1, sharex=True, figsize=(8, 9), layout="constrained")
+            for axis, column, label in zip(
+                axes,
+                ("learning_rate", "train_loss", "validation_accuracy"),
+                ("learning rate", "training loss", "validation accuracy"),
+                strict=True,
+            ):
+                sns.lineplot(
+                    tuned.dropna(subset=[column]),
+                    x="epoch",
+                    y=column,
+                    hue="schedule",
+                    ax=axis,
+                    hue_order=SCHEDULES,
+                    palette="colorblind",
+                    errorbar=("pi", 100),
+                    legend=axis is axes[0],
+                )
+                axis.set_ylabel(label)
+            axes[0].legend(frameon=False, ncol=2)
+            axes[1].set_yscale("log")
+            axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+            sns.despine(figure)
+        return figure
 
     def table(self, traces: list[xr.Dataset]) -> str:
         """The tuned schedules' ends, and the differences that the paper speaks of."""
@@ -114,3 +171,54 @@ class Schedules(ModelPage):
             rows.append([f"{schedule} − {other}", "", str(loss), str(accuracy)])
         header = ["schedule", "tuned largest rate", "training loss", "validation accuracy"]
         return markdown_table(header, rows)
+
+
+# Claims -------------------------------------------------------------------------------------------
+
+SHARED = {
+    "number": 12,
+    "source": "Section 5, Figure 6",
+    "above": -0.02,
+    "item": "fig6",
+    "pages": (Schedules,),
+    "models": ("vgg11",),
+}
+
+
+def _difference(walked: Walked, schedule: Schedule, other: Schedule) -> float:
+    page: Schedules = walked.page
+    epochs = page.by_epoch(list(walked.traces))
+    return page.difference(epochs, schedule, other, "validation_accuracy").estimate
+
+
+@claim(
+    id="trapezoid-and-clr",
+    sentence="The trapezoid is at least as good as cyclical rates: cycles are redundant.",
+    paper="0 or more",
+    **SHARED,
+)
+def trapezoid_and_clr(walked: Walked) -> float:
+    """Final validation accuracy, trapezoid minus CLR, both tuned."""
+    return _difference(walked, "trapezoid", "clr")
+
+
+@claim(
+    id="trapezoid-and-stepwise",
+    sentence="The trapezoid is at least as good as stepwise annealing.",
+    paper="0 or slightly more",
+    **SHARED,
+)
+def trapezoid_and_stepwise(walked: Walked) -> float:
+    """Final validation accuracy, trapezoid minus stepwise, both tuned."""
+    return _difference(walked, "trapezoid", "stepwise")
+
+
+@claim(
+    id="clr-and-stepwise",
+    sentence="Cyclical rates are at least as good as stepwise annealing.",
+    paper="0 or slightly more",
+    **SHARED,
+)
+def clr_and_stepwise(walked: Walked) -> float:
+    """Final validation accuracy, CLR minus stepwise, both tuned."""
+    return _difference(walked, "clr", "stepwise")

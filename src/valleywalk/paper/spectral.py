@@ -1,15 +1,23 @@
 """Figures 3 and 7: the Hessian's largest eigenvalue and the validation accuracy."""
 
+import math
+from collections.abc import Sequence
 from typing import ClassVar
 
+import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy import stats
 
-from .. import figures, measures
+from .. import figures
 from ..walks.experiment import BatchNormMode, Convention, Experiment
-from .scales import PositiveFloat, PositiveInt, experiment_fields, markdown_table
-from .walks import EdgePage, edge_experiments
+from .claim import Walked, claim
+from .edge import EdgePage, share_in_words
+from .page import PositiveFloat, PositiveInt, experiment, markdown_table
+from .scales import EVERY, Settings
 
 
 class SpectralNorm(EdgePage):
@@ -23,21 +31,72 @@ class SpectralNorm(EdgePage):
     batch_norm: BatchNormMode = "train"
     convention: Convention = "text"
 
+    notebook: ClassVar[str] = "fig3_spectral_norm"
     alternative_text: ClassVar[str] = (
         "Two panels over the epoch: the largest eigenvalue of the Hessian beside the line of two "
         "over the learning rate, and the validation accuracy."
     )
+    # Figure 7 has another learning rate than all other figures of ResNet-56.
+    settings: ClassVar[Settings] = {
+        "smoke": {
+            EVERY: {"epochs": 2, "curvature_every": 1, "curvature_images": 20},
+            "resnet56": {"epochs": 1, "curvature_images": 10},
+        },
+        "quick": {
+            EVERY: {"epochs": 40, "curvature_every": 8, "curvature_images": 200},
+            "mlp": {"epochs": 20, "curvature_every": 2, "curvature_images": 500},
+            "resnet56": {"learning_rate": 0.3},
+        },
+        "overnight": {
+            EVERY: {"epochs": 40, "curvature_every": 4, "curvature_images": 400},
+            "mlp": {"curvature_images": 1000},
+            "resnet56": {"learning_rate": 0.3, "curvature_every": 8, "curvature_images": 200},
+        },
+        "paper": {
+            EVERY: {"epochs": 100, "curvature_every": 1, "curvature_images": 25_000},
+            "mlp": {"epochs": 40},
+            "resnet56": {"learning_rate": 0.3},
+        },
+    }
 
     @property
     def experiments(self) -> list[Experiment]:
         """One walk with curvature and no segments; that of gradient descent to compare with."""
-        fields = experiment_fields(self.fields("spectral"))
+        fields = self.fields
         every = max(1, fields["curvature_every"] // 4)
-        own = Experiment(**fields, probed_epochs=(), evaluate_every=every)
-        return [own, *edge_experiments(self)]
+        return [
+            experiment(fields, probed_epochs=(), evaluate_every=every),
+            *self.edge_experiments,
+        ]
 
-    def draw(self, traces: list[xr.Dataset]) -> Figure:
-        return figures.spectral_norm(*traces)
+    def draw(self, traces: Sequence[xr.Dataset]) -> Figure:
+        """The dashed line is 2/η, beyond which gradient descent on a quadratic diverges.
+
+        The walk of gradient descent, where there is one, is laid over it by its own iterations.
+        """
+        trace, *edge = traces
+        with figures.style():
+            figure, (top, bottom) = plt.subplots(
+                2, 1, sharex=True, figsize=(8, 6), height_ratios=(3, 2), layout="constrained"
+            )
+            figures.sharpness(trace, axes=top, label="SGD")
+            top.set_ylabel(r"largest eigenvalue $\lambda_{\max}(H)$")
+            for descent in edge:
+                over = top.twiny()
+                figures.sharpness(descent, axes=over, colour=figures.GREEN, edge=False)
+                over.set_xlabel("iteration of gradient descent, fewer images", color=figures.GREEN)
+                over.xaxis.set_major_locator(MaxNLocator(integer=True))
+                top.plot([], [], "o-", color=figures.GREEN, markersize=5, label="gradient descent")
+            top.set_ylim(bottom=0)
+            top.legend(frameon=False)
+            accuracy = trace["validation_accuracy"].dropna("epoch")
+            bottom.plot(accuracy["epoch"], accuracy, color=figures.BLUE, marker="o", markersize=3)
+            bottom.set_ylabel("validation accuracy")
+            bottom.set_xlabel("epoch")
+            bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+            sns.despine(figure, top=not edge)
+            sns.despine(ax=bottom)
+        return figure
 
     def table(self, traces: list[xr.Dataset]) -> str:
         """The walk's spectral norm; the paper prints no numbers for Figures 3 and 7."""
@@ -60,8 +119,64 @@ class SpectralNorm(EdgePage):
             ("validation accuracy at the end", "drops at the end", f"{accuracy[-1]:.1%}"),
         ]
         if len(traces) > 1:
-            share, count = measures.edge_share(traces[1])
-            name = f"gradient descent: spectral norm over 2/η, mean of the last {count}"
-            rows.append((name, "about 1 (Cohen et al. 2021)", f"{share:.3g}"))
+            what, share = share_in_words(traces[1])
+            rows.append((f"gradient descent: {what}", "about 1 (Cohen et al. 2021)", share))
         lines = [[name, paper or "not printed", here] for name, paper, here in rows]
         return markdown_table(["quantity", "paper", "this walk"], lines)
+
+
+# Claims -------------------------------------------------------------------------------------------
+
+SHARED = {"number": 9, "item": "fig3", "pages": (SpectralNorm,), "models": ("vgg11",)}
+
+
+def _known(trace: xr.Dataset) -> xr.Dataset:
+    """The epochs in which both were measured."""
+    return trace[["hessian_max", "validation_accuracy"]].dropna("epoch")
+
+
+@claim(
+    id="sharpness-falls",
+    sentence="The spectral norm falls as training goes on.",
+    source="Section 3.1, Figure 3",
+    paper="below 1",
+    below=0.8,
+    logarithmic=True,
+    **SHARED,
+)
+def falls(walked: Walked) -> float:
+    """Its lowest value over the first one measured."""
+    largest = _known(walked.trace)["hessian_max"].values
+    return float(largest.min() / largest[0])
+
+
+@claim(
+    id="sharpness-rises",
+    sentence="The spectral norm rises again at the end.",
+    source="Section 3.1, Figure 3",
+    paper="slightly above 1",
+    above=1.05,
+    logarithmic=True,
+    **SHARED,
+)
+def rises(walked: Walked) -> float:
+    """Its last value over its lowest one."""
+    largest = _known(walked.trace)["hessian_max"].values
+    return float(largest[-1] / largest.min())
+
+
+@claim(
+    id="sharpness-and-accuracy",
+    sentence="The lower the spectral norm, the better the validation accuracy.",
+    source="Section 3.1, Figures 3 and 7",
+    paper="negative, mild",
+    below=0.0,
+    **SHARED,
+)
+def goes_with_accuracy(walked: Walked) -> float:
+    """Rank correlation of the two over the epochs."""
+    known = _known(walked.trace)
+    accuracy = known["validation_accuracy"].values
+    if accuracy.min() == accuracy.max():
+        return math.nan  # A constant has no rank correlation.
+    return float(stats.spearmanr(known["hessian_max"].values, accuracy).statistic)

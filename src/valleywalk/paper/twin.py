@@ -2,15 +2,17 @@
 
 from typing import ClassVar
 
+import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 
-from .. import figures
+from .. import figures, measures
 from ..walks.experiment import Experiment
 from ..walks.provenance import experiment_of, provenance
 from ..walks.walk import walk
-from .scales import ModelPage, markdown_table
+from .page import ModelPage, markdown_table
 from .walks import StochasticWalk
 
 # A seed that no figure shows.
@@ -22,6 +24,7 @@ class Twin(ModelPage):
 
     seed: int = TWIN_SEED
 
+    notebook: ClassVar[str] = "twin"
     alternative_text: ClassVar[str] = (
         "Two panels over the iteration: the losses along the segments of both walks, one drawn "
         "over the other, and the difference of the two."
@@ -29,8 +32,7 @@ class Twin(ModelPage):
 
     @property
     def experiments(self) -> list[Experiment]:
-        given = self.model_dump(exclude_unset=True) | {"seed": self.seed}
-        return StochasticWalk(**given).experiments
+        return StochasticWalk(**self.given | {"seed": self.seed}).experiments
 
     def get_traces(self) -> list[xr.Dataset]:
         """The trace that is kept, and one that is walked now."""
@@ -39,7 +41,29 @@ class Twin(ModelPage):
         return [kept, walk(experiment, device=self.device, progress=False)]
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
-        return figures.twin(*traces)
+        """The losses along the segments of both, and their difference."""
+        with figures.style():
+            figure, (top, bottom) = plt.subplots(
+                2, 1, figsize=(8, 5), height_ratios=(2, 1), sharex=True, layout="constrained"
+            )
+            losses = []
+            for trace, colour, style, label in zip(
+                traces,
+                (figures.BLUE, figures.ORANGE),
+                ("-", ":"),
+                ("recorded", "live"),
+                strict=True,
+            ):
+                along, loss = figures.along(measures.window(trace))
+                top.plot(along, loss, color=colour, linestyle=style, linewidth=2, label=label)
+                losses.append(loss)
+            top.set_ylabel(r"training loss $L(\theta^\alpha)$")
+            top.legend(frameon=False)
+            bottom.plot(along, losses[1] - losses[0], color=figures.GREEN, linewidth=1.2)
+            bottom.set_ylabel("live − recorded")
+            bottom.set_xlabel("iteration $t$")
+            sns.despine(figure)
+        return figure
 
     def table(self, traces: list[xr.Dataset]) -> str:
         """The largest difference in each variable that both have."""

@@ -21,6 +21,17 @@ class LossAndAccuracy:
         Those of the split, on the model's device; default the evaluation's.
     batch_norm : {"train", "eval", "as trained"}, optional
         Mode of batch norm; default the evaluation's.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes.accuracy import LossAndAccuracy
+    >>> data = [(torch.tensor([[9.0, 0.0], [9.0, 0.0]]), torch.tensor([0, 1]))]
+    >>> seen = LossAndAccuracy("train")(Evaluator(nn.Identity(), nn.functional.cross_entropy, data))
+    >>> seen["train_accuracy"]
+    0.5
     """
 
     def __init__(
@@ -46,6 +57,16 @@ class LossNoise:
     ----------
     plans : sequence of iterables of (inputs, targets)
         The batches of each plan, at least two.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes.accuracy import LossNoise
+    >>> plans = [[(torch.full((1, 1), x), torch.zeros(1, 1))] for x in (1.0, 2.0)]
+    >>> LossNoise(plans)(Evaluator(nn.Identity(), nn.functional.l1_loss, plans[0]))
+    {'loss_noise': 0.7071067}
     """
 
     def __init__(self, plans: Sequence[Iterable[tuple[Any, Tensor]]]):

@@ -10,7 +10,21 @@ from . import ProbeState, Step, pieces, totals
 
 
 class Cosine:
-    """g_{t−1}ᵀ g_t / (‖g_{t−1}‖ ‖g_t‖); NaN at the first step. Needs one parameter vector."""
+    """Cosine of consecutive gradients, g_{t−1}ᵀ g_t / (‖g_{t−1}‖ ‖g_t‖).
+
+    Keeps one parameter vector.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from valleywalk.probes import Step
+    >>> from valleywalk.probes.cosine import Cosine
+    >>> probe, theta = Cosine(), [torch.zeros(2)]
+    >>> for gradient in (torch.tensor([1.0, 0.0]), torch.tensor([-1.0, 1.0])):
+    ...     print(probe(Step(0, theta, None, theta, [gradient], evaluate=None)))
+    {'cosine': nan}
+    {'cosine': -0.707}
+    """
 
     def __init__(self) -> None:
         self._gradient: list[Tensor] | None = None
@@ -25,6 +39,17 @@ class Cosine:
         self._gradient, self._norm = list(state["gradient"]) or None, state["norm"]
 
     def __call__(self, step: Step) -> Mapping[str, float]:
+        """What is seen of a step.
+
+        Parameters
+        ----------
+        step : Step
+
+        Returns
+        -------
+        dict
+            cosine: a number from −1 to 1; NaN at the first step and where a gradient is 0.
+        """
         gradient = pieces(step.gradient, like=step.start)
         if self._gradient is None:
             self._gradient = [torch.zeros_like(piece) for piece in gradient]

@@ -1,4 +1,8 @@
-"""Ends of the Hessian's spectrum on the evaluation plan (paper, Section 3.1 and Figure 3)."""
+"""Ends of the Hessian's spectrum on the evaluation plan (paper, Section 3.1 and Figure 3).
+
+The Hessian H is that of the mean loss over the evaluator's batches; nobody ever holds it as a
+matrix. Its eigenvalues have the unit of the loss over that of θ².
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +59,19 @@ class Curvature:
         Largest residual of both, as a share of the larger of their absolute values.
     max_products : int
         Products with the Hessian after which a search ends.
+
+    Examples
+    --------
+    The mean of (θ₁ + 2 θ₂)² has the eigenvalues 10 and 0:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes.curvature import Curvature
+    >>> batches = [(torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1))]
+    >>> seen = Curvature()(Evaluator(nn.Linear(2, 1, bias=False), nn.functional.mse_loss, batches))
+    >>> round(seen["hessian_max"], 3)
+    10.0
     """
 
     def __init__(
@@ -101,6 +118,17 @@ class PowerIteration:
     ----------
     batches : iterable of (inputs, targets), optional
         Gone through once a product; default the evaluation's.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes.curvature import PowerIteration
+    >>> batches = [(torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1))]
+    >>> evaluate = Evaluator(nn.Linear(2, 1, bias=False), nn.functional.mse_loss, batches)
+    >>> round(PowerIteration()(evaluate)["hessian_max"], 3)
+    10.0
     """
 
     def __init__(self, batches: Iterable[tuple[Any, Tensor]] | None = None):
@@ -123,6 +151,24 @@ def hessian_vector_product(evaluate: Evaluator, vector: Sequence[Tensor]) -> lis
     evaluate : Evaluator
     vector : sequence of Tensor
         Shaped as the trainable parameters.
+
+    Returns
+    -------
+    list of Tensor
+        Shaped as the trainable parameters.
+
+    Examples
+    --------
+    The mean of (θ₁ + 2 θ₂)² has the Hessian [[2, 4], [4, 8]]:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes.curvature import hessian_vector_product
+    >>> batches = [(torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1))]
+    >>> evaluate = Evaluator(nn.Linear(2, 1, bias=False), nn.functional.mse_loss, batches)
+    >>> hessian_vector_product(evaluate, [torch.tensor([[1.0, 0.0]])])
+    [tensor([[2., 4.]])]
     """
     parameters = trainable(evaluate.model)
     total = [torch.zeros_like(parameter) for parameter in parameters]
@@ -148,7 +194,31 @@ def hessian_vector_product(evaluate: Evaluator, vector: Sequence[Tensor]) -> lis
 def multiplier(
     evaluate: Evaluator, product: Callable[[Sequence[Tensor]], Sequence[Tensor]]
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A product with vectors shaped as the parameters → one with flat float64 vectors."""
+    """A product with vectors shaped as the parameters → one with flat float64 vectors.
+
+    Parameters
+    ----------
+    evaluate : Evaluator
+        Its model says how the parameters are shaped.
+    product : callable
+        Sequence of Tensor → sequence of Tensor.
+
+    Returns
+    -------
+    callable
+        ndarray, shape (parameters,) → the same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes.curvature import multiplier
+    >>> evaluate = Evaluator(nn.Linear(2, 1), nn.functional.mse_loss, [])
+    >>> double = multiplier(evaluate, lambda vector: [2 * part for part in vector])
+    >>> double(np.array([1.0, 2.0, 3.0]))
+    array([2., 4., 6.])
+    """
     parameters = trainable(evaluate.model)
     sizes = [parameter.numel() for parameter in parameters]
 
@@ -169,11 +239,28 @@ def power_iteration(evaluate: Evaluator, iterations: int = 15) -> tuple[float, f
     The vector is rescaled by its entry of largest size, sign included, and that entry is the
     estimate: an eigenvalue only if the steps have converged, and possibly a negative one.
 
+    Parameters
+    ----------
+    evaluate : Evaluator
+    iterations : int
+
     Returns
     -------
     value : float
     residual : float
         ‖Hv − λv‖ / |λ| for the unit vector v after the last step.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes.curvature import power_iteration
+    >>> batches = [(torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1))]
+    >>> evaluate = Evaluator(nn.Linear(2, 1, bias=False), nn.functional.mse_loss, batches)
+    >>> value, residual = power_iteration(evaluate)
+    >>> value, residual < 1e-6
+    (10.0, True)
     """
     multiply = multiplier(evaluate, lambda v: hessian_vector_product(evaluate, v))
     length = sum(parameter.numel() for parameter in trainable(evaluate.model))
@@ -214,6 +301,7 @@ def lanczos(
     tolerance : float
         Largest residual, as a share of the largest absolute eigenvalue.
     max_products : int
+        After so many, what was found is returned with the residuals that it has.
     max_vectors : int
         Vectors in memory at a time.
 
@@ -224,6 +312,17 @@ def lanczos(
     residuals : ndarray, shape (wanted,)
         ‖Av − λv‖ as a share of the largest absolute eigenvalue.
     products : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from valleywalk.probes.curvature import lanczos
+    >>> matrix = np.diag([-1.0, 0.0, 0.5, 4.0])
+    >>> values, vectors, residuals, products = lanczos(
+    ...     lambda v: matrix @ v, first=np.ones(4), wanted=[0, -1], tolerance=1e-6
+    ... )
+    >>> values.round(3)
+    array([-1.,  4.])
     """
     wanted = list(wanted)
     kept = max_vectors // 3
@@ -287,6 +386,24 @@ def extremes(
     max_products : int
         Hessian-vector products after which the search ends. What was found by then is returned as
         not converged.
+
+    Returns
+    -------
+    Extremes
+
+    Examples
+    --------
+    The mean of (θ₁ + 2 θ₂)² has the Hessian [[2, 4], [4, 8]], whose eigenvalues are 10 and 0:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes.curvature import extremes
+    >>> batches = [(torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1))]
+    >>> evaluate = Evaluator(nn.Linear(2, 1, bias=False), nn.functional.mse_loss, batches)
+    >>> found = extremes(evaluate)
+    >>> round(found.largest, 3), abs(found.smallest) < 1e-5, found.converged
+    (10.0, True, True)
     """
     multiply = multiplier(evaluate, lambda v: hessian_vector_product(evaluate, v))
     values, vectors, residuals, products = lanczos(
@@ -302,6 +419,25 @@ def first_vector(evaluate: Evaluator, start: np.ndarray | None = None) -> np.nda
     """A fixed random vector; mostly the sum of the vectors of a `start`, if there is one.
 
     Some randomness stays, so that a direction which has become the sharpest since is not missed.
+
+    Parameters
+    ----------
+    evaluate : Evaluator
+    start : ndarray, shape (vectors, parameters), optional
+
+    Returns
+    -------
+    ndarray, shape (parameters,)
+        float64 if the parameters are, else float32.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes.curvature import first_vector
+    >>> evaluate = Evaluator(nn.Linear(2, 1), nn.functional.mse_loss, [])
+    >>> first_vector(evaluate).shape
+    (3,)
     """
     parameters = trainable(evaluate.model)
     length = sum(parameter.numel() for parameter in parameters)

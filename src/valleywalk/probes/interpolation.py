@@ -54,7 +54,14 @@ def through(alpha: np.ndarray, measured: Sequence[int], losses: np.ndarray) -> n
     Returns
     -------
     ndarray, shape (points + 1, …)
-        With barycentric weights (Berrut and Trefethen 2004); exact where it was measured.
+        By barycentric weights (Berrut and Trefethen 2004); exact where it was measured.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from valleywalk.probes.interpolation import through
+    >>> through(np.linspace(0, 1, 5), measured=[0, 2, 4], losses=np.array([1.0, 0.0, 1.0]))
+    array([1.  , 0.25, 0.  , 0.25, 1.  ])
     """
     known = np.asarray(measured, dtype=int)
     rest = np.setdiff1d(np.arange(len(alpha)), known)
@@ -86,6 +93,21 @@ def few_points(
         Share of the segment's range.
     epsilon : float
         Machine epsilon of the parameters.
+
+    Returns
+    -------
+    Curve
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from valleywalk.probes.interpolation import few_points
+    >>> alpha = np.linspace(0, 1, 11)
+    >>> curve = few_points(lambda i: (1 - 2 * alpha[i]) ** 2, alpha, tolerance=0.02, epsilon=1e-16)
+    >>> np.flatnonzero(curve.measured)
+    array([ 0,  2,  5, 10])
+    >>> bool(np.allclose(curve.loss, (1 - 2 * alpha) ** 2))
+    True
     """
     last = len(alpha) - 1
     losses = {index: measure(index) for index in dict.fromkeys((0, last, last // 2))}
@@ -168,6 +190,22 @@ class Interpolation:
     ------
     ValueError
         Points below 1, a tolerance below 0 or not below 1.
+
+    Examples
+    --------
+    A step across a valley, from θ = −1 to θ = 1 of θ²:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes import Step
+    >>> from valleywalk.probes.interpolation import Interpolation
+    >>> batches = [(torch.ones(1, 1), torch.zeros(1, 1))]
+    >>> evaluate = Evaluator(nn.Linear(1, 1, bias=False), nn.functional.mse_loss, batches)
+    >>> before, after = [torch.tensor([[-1.0]])], [torch.tensor([[1.0]])]
+    >>> seen = Interpolation(points=4)(Step(0, before, before, after, before, evaluate))
+    >>> seen["loss"], seen["step_length"]
+    (array([1.  , 0.25, 0.  , 0.25, 1.  ]), 2.0)
     """
 
     def __init__(self, points: int = 10, tolerance: float = 0.0):
@@ -186,7 +224,12 @@ class Interpolation:
         self._surroundings: list[Tensor] = []
 
     def state(self) -> ProbeState:
-        """The end of the segment measured last, the losses there, what else they depend on."""
+        """The end of the segment measured last, the losses there, what else they depend on.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "end": self._scratch or [],
             "losses": tuple(self._end_losses.tolist()),
@@ -195,23 +238,40 @@ class Interpolation:
         }
 
     def restore(self, state: ProbeState) -> None:
-        """Go on from a state."""
+        """Go on from a state.
+
+        Parameters
+        ----------
+        state : dict
+            As `state` gave it.
+        """
         self._scratch = list(state["end"]) or None
         self._end_losses = np.array(state["losses"], dtype=float)
         self.batch_images = np.array(state["images"], dtype=int)
         self._surroundings = list(state["surroundings"])
 
     def __call__(self, step: Step) -> Mapping[str, float | np.ndarray]:
-        """What is seen of a step whose segment is to be measured.
+        """What is seen of a step whose segment is to be measured; of another, nothing.
+
+        Parameters
+        ----------
+        step : Step
 
         Returns
         -------
         mapping
-            loss, measured : along alpha. loss_error, step_length ‖θ_{t+1} − θ_t‖ : numbers.
-            batch_height : along the evaluation's batches, (L_b(0) + L_b(1)) / 2 − L_b(α) at the
-            α of the floor, L_b read off the same polynomial. barrier_error : standard error over
-            the batches of the highest interior loss minus the higher end's; barrier_error_either :
-            minus the lower end's. Both without a correction for how many images there are.
+            loss, measured
+                Along alpha.
+            loss_error
+                Estimate of the largest error of `loss`; 0 where all was measured.
+            step_length
+                ‖θ_{t+1} − θ_t‖.
+            batch_height
+                Along the evaluation's batches, (L_b(0) + L_b(1)) / 2 − L_b(α) at the α of the
+                floor, with L_b read off the same polynomial.
+            barrier_error, barrier_error_either
+                Standard error over the batches of the highest interior loss minus the higher end's,
+                or the lower end's; without a correction for how many images there are.
         """
         if step.before is None:
             return {}

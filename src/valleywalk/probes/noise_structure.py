@@ -27,6 +27,27 @@ def batch_gradients(evaluate: Evaluator) -> Iterator[tuple[Sequence[Tensor], int
     """Gradient of the mean loss of each batch, and its number of images; one in memory at a time.
 
     The model is left as it was once all have been taken.
+
+    Parameters
+    ----------
+    evaluate : Evaluator
+
+    Yields
+    ------
+    gradient : sequence of Tensor
+        Shaped as the trainable parameters.
+    images : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes.noise_structure import batch_gradients
+    >>> batches = [(torch.ones(3, 2), torch.zeros(3, 1))]
+    >>> evaluate = Evaluator(nn.Linear(2, 1, bias=False), nn.functional.mse_loss, batches)
+    >>> [(gradient[0].shape, images) for gradient, images in batch_gradients(evaluate)]
+    [(torch.Size([1, 2]), 3)]
     """
     parameters = trainable(evaluate.model)
     with evaluation_mode(evaluate.model, evaluate.batch_norm), torch.enable_grad():
@@ -42,10 +63,32 @@ def largest_gradient_variance(evaluate: Evaluator) -> float:
     unbiased where a batch's gradient is the mean of its images'. Batches smaller than the first
     are left out.
 
+    Parameters
+    ----------
+    evaluate : Evaluator
+
+    Returns
+    -------
+    float
+
     Raises
     ------
     ValueError
-        Fewer than two batches.
+        Fewer than two batches of equal size.
+
+    Examples
+    --------
+    The gradient of (θ − y)² at θ = 0 is −2 y; that of y = 1 and y = 2 has the variance 2:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes.noise_structure import largest_gradient_variance
+    >>> batches = [(torch.ones(1, 1), torch.tensor([[y]])) for y in (1.0, 2.0)]
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> largest_gradient_variance(Evaluator(model, nn.functional.mse_loss, batches))
+    2.0
     """
     sums: list[Tensor] = []
     squares: list[Tensor] = []
@@ -84,6 +127,22 @@ class NoiseAlignment:
     batches : iterable of (inputs, targets), optional
         The mini-batches, on the model's device; default the evaluation's.
     directions : int
+        Eigenvectors of the covariance and of the Hessian that are compared.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes.noise_structure import NoiseAlignment
+    >>> x = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [2.0, 1.0], [0.0, 1.0]])
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> nn.init.zeros_(model.weight).shape
+    torch.Size([1, 2])
+    >>> batches = [(image[None], torch.ones(1, 1)) for image in x]
+    >>> seen = NoiseAlignment(directions=1)(Evaluator(model, nn.functional.mse_loss, batches))
+    >>> seen["noise_overlap"] > 0.9
+    True
     """
 
     def __init__(
@@ -100,18 +159,40 @@ def alignment(evaluate: Evaluator, directions: int = DIRECTIONS) -> dict[str, fl
 
     The paper leaves it unconfirmed that they go together (Section 4).
 
+    Parameters
+    ----------
+    evaluate : Evaluator
+    directions : int
+        Eigenvectors of C and of H that are compared.
+
     Returns
     -------
     dict
-        noise_overlap: mean squared cosine between the subspaces of the top `directions`
-        eigenvectors of C and of H, 0 … 1; random ones give about directions / parameters.
-        noise_sharpness: mean curvature along C's top eigenvectors, as a share of that along H's.
-        noise_share: share of C's trace that lies along H's top eigenvectors.
+        noise_overlap
+            Mean squared cosine between the subspaces of the top eigenvectors of C and of H, 0 … 1;
+            random ones give about directions / parameters.
+        noise_sharpness
+            Mean curvature along C's top eigenvectors, as a share of that along H's.
+        noise_share
+            Share of C's trace that lies along H's top eigenvectors.
 
     Raises
     ------
     ValueError
         Too few batches: C's rank is below `directions`.
+
+    Examples
+    --------
+    Where all inputs are alike, all noise lies along the one direction that is curved:
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Evaluator
+    >>> from valleywalk.probes.noise_structure import alignment
+    >>> batches = [(torch.tensor([[1.0, 2.0]]), torch.tensor([[y]])) for y in (0.0, 1.0, 2.0, 3.0)]
+    >>> evaluate = Evaluator(nn.Linear(2, 1, bias=False), nn.functional.mse_loss, batches)
+    >>> {name: round(value, 3) for name, value in alignment(evaluate, directions=1).items()}
+    {'noise_overlap': 1.0, 'noise_sharpness': 1.0, 'noise_share': 1.0}
     """
     gradients = [images for _, images in batch_gradients(evaluate)]
     if len(gradients) <= directions + 1:
@@ -183,7 +264,16 @@ class Decomposition:
         return float(np.linalg.norm(self.hessian - self.fisher) / np.linalg.norm(self.hessian))
 
     def share(self, term: str) -> float:
-        """Norm of a term relative to H's."""
+        """Norm of a term relative to H's.
+
+        Parameters
+        ----------
+        term : {"hessian", "covariance", "mean_outer", "residual", "fisher"}
+
+        Returns
+        -------
+        float
+        """
         return float(np.linalg.norm(getattr(self, term)) / np.linalg.norm(self.hessian))
 
 
@@ -196,6 +286,21 @@ def decompose(model: nn.Module, inputs: Tensor, targets: Tensor) -> Decompositio
         In float64 for the identity to hold to rounding; a few thousand parameters at most.
     inputs : Tensor
     targets : Tensor of int64, shape (images,)
+
+    Returns
+    -------
+    Decomposition
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.probes.noise_structure import decompose
+    >>> model = nn.Linear(3, 2).double()
+    >>> inputs, targets = torch.randn(20, 3).double(), torch.randint(0, 2, (20,))
+    >>> terms = decompose(model, inputs, targets)
+    >>> terms.hessian.shape, terms.error < 1e-12
+    ((8, 8), True)
     """
     named = {name: parameter.detach() for name, parameter in model.named_parameters()}
     sizes = [value.numel() for value in named.values()]

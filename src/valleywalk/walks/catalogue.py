@@ -1,7 +1,7 @@
-"""Facts of the networks and data sets, one record each, by name. Imports no torch.
+"""Facts of the networks and data sets, one entry each, by name. Imports no torch.
 
-A network of your own is a record in `NETWORKS` and a builder in `models.BUILDERS`; a data set is a
-record in `DATASETS` and a reader in `datasets.READERS`.
+A network of your own is an entry in `NETWORKS` and a builder in `models.BUILDERS`; a data set an
+entry in `DATASETS` and a reader in `datasets.READERS`.
 """
 
 from dataclasses import dataclass
@@ -52,6 +52,8 @@ class DatasetInfo:
         Whether it can be fetched.
     stand_in : str or None
         The embedded data set to use where this one is not there.
+    of_the_paper : bool
+        Whether the paper walks on it.
     """
 
     name: str
@@ -64,6 +66,7 @@ class DatasetInfo:
     file: str | None = None
     download: bool = True
     stand_in: str | None = None
+    of_the_paper: bool = False
 
     @property
     def by_class(self) -> bool:
@@ -88,7 +91,15 @@ DATASETS: dict[str, DatasetInfo] = {
         DatasetInfo("photos64", "crops of photographs, 64×64", 64, 5_000, 1_000),
         DatasetInfo("mnist5k", "5,000 digits of MNIST", 28, 4_000, 1_000, channels=1),
         DatasetInfo(
-            "mnist", "MNIST", 28, 45_000, 10_000, channels=1, file="MNIST", stand_in="mnist5k"
+            "mnist",
+            "MNIST",
+            28,
+            45_000,
+            10_000,
+            channels=1,
+            file="MNIST",
+            stand_in="mnist5k",
+            of_the_paper=True,
         ),
         DatasetInfo(
             "cifar10",
@@ -98,6 +109,7 @@ DATASETS: dict[str, DatasetInfo] = {
             5_000,
             file="cifar-10-batches-py",
             stand_in="photos",
+            of_the_paper=True,
         ),
         DatasetInfo(
             "cifar9k",
@@ -128,6 +140,7 @@ DATASETS: dict[str, DatasetInfo] = {
             classes=200,
             file="tiny-imagenet-200",
             stand_in="photos64",
+            of_the_paper=True,
         ),
     )
 }
@@ -137,7 +150,7 @@ FOLDER = DatasetInfo("folder:PATH", "a folder of images", 64, None, None, classe
 
 
 def network_info(name: str) -> NetworkInfo:
-    """The record of a network.
+    """The entry of a network.
 
     Raises
     ------
@@ -150,7 +163,7 @@ def network_info(name: str) -> NetworkInfo:
 
 
 def dataset_info(name: str) -> DatasetInfo:
-    """The record of a data set, or for folder:PATH what a folder is taken for.
+    """The entry of a data set, or for folder:PATH what a folder is taken for.
 
     Raises
     ------

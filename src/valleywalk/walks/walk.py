@@ -63,7 +63,7 @@ def walk(
     shorter: Path | None = None,
     kept_state: Path | None = None,
 ) -> xr.Dataset:
-    """Train as the experiment says and record the trace.
+    """Train as the experiment says, and return the trace of it.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def walk(
     _check_sizes(experiment, dataset)
     with ONE_AT_A_TIME, reproducible(threads):
         state = _Walk(experiment, dataset, chosen)
-        with state.recorder:
+        with state.watcher:
             if checkpoint is not None and checkpoint.is_file():
                 state.restore(*load_checkpoint(checkpoint, state.made_by))
             elif shorter is not None:
@@ -169,7 +169,7 @@ class _Walk:
         self.noise = torch.Generator().manual_seed(seeds[4])
         self.gradient_variance = 0.0
         self.epochs: dict[int, dict[str, float]] = {}
-        self.recorder = watch(
+        self.watcher = watch(
             self.model,
             self.optimizer,
             cross_entropy,
@@ -197,7 +197,7 @@ class _Walk:
         name = f"{experiment.model} {experiment.dataset} {experiment.update} {experiment.hash[:6]}"
         bar = tqdm(
             total=self.steps,
-            initial=self.recorder.iteration,
+            initial=self.watcher.iteration,
             desc=name,
             unit="step",
             disable=progress is not True,
@@ -237,28 +237,28 @@ class _Walk:
         )
         if not math.isfinite(loss):
             raise WalkError(
-                f"the loss became {loss} at iteration {self.recorder.iteration} with learning "
+                f"the loss became {loss} at iteration {self.watcher.iteration} with learning "
                 f"rate {phase.learning_rate:g}; lower the learning rate",
                 self.trace(),
             )
         if phase.noise_factor:
             add_isotropic_noise(trainable(self.model), self.noise_deviation, self.noise)
         self.optimizer.step()
-        self.recorder.record(minibatch_loss=loss)
-        stretch = self.stretches.get(self.recorder.iteration - 1)
+        self.watcher.note(minibatch_loss=loss)
+        stretch = self.stretches.get(self.watcher.iteration - 1)
         if stretch is not None:
-            self.recorder.record(stretch=stretch)
+            self.watcher.note(stretch=stretch)
         if experiment.switch_epoch is None:
             self.schedule.step()
 
     def _measure(self, epoch: int) -> None:
         """What is measured at the end of an epoch."""
-        last = self.recorder.iteration
+        last = self.watcher.iteration
         iterations = range(last - self.position[1], last)
         self.epochs[epoch] = {}
         for probe, due in self.epoch_probes:
             if due(epoch, iterations):
-                self.epochs[epoch] |= probe(self.recorder.evaluate)
+                self.epochs[epoch] |= probe(self.watcher.evaluate)
 
     @property
     def noise_deviation(self) -> float:
@@ -268,13 +268,13 @@ class _Walk:
 
     def trace(self) -> xr.Dataset:
         """What was seen so far."""
-        loader, attributes = self.loader, dict(self.recorder.timing)
+        loader, attributes = self.loader, dict(self.watcher.timing)
         if self.gradient_variance:
             attributes["gradient_variance"] = self.gradient_variance
             attributes["noise_deviation"] = self.noise_deviation
         return assemble(
-            self.recorder.records,
-            self.recorder.alpha,
+            self.watcher.seen,
+            self.watcher.alpha,
             self.epochs,
             self.experiment.epochs,
             attributes={
@@ -293,7 +293,7 @@ class _Walk:
                 "final_state_hash": _state_hash(self.model),
                 "git_commit": ", ".join(self.commits),
             },
-            batch_images=self.recorder.interpolation.batch_images,
+            batch_images=self.watcher.interpolation.batch_images,
         )
 
     @cached_property
@@ -316,7 +316,7 @@ class _Walk:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors, and what JSON can hold."""
-        tensors, values = self.recorder.state()
+        tensors, values = self.watcher.state()
         tensors |= {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors["noise"] = self.noise.get_state()
         remembered, numbers = gather(self._prefixed)
@@ -332,13 +332,13 @@ class _Walk:
         }
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Go on from a state; within the recorder's `with`."""
+        """Go on from a state; within the watcher's `with`."""
         prefix = "model."
         own = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
         self.model.load_state_dict(own)
-        self.recorder.restore(tensors, values)
+        self.watcher.restore(tensors, values)
         self.noise.set_state(tensors["noise"])
-        give_back(self._prefixed, tensors, values, self.recorder.parameters)
+        give_back(self._prefixed, tensors, values, self.watcher.parameters)
         self.loader.augmentation.bit_generator.state = values["augmentation"]
         self.loader.redraw.bit_generator.state = values["redraw"]
         self.order, self.position = values["order"], tuple(values["position"])
@@ -351,7 +351,7 @@ class _Walk:
             with warnings.catch_warnings():
                 # Torch warns that no optimizer step came before; they were made in another process.
                 warnings.simplefilter("ignore")
-                for _ in self.recorder.records:
+                for _ in self.watcher.seen:
                     self.schedule.step()
 
 

@@ -14,7 +14,7 @@ from .folder import load_folder
 
 __all__ = ["READERS", "Dataset", "DatasetError", "load"]
 
-# One a data set of the catalogue, whose record says what it is given: the data sets' folder where
+# One a data set of the catalogue, whose entry says what it is given: the data sets' folder where
 # it has files, whether to download them where they can be, how many classes where that is free.
 READERS: dict[str, Callable[..., Dataset]] = {
     "photos": partial(photos, 32),

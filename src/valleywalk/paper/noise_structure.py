@@ -3,8 +3,10 @@
 from functools import cache
 from typing import Annotated, ClassVar
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
 import xarray as xr
 from matplotlib.figure import Figure
@@ -15,8 +17,11 @@ from torch import nn
 from .. import figures
 from ..machine import reproducible
 from ..probes.noise_structure import DIRECTIONS, decompose
-from ..walks.experiment import Experiment, ModelName
-from .scales import TITLES, Page, PositiveFloat, PositiveInt, experiment_fields, markdown_table
+from ..walks.catalogue import network_info
+from ..walks.experiment import Experiment
+from .claim import Walked, claim
+from .page import NetworksPage, PositiveInt, experiment, markdown_table
+from .scales import EVERY, Settings
 
 TERMS = {"covariance": "C", "mean_outer": "ḡḡᵀ", "residual": "residual"}
 
@@ -66,35 +71,66 @@ def decomposition_along_training(
     return pd.DataFrame(rows)
 
 
-class NoiseStructure(Page):
+class NoiseStructure(NetworksPage):
     """Parameters of the notebook `appd_noise_structure`."""
 
-    models: list[ModelName] = Field(["vgg11", "resnet56", "mlp"], min_length=1)
-    width: PositiveFloat | None = None
-    training_images: PositiveInt | None = None
     epochs: PositiveInt | None = None
     curvature_every: PositiveInt | None = None
     curvature_images: PositiveInt | None = None
     digits: Annotated[int, Field(ge=2, le=1797)] = 200
     hidden: Annotated[int, Field(ge=1, le=32)] = 8
     steps: Annotated[int, Field(ge=10)] = 500
-    seed: Annotated[int, Field(ge=0)] = 0
 
+    notebook: ClassVar[str] = "appd_noise_structure"
     alternative_text: ClassVar[str] = (
         "Left: the terms of the Hessian along the training of a small network, as shares of its "
         "norm. Right: for each network the overlap of the gradient noise with the sharp directions "
         "by epoch."
     )
 
+    # The gradients of many small batches, since their number bounds the covariance's rank.
+    settings: ClassVar[Settings] = {
+        "smoke": {
+            EVERY: {
+                "epochs": 1,
+                "training_images": 40,
+                "evaluation_images": 40,
+                "evaluation_batch_size": 5,
+                "curvature_every": 1,
+                "curvature_images": 30,
+            },
+        },
+        "quick": {
+            EVERY: {
+                "epochs": 24,
+                "evaluation_batch_size": 20,
+                "curvature_every": 24,
+                "curvature_images": 120,
+            },
+            "mlp": {"epochs": 6, "curvature_every": 2},
+            "vgg11": {"curvature_every": 8},
+        },
+        "overnight": {
+            EVERY: {
+                "epochs": 24,
+                "evaluation_batch_size": 20,
+                "curvature_every": 24,
+                "curvature_images": 120,
+            },
+            "mlp": {"epochs": 6, "curvature_every": 2},
+            "vgg11": {"epochs": 12, "curvature_every": 4},
+        },
+        "paper": {
+            EVERY: {"epochs": 100, "curvature_every": 10, "curvature_images": 25_000},
+        },
+    }
+
     @property
     def experiments(self) -> list[Experiment]:
         """One walk a network, without segments."""
         return [
-            Experiment(
-                **experiment_fields(self.fields_of(model, None, "structure")),
-                noise_structure=True,
-                probed_epochs=(),
-                evaluate_every=1,
+            experiment(
+                self.fields_of(model), noise_structure=True, probed_epochs=(), evaluate_every=1
             )
             for model in self.models
         ]
@@ -117,11 +153,35 @@ class NoiseStructure(Page):
         for model, trace in zip(self.models, traces, strict=True):
             part = trace[names].to_dataframe().dropna(subset=["noise_overlap"]).reset_index()
             random = DIRECTIONS / int(trace.attrs["parameters"])
-            parts.append(part.assign(model=TITLES[model], random=random))
+            parts.append(part.assign(model=network_info(model).title, random=random))
         return pd.concat(parts, ignore_index=True)
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
-        return figures.noise_structure(self.decomposition, self.alignments(traces), TERMS)
+        """Equation 7 along a small network's training; noise and curvature of large ones."""
+        small = self.decomposition
+        with figures.style():
+            figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+            for column, name in TERMS.items():
+                left.plot(small["step"] + 1, small[column], marker="o", label=name)
+            left.plot(small["step"] + 1, small["fisher"], "--", color="0.4", label="H − Fisher")
+            left.set_xscale("log")
+            left.set_yscale("log")
+            left.set_xlabel("step + 1 of the small network")
+            left.set_ylabel(r"norm of the term / $\|H\|$")
+            left.legend(frameon=False)
+            for (model, rows), colour in zip(
+                self.alignments(traces).groupby("model", sort=False),
+                sns.color_palette("colorblind"),
+                strict=False,
+            ):
+                right.plot(rows["epoch"], rows["noise_overlap"], "o-", color=colour, label=model)
+                right.plot(rows["epoch"], rows["random"], ":", color=colour)
+            right.set_yscale("log")
+            right.set_xlabel("epoch")
+            right.set_ylabel("overlap of the top subspaces of C and H")
+            right.legend(frameon=False, title="dotted: by chance")
+            sns.despine(figure)
+        return figure
 
     def table(self, traces: list[xr.Dataset]) -> str:
         small = self.decomposition
@@ -162,3 +222,47 @@ class NoiseStructure(Page):
             f"0.01, seed {self.seed}; computed on this page. Right and second table: "
         )
         return own + super().provenance(traces)
+
+
+# Claims -------------------------------------------------------------------------------------------
+
+SHARED = {"number": 15, "item": "appd", "pages": (NoiseStructure,)}
+
+
+@claim(
+    id="hessian-is-covariance",
+    sentence="Near a minimum the Hessian is almost the covariance of the gradients.",
+    source="Section 4, Appendix D",
+    paper="0",
+    below=0.1,
+    models=("mlp",),
+    tested_on=("64-8-10 with tanh", "8×8 digits"),
+    reasons={
+        "mlp": (
+            "Likeliest reason: C is quadratic in 1 − p and vanishes before the residual does. "
+            "Further measurement: the Fisher information, with labels from the network's own "
+            "predictions, does come nearer to H as the loss falls."
+        ),
+    },
+    **SHARED,
+)
+def hessian_is_covariance(walked: Walked) -> float:
+    """Norm of the residual over the Hessian's, at the end of a small network's training."""
+    return walked.page.final_residual
+
+
+@claim(
+    id="noise-along-sharp-directions",
+    sentence=(
+        "Mini-batch noise lies along the sharp directions (which the paper leaves unconfirmed)."
+    ),
+    source="Section 4",
+    paper="far above 1",
+    above=100.0,
+    logarithmic=True,
+    **SHARED,
+)
+def noise_along_sharp_directions(walked: Walked) -> float:
+    """Overlap of the top three directions, over that by chance."""
+    rows = walked.page.alignments(walked.traces)
+    return float(rows["noise_overlap"].iloc[-1] / rows["random"].iloc[-1])

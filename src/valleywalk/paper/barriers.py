@@ -1,0 +1,364 @@
+"""Figure 8 and Table 1: barriers that are crossed. The walks that both tables count, too."""
+
+import math
+from typing import Any, ClassVar
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .. import analysis, figures, measures, statistics
+from ..walks.catalogue import network_info
+from ..walks.experiment import Experiment, ModelName
+from .claim import Walked, claim
+from .page import ModelPage, NetworksPage, PositiveInt, WalksPage, markdown_table
+from .scales import Settings
+from .walks import window_experiment
+
+# The epochs of both tables.
+EPOCHS = (1, 10, 25, 100)
+LAST_EPOCH_OF_FIGURE_8 = 40
+# Of 450 steps.
+PRINTED: dict[str, dict[int, int]] = {
+    "vgg11": {1: 0, 10: 0, 25: 5, 100: 13},
+    "resnet56": {1: 0, 10: 0, 25: 2, 100: 23},
+    "mlp": {1: 0, 10: 3, 25: 5},
+}
+# At the paper's scale whole epochs, otherwise the same walks as in the walk figures.
+COUNTED: Settings = {
+    # Whole epochs of the MLP as in the paper, their loss on fewer images.
+    "overnight": {
+        "mlp": {"iterations": None, "epochs_shown": (1, 10, 25), "evaluation_images": 2000},
+    },
+    "paper": {
+        "every": {"iterations": None, "epochs_shown": (1, 10, 25, 100)},
+        "mlp": {"epochs_shown": (1, 10, 25)},
+        "vgg11": {"epochs_shown": (*range(1, 41), 100)},
+    },
+}
+SMALL_RATE = 0.01
+
+
+def table_walk(
+    page: WalksPage, model: ModelName, dataset: str | None = None, learning_rate: float = 0.1
+) -> Experiment:
+    """The walk of a network whose windows are counted.
+
+    At learning rate 0.1 it shows all epochs of the settings, so that the walk figures and Figure 8
+    need no other; at another one only those of Tables 1 and 2.
+    """
+    fields = page.fields_of(model, dataset)
+    shown = tuple(fields["epochs_shown"])
+    if learning_rate != 0.1:
+        fields["learning_rate"] = learning_rate
+        shown = table_epochs(page, shown)
+    images = page.available(fields["dataset"], fields)
+    return window_experiment(fields, images, shown)
+
+
+def table_epochs(page: WalksPage, shown: tuple[int, ...]) -> tuple[int, ...]:
+    """Those epochs of Tables 1 and 2 that a walk shows, or all that were asked for."""
+    if "epochs_shown" in page.given:
+        return shown
+    return tuple(epoch for epoch in shown if epoch in EPOCHS) or shown
+
+
+class BarriersByEpoch(ModelPage):
+    """Parameters of the notebook `fig8_barriers`."""
+
+    epochs_shown: list[PositiveInt] | None = None
+
+    notebook: ClassVar[str] = "fig8_barriers"
+    settings: ClassVar[Settings] = COUNTED
+    alternative_text: ClassVar[str] = (
+        "Two panels over the epoch: bars with the share of steps that cross a barrier, by both "
+        "definitions, and the largest barrier's height beside the loss and the noise floor."
+    )
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        return [table_walk(self, self.model, self.dataset)]
+
+    def by_epoch(self, traces: list[xr.Dataset]) -> pd.DataFrame:
+        """One row an epoch."""
+        shown = self.fields["epochs_shown"]
+        if self.epochs_shown is None:
+            shown = [epoch for epoch in shown if epoch <= LAST_EPOCH_OF_FIGURE_8]
+        return pd.DataFrame([measures.count_steps(traces[0], epoch, None) for epoch in shown])
+
+    def draw(self, traces: list[xr.Dataset]) -> Figure:
+        """How many steps of each epoch cross a barrier, and how high the highest is."""
+        epochs = self.by_epoch(traces)
+        noise_known = epochs["noise"].notna().any()
+        with figures.style():
+            figure, (top, bottom) = plt.subplots(
+                2, 1, sharex=True, figsize=(8, 7), layout="constrained"
+            )
+            for column, colour, label in (
+                ("either", figures.GREY, "higher than either end"),
+                ("both", figures.BLUE, "higher than both ends"),
+                ("above noise", figures.ORANGE, "the same, above the noise floor"),
+            ):
+                if column != "above noise" or noise_known:
+                    top.bar(epochs["epoch"], epochs[column], color=colour, label=label)
+            top.set_ylim(0, max(epochs["steps"].max(), 1))
+            top.set_ylabel(f"barriers in {epochs['steps'].max()} steps")
+            top.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+            bottom.plot(epochs["epoch"], epochs["loss"], color=figures.GREEN, label="training loss")
+            if noise_known:
+                noise = epochs["noise"]
+                bottom.plot(
+                    epochs["epoch"], noise, color=figures.ORANGE, ls="--", label="noise floor"
+                )
+            crossed = epochs[epochs["largest"] > 0]
+            if len(crossed):
+                where, heights = crossed["epoch"], crossed["largest"]
+                bottom.plot(where, heights, "o", color=figures.BLUE, label="largest barrier")
+            bottom.set_yscale("log")
+            bottom.set_ylabel("loss")
+            bottom.set_xlabel("epoch")
+            bottom.legend(frameon=False)
+            bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+            sns.despine(figure)
+        return figure
+
+    def table(self, traces: list[xr.Dataset]) -> str:
+        """All epochs together; the paper's figure has no numbers printed."""
+        counted = self.by_epoch(traces)
+        steps = int(counted["steps"].sum())
+        rows = []
+        noise_known = bool(counted["noise"].notna().any())
+        for name, paper in (
+            ("both", "none in most epochs"),
+            ("above noise", "not measured"),
+            ("either", "the captions' definition"),
+        ):
+            if name == "above noise" and not noise_known:
+                rows.append([f"barriers, {name}", paper, *["not measured"] * 3])
+                continue
+            count = int(counted[name].sum())
+            share = statistics.proportion(count, steps)
+            epochs = int((counted[name] > 0).sum())
+            rows.append(
+                [f"barriers, {name}", paper, f"{count} of {steps}", str(share), f"{epochs}"]
+            )
+        largest = counted.loc[counted["largest"].idxmax()]
+        found = "No barrier is higher than both ends"
+        if largest["both"]:
+            found = (
+                f"Largest barrier: {largest['largest']:.2g} in epoch {largest['epoch']}, "
+                f"{largest['largest share']:.2%} of the loss there"
+            )
+        noise = f"{counted['noise'].max():.2g} at most" if noise_known else "not measured"
+        note = (
+            f"{found}; noise floor {noise}. The paper calls its barriers substantially smaller "
+            "than the loss."
+        )
+        header = ["", "paper", "this walk", "share of steps", "epochs with any"]
+        return markdown_table(header, rows) + "\n\n" + note
+
+
+class TablePage(NetworksPage):
+    """What both tables have in common: some networks, each in some epochs."""
+
+    epochs_shown: list[PositiveInt] | None = None
+
+    settings: ClassVar[Settings] = COUNTED
+
+    def counted(self, model: ModelName, trace: xr.Dataset) -> list[dict[str, Any]]:
+        """What `measures.count_steps` finds in each epoch that is shown of a network's walk."""
+        fields = self.fields_of(model)
+        epochs = table_epochs(self, tuple(fields["epochs_shown"]))
+        return [measures.count_steps(trace, epoch, fields["iterations"]) for epoch in epochs]
+
+
+class BarrierTable(TablePage):
+    """Parameters of the notebook `tab1_barriers`."""
+
+    notebook: ClassVar[str] = "tab1_barriers"
+    alternative_text: ClassVar[str] = (
+        "For each network and epoch the share of steps that cross a barrier, with its interval, "
+        "beside the paper's."
+    )
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        return [table_walk(self, model) for model in self.models]
+
+    def counts(self, traces: list[xr.Dataset]) -> pd.DataFrame:
+        """One row a network and epoch."""
+        return pd.DataFrame(
+            row | {"model": model, "paper": PRINTED.get(model, {}).get(row["epoch"])}
+            for model, trace in zip(self.models, traces, strict=True)
+            for row in self.counted(model, trace)
+        )
+
+    def draw(self, traces: list[xr.Dataset]) -> Figure:
+        """The share of steps that cross a barrier, beside the paper's."""
+        counts = self.counts(traces)
+        with figures.style():
+            figure, axes = plt.subplots(
+                1,
+                len(self.models),
+                sharey=True,
+                squeeze=False,
+                figsize=(10, 4),
+                layout="constrained",
+            )
+            for axis, model in zip(axes[0], self.models, strict=True):
+                rows = counts[counts["model"] == model]
+                positions = np.arange(len(rows))
+                shares = [
+                    statistics.proportion(both, steps)
+                    for both, steps in zip(rows["both"], rows["steps"], strict=True)
+                ]
+                figures.intervals(shares, positions, axes=axis, label="this walk")
+                axis.plot(
+                    positions + 0.15,
+                    rows["paper"] / 450,
+                    "D",
+                    color=figures.ORANGE,
+                    markerfacecolor="none",
+                    label="paper",
+                )
+                axis.set_xticks(positions, rows["epoch"])
+                axis.set_title(network_info(model).title)
+                axis.set_xlabel("epoch")
+            axes[0, 0].set_ylabel("share of steps with a barrier")
+            axes[0, 0].set_ylim(bottom=-0.005)
+            axes[0, 0].legend(frameon=False)
+            sns.despine(figure)
+        return figure
+
+    def table(self, traces: list[xr.Dataset]) -> str:
+        rows = []
+        for row in self.counts(traces).to_dict("records"):
+            paper = row["paper"]
+            printed = "not printed" if paper is None or np.isnan(paper) else f"{paper:.0f} of 450"
+            above = "not measured" if np.isnan(row["noise"]) else f"{row['above noise']}"
+            rows.append(
+                [
+                    network_info(row["model"]).title,
+                    row["epoch"],
+                    printed,
+                    f"{row['both']} of {row['steps']}",
+                    str(statistics.proportion(row["both"], row["steps"])),
+                    above,
+                    _resolved(row),
+                    row["either"],
+                    f"{row['largest']:.2g}",
+                    f"{row['loss']:.2g}",
+                ]
+            )
+        header = ["network", "epoch", "paper", "higher than both ends", "share", "above noise"]
+        header += ["resolved by the images (left open)"]
+        header += ["higher than either", "largest barrier", "loss"]
+        return markdown_table(header, rows)
+
+
+def _resolved(row: dict[str, Any]) -> str:
+    if row["resolved"] is None or np.isnan(row["resolved"]):
+        return "not measured"
+    return f"{row['resolved']:.0f} ({row['unresolved']:.0f})"
+
+
+class SmallRate(ModelPage):
+    """SGD at a tenth of the paper's learning rate (Section 6); no figure shows it."""
+
+    settings: ClassVar[Settings] = COUNTED
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        return [table_walk(self, self.model, self.dataset, SMALL_RATE)]
+
+
+# Claims -------------------------------------------------------------------------------------------
+
+SHARED = {"pages": (BarriersByEpoch,), "resolution": 0.01, "share": True}
+
+
+def _barrier_share(trace: xr.Dataset) -> float:
+    return float(analysis.barriers(measures.measured_losses(trace)).mean())
+
+
+@claim(
+    id="interior-minimum",
+    number=1,
+    sentence="For most of training the loss has an interior minimum between two iterates of SGD.",
+    source="Section 3.1",
+    paper="most",
+    above=0.5,
+    item="fig8",
+    **SHARED,
+)
+def interior_minimum(walked: Walked) -> float:
+    """Share of segments with an interior minimum."""
+    return float(analysis.has_interior_minimum(measures.measured_losses(walked.trace)).mean())
+
+
+@claim(
+    id="convex-segments",
+    number=1,
+    sentence="Between two iterates of SGD the loss is roughly convex.",
+    source="Section 3.1",
+    paper="roughly all",
+    above=0.5,
+    item="fig8",
+    **SHARED,
+)
+def convex_segments(walked: Walked) -> float:
+    """Share of segments whose second differences are all above minus the noise floor."""
+    noise = measures.nearest_noise(walked.trace, 1)
+    if math.isnan(noise):
+        return math.nan  # It was not measured, so that no dent can be told from noise.
+    return float(analysis.is_convex(measures.measured_losses(walked.trace), noise).mean())
+
+
+@claim(
+    id="few-barriers",
+    number=2,
+    sentence="SGD crosses almost no barriers.",
+    source="Section 3.1, Table 1",
+    paper="0 to 0.051 (0 to 23 of 450)",
+    below=0.06,
+    item="tab1",
+    **SHARED,
+)
+def few_barriers(walked: Walked) -> float:
+    """Share of steps that cross a barrier."""
+    return _barrier_share(walked.trace)
+
+
+@claim(
+    id="small-barriers",
+    number=2,
+    sentence="The barriers that SGD crosses are small beside the loss.",
+    source="Section 3.1, Figure 8",
+    paper="substantially smaller",
+    below=0.1,
+    item="fig8",
+    **SHARED,
+)
+def small_barriers(walked: Walked) -> float:
+    """Height of the highest barrier, as a share of the loss there."""
+    loss = measures.measured_losses(walked.trace)
+    return max(0.0, float((analysis.barrier_height(loss) / loss.max(axis=1)).max()))
+
+
+@claim(
+    id="small-rate-crosses-none",
+    number=13,
+    sentence="With a small learning rate SGD still crosses no barriers.",
+    source="Section 6",
+    paper="almost 0",
+    below=0.06,
+    item="tab1",
+    **SHARED | {"pages": (SmallRate,)},
+)
+def small_rate_crosses_none(walked: Walked) -> float:
+    """Share of steps at learning rate 0.01 that cross a barrier."""
+    return _barrier_share(walked.trace)

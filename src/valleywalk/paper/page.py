@@ -1,0 +1,232 @@
+"""What every page is: parameters → walks → traces → figure, table and claims."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+import xarray as xr
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from ..walks.catalogue import dataset_info
+from ..walks.experiment import SIZES, Experiment, ModelName, Strict
+from ..walks.parallel import compute
+from ..walks.provenance import provenance
+from ..walks.resources import Resources
+from ..walks.store import Store
+from .scales import Scale, Settings, check, dataset_at, default_dataset, settings_of
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class Page(Strict):
+    """The parameters of a notebook, and all that it shows.
+
+    Unknown names and impossible values are refused before any work.
+    """
+
+    notebook: ClassVar[str]
+    """Stem of the notebook's file."""
+    subject: ClassVar[str]
+    """What is shown, in a few words; of a page without walks."""
+    alternative_text: ClassVar[str]
+    """What the figure shows, for who cannot see it."""
+
+    @classmethod
+    def parameters_at(cls, scale: Scale, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """The notebook's parameters for an item of the paper at a scale."""
+        return dict(chosen)
+
+    @classmethod
+    def for_seed(cls, scale: Scale, model: ModelName, seed: int, given: Mapping[str, Any]) -> Self:
+        """The page of one network and seed, as a claim needs it.
+
+        Parameters
+        ----------
+        scale : str
+        model : str
+        seed : int
+        given : mapping
+            Parameters of one's own; those that the page does not know are left out.
+        """
+        return cls(**{name: value for name, value in given.items() if name in cls.model_fields})
+
+    @property
+    def shown_scale(self) -> Scale:
+        """Whose walks the page's claims rest on."""
+        return "quick"
+
+    @property
+    def networks(self) -> list[ModelName] | None:
+        """Networks that are shown; None: whichever a claim names."""
+        return None
+
+    @property
+    def store(self) -> Store:
+        """Where its traces are kept."""
+        return Store()
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The parameters that were set."""
+        return self.model_dump(exclude_unset=True, exclude_none=True)
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        """The walks the page needs, in a fixed order."""
+        return []
+
+    def get_traces(self) -> list[xr.Dataset]:
+        """The traces that the page shows."""
+        return []
+
+    def draw(self, traces: list[xr.Dataset]) -> Figure:
+        """The figure, from the page's traces."""
+        raise NotImplementedError
+
+    def table(self, traces: list[xr.Dataset]) -> str:
+        """The page's numbers, as a table in Markdown."""
+        raise NotImplementedError
+
+    def provenance(self, traces: list[xr.Dataset]) -> str:
+        """What the page was made from."""
+        raise NotImplementedError
+
+
+class WalksPage(Page):
+    """A page of walks; None stands for the value of the scale's settings."""
+
+    scale: Scale = "quick"
+    device: str = "auto"
+    traces: str | None = None
+    scheduler: str | None = None
+
+    settings: ClassVar[Settings] = {}
+    """What the page changes of a scale."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        check(cls.settings, cls.model_fields, cls.__name__)
+
+    @classmethod
+    def parameters_at(cls, scale: Scale, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """The scale, and what was chosen, on the data set that stands in for the paper's."""
+        found = {"scale": scale, **chosen}
+        if "dataset" in chosen:
+            found["dataset"] = dataset_at(scale, chosen["model"], chosen["dataset"])
+        return found
+
+    @property
+    def shown_scale(self) -> Scale:
+        return self.scale
+
+    @property
+    def store(self) -> Store:
+        """The store of traces in the folder `traces`, or the default one."""
+        return Store(Path(self.traces).expanduser() if self.traces else None)
+
+    def get_traces(self) -> list[xr.Dataset]:
+        """The trace of each experiment; walked now, in parallel, if there is none yet."""
+        experiments = self.experiments
+        if len(experiments) > 1 or self.scheduler:
+            compute(experiments, self.store, Resources(self.device, scheduler=self.scheduler))
+        return [self.store.get(experiment, device=self.device) for experiment in experiments]
+
+    def provenance(self, traces: list[xr.Dataset]) -> str:
+        return provenance(*traces)
+
+    @property
+    def tables(self) -> Iterable[Settings]:
+        """What changes the scale's settings, in this order."""
+        return (self.settings,)
+
+    def available(self, dataset: str, fields: Mapping[str, Any]) -> int:
+        """Training images there will be."""
+        # A folder's images are not counted yet here: then the batches are as asked for.
+        return fields.get("training_images") or dataset_info(dataset).training_images or 45_000
+
+    def fields_of(self, model: ModelName, dataset: str | None = None) -> dict[str, Any]:
+        """What the page's settings and parameters say of a network: see `paper.scales`.
+
+        Returns
+        -------
+        dict
+            Experiment fields, and what only the page knows, such as the length of a window.
+        """
+        dataset = dataset or default_dataset(model, self.scale)
+        fields = settings_of(self.scale, model, dataset, self.tables)
+        known = Experiment.model_fields.keys() | fields.keys()
+        given = {name: value for name, value in self.given.items() if name in known}
+        available = self.available(dataset, fields | given)
+        # The settings' sizes are bounded by the images there are; one that was given is taken as
+        # it is, and refused by Experiment where it is too large.
+        fields |= {
+            name: min(fields[name], available)
+            for name in (*SIZES, "curvature_images")
+            if fields.get(name) is not None
+        }
+        return fields | given | {"model": model, "dataset": dataset}
+
+
+class ModelPage(WalksPage):
+    """A page of one network on one data set."""
+
+    model: ModelName = "vgg11"
+    dataset: str | None = None
+    width: PositiveFloat | None = None
+    training_images: PositiveInt | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @classmethod
+    def for_seed(cls, scale: Scale, model: ModelName, seed: int, given: Mapping[str, Any]) -> Self:
+        own = {"scale": scale, "model": model, "seed": seed}
+        return super().for_seed(scale, model, seed, {**given, **own})
+
+    @property
+    def networks(self) -> list[ModelName]:
+        return [self.model]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What settings and parameters say of this page's network and data set."""
+        return self.fields_of(self.model, self.dataset)
+
+
+class NetworksPage(WalksPage):
+    """A page of several networks, each on its own data set."""
+
+    models: list[ModelName] = Field(["vgg11", "resnet56", "mlp"], min_length=1)
+    width: PositiveFloat | None = None
+    training_images: PositiveInt | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @classmethod
+    def for_seed(cls, scale: Scale, model: ModelName, seed: int, given: Mapping[str, Any]) -> Self:
+        own = {"scale": scale, "models": [model], "seed": seed}
+        return super().for_seed(scale, model, seed, {**given, **own})
+
+    @property
+    def networks(self) -> list[ModelName]:
+        return self.models
+
+
+def experiment(fields: Mapping[str, Any], **more: Any) -> Experiment:
+    """The experiment in a page's fields, without what only the page knows."""
+    known = {name: value for name, value in fields.items() if name in Experiment.model_fields}
+    return Experiment(**{**known, **more})
+
+
+def epochs_for(steps: int, fields: Mapping[str, Any], images: int) -> int:
+    """Epochs in which a walk makes at least so many steps."""
+    if fields.get("update") == "gd":
+        return steps
+    return -(-steps // max(1, images // fields["batch_size"]))
+
+
+def markdown_table(header: list[str], rows: Iterable[list[Any]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    cells = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
