@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from valleywalk.paper import quadratic
 from valleywalk.paper.claim import Walked
 from valleywalk.paper.factors import Factors
