@@ -65,6 +65,7 @@ def test_mean_of_seeds_is_student_s():
     assert found == pytest.approx((3, 3 - half, 3 + half), rel=1e-6)
     # Nothing is known of how seeds spread that all say the same.
     assert str(statistics.mean_of_seeds([2.0, 2.0, 2.0])) == "2"
+    assert str(statistics.mean_of_seeds([0.3, 0.1 + 0.2, 0.3])) == "0.3", "but for rounding"
 
 
 @pytest.mark.parametrize("likeness", [0, 0.01, 0.05])

@@ -29,6 +29,8 @@ POWER = 0.8
 LIKENESS = 0.05
 # A p-value is not followed further down, nor a number of seeds further up.
 SMALLEST_P = 1e-12
+# Numbers that differ by this share of themselves are the same but for rounding.
+ROUNDING = 1e-12
 MOST_SEEDS = 10_000
 
 
@@ -388,7 +390,7 @@ def mean_of_seeds(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval
     """
     numbers = _numbers(values)
     mean = float(numbers.mean())
-    if np.ptp(numbers) == 0:
+    if np.ptp(numbers) <= ROUNDING * np.abs(numbers).max():
         return Interval(mean, np.nan, np.nan)
     error = float(numbers.std(ddof=1)) / len(numbers) ** 0.5
     half = -float(special.stdtrit(len(numbers) - 1, (1 - confidence) / 2)) * error
