@@ -11,7 +11,8 @@ from valleywalk.paper.factors import Factors
 from valleywalk.paper.heights import HeightTable
 from valleywalk.paper.isotropic import IsotropicNoise
 from valleywalk.paper.items import ITEMS, OF_THE_PAPER
-from valleywalk.paper.scales import SCALES
+from valleywalk.paper.page import ModelPage
+from valleywalk.paper.scales import SCALES, settings_of
 from valleywalk.paper.schedules import Schedules
 from valleywalk.paper.spectral import SpectralNorm
 from valleywalk.paper.walks import GradientDescentWalk, StochasticWalk, WalkPage
@@ -260,6 +261,35 @@ def test_a_page_s_own_parameters_are_checked():
     ):
         with pytest.raises(ValidationError, match=message):
             page(**change)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"quick": {"mlp": {"epoch_shown": (1,)}}}, "quick, mlp: .*did you mean 'epochs_shown'"),
+        ({"quick": {"every": {"learning_rates": (0.1,)}}}, "unknown setting 'learning_rates'"),
+        ({"quik": {}}, "unknown scale 'quik' .did you mean 'quick'"),
+        ({"quick": {"mnist6k": {}}}, "quick: unknown network or data set 'mnist6k'"),
+    ],
+)
+def test_a_setting_nobody_looks_at_is_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=f"settings of Misspelt: .*{message}"):
+        type("Misspelt", (ModelPage,), {"settings": settings})
+
+
+def test_later_settings_win():
+    """Of the scale, of gradient descent, of the page; for every network, the network, the data."""
+    of_scale = {"quick": {"every": {"points": 2}, "mlp": {"points": 3}}}
+    of_data = {"quick": {"mnist5k": {"points": 4}, "mlp": {"points": 5}}}
+    page = {"quick": {"every": {"points": 6}}}
+    for tables, points in (
+        ((), None),
+        ((of_scale,), 3),
+        ((of_scale, of_data), 4),
+        ((of_scale, of_data, page), 6),
+    ):
+        assert settings_of("quick", "mlp", "mnist5k", tables).get("points") == points
+    assert StochasticWalk(model="mlp", points=7).experiments[0].points == 7
 
 
 @pytest.mark.slow

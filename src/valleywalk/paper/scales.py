@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 from ..names import unknown_names
-from ..walks.catalogue import DATASETS, network_info
+from ..walks.catalogue import DATASETS, NETWORKS, network_info
 from ..walks.experiment import Experiment, ModelName
 
 # Seconds for tests; minutes on data that need no download; hours on real data sets, on a CPU; the
@@ -141,11 +141,13 @@ def check(settings: Settings, own: Iterable[str], owner: str) -> None:
     Raises
     ------
     ValueError
-        Names the unknown setting, or the unknown scale, and what is allowed.
+        Names the unknown setting, scale, network or data set, and what is allowed.
     """
     known = {*Experiment.model_fields, *OF_PAGES, *own}
-    problem = unknown_names(set(settings), set(SCALES), "scale")
+    problem = unknown_names(set(settings), SCALES, "scale")
     for scale, of_scale in settings.items():
+        walked = unknown_names(set(of_scale), {EVERY, *NETWORKS, *DATASETS}, "network or data set")
+        problem = problem or (walked and f"{scale}: {walked}")
         for key, values in of_scale.items():
             unknown = unknown_names(set(values), known, "setting")
             problem = problem or (unknown and f"{scale}, {key}: {unknown}")
