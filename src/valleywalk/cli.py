@@ -19,7 +19,7 @@ from .paper.claim import FEWEST_SEEDS, LEDGER_CONFIDENCE, range_in_words
 from .paper.items import item_named
 from .paper.ledger import CLAIM_COUNT, all_experiments, as_objects, findings
 from .paper.ledger import protocol as plan
-from .paper.scales import SCALES, Scale
+from .paper.scales import JUDGED, SCALES, Scale
 from .show import list_items, show, where_it_is
 from .trace import TraceError
 from .walks import datasets
@@ -48,7 +48,8 @@ def figure(
 
     Args:
         name: fig1, fig2, …; see `valleywalk list`.
-        scale: smoke (seconds), quick (minutes), overnight (hours, real data) or paper (GPU).
+        scale: smoke (seconds), quick (minutes), overnight (hours, real data), full (the paper's
+            size, of some items) or paper (GPU).
         output: File to write, its suffix says the kind; default NAME.png.
         resources: What walks are computed with.
     """
@@ -162,7 +163,7 @@ def bind(
 
     Args:
         scale: recorded (each page from the best recorded walks), smoke (seconds), quick (minutes),
-            overnight (hours, real data) or paper (GPU).
+            overnight (hours, real data), full (some pages) or paper (GPU).
         strict: Take warnings as errors.
         repository: Address of the project's repository, for links to source, issues, Binder, Colab.
         resources: What walks and notebooks are computed with.
@@ -195,7 +196,7 @@ def ledger(
         if scale is None:
             raise ValueError("name the scale to compute, as in: valleywalk claims --scale quick")
         compute_walks(all_experiments(scale), Store(), resources)
-    found = [f for each in (SCALES if scale is None else (scale,)) for f in findings(each)]
+    found = [f for each in (JUDGED if scale is None else (scale,)) for f in findings(each)]
     if json:
         print(dumps(as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))
         return

@@ -24,7 +24,7 @@ from ..machine import cores
 from ..paper.claim import Verdict
 from ..paper.items import ITEMS, Item
 from ..paper.ledger import findings, ledger_table
-from ..paper.scales import SCALES, Scale
+from ..paper.scales import JUDGED, Scale
 from ..trace import environment
 from ..walks.catalogue import DATASETS
 from ..walks.parallel import compute
@@ -34,7 +34,7 @@ from . import explorer
 
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
 BookScale = Scale | Literal["recorded"]
-NEAREST_FIRST: tuple[Scale, ...] = ("paper", "overnight", "quick")
+NEAREST_FIRST: tuple[Scale, ...] = ("paper", "full", "overnight", "quick")
 REPOSITORY = re.compile(r"https://[\w.-]+/[\w.-]+/[\w.-]+")
 
 
@@ -120,10 +120,10 @@ def _render(command: list[str]) -> int:
 
 def scale_of(item: Item, scale: BookScale, store: Store) -> Scale:
     """The scale at which an item is shown."""
-    if scale != "recorded":
+    if scale != "recorded" and scale in item.scales:
         return scale
     for nearest in NEAREST_FIRST:
-        needed = item.experiments(nearest)
+        needed = item.experiments(nearest) if nearest in item.scales else []
         if needed and all(store.find(experiment) for experiment in needed):
             return nearest
     return "quick"
@@ -132,7 +132,7 @@ def scale_of(item: Item, scale: BookScale, store: Store) -> Scale:
 def ledger() -> str:
     """The claims ledger in Markdown, a table a scale, from the traces that are there."""
     parts = []
-    for scale in SCALES:
+    for scale in JUDGED:
         found = findings(scale)
         # What needs no walk is the same at each scale: it alone makes no ledger.
         if any(finding.dataset in DATASETS for finding in found):

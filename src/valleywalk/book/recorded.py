@@ -2,14 +2,13 @@
 
 import shutil
 from pathlib import Path
-from typing import get_args
 
 import xarray as xr
 
 from ..paper.items import ITEMS, in_words
 from ..paper.ledger import all_experiments
 from ..paper.page import markdown_table
-from ..paper.scales import SCALES, Scale
+from ..paper.scales import JUDGED, SCALES, Scale
 from ..trace import open_trace
 from ..walks.experiment import Experiment
 from ..walks.provenance import experiment_of
@@ -59,7 +58,7 @@ def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> li
 def index(store: Store) -> str:
     """What each recorded walk is, on what it was made, and the command that makes it again."""
     commands: dict[str, str] = {}
-    for scale in get_args(Scale):
+    for scale in SCALES:
         for experiment, command in _commands(scale).items():
             commands.setdefault(experiment.hash, command)
     rows = []
@@ -77,9 +76,9 @@ def _commands(scale: Scale) -> dict[Experiment, str]:
     """The walks of all pages and of the ledger at a scale, each with a command that makes it."""
     found: dict[Experiment, str] = {}
     for item in ITEMS.values():
-        for experiment in item.experiments(scale):
+        for experiment in item.experiments(scale) if scale in item.scales else ():
             found.setdefault(experiment, f"valleywalk figure {item.name} --scale {scale}")
-    for experiment in all_experiments(scale):
+    for experiment in all_experiments(scale) if scale in JUDGED else ():
         found.setdefault(experiment, f"valleywalk claims --scale {scale} --compute")
     return found
 

@@ -1,6 +1,7 @@
 """Figure 8 and Table 1: barriers that are crossed. The walks that both tables count, too."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import matplotlib.pyplot as plt
@@ -16,7 +17,7 @@ from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment, ModelName
 from .claim import Walked, claim
 from .page import ModelPage, NetworksPage, PositiveInt, WalksPage, markdown_table
-from .scales import Settings
+from .scales import EVERY, SCALES, Scale, Settings
 from .walks import window_experiment
 
 # The epochs of both tables.
@@ -35,12 +36,14 @@ COUNTED: Settings = {
         "mlp": {"iterations": None, "epochs_shown": (1, 10, 25), "evaluation_images": 2000},
     },
     "paper": {
-        "every": {"iterations": None, "epochs_shown": (1, 10, 25, 100)},
+        EVERY: {"iterations": None, "epochs_shown": (1, 10, 25, 100)},
         "mlp": {"epochs_shown": (1, 10, 25)},
         "vgg11": {"epochs_shown": (*range(1, 41), 100)},
     },
 }
 SMALL_RATE = 0.01
+# Networks that are walked at full size.
+FULL_SIZE: tuple[ModelName, ...] = ("vgg11",)
 
 
 def table_walk(
@@ -55,6 +58,8 @@ def table_walk(
     shown = tuple(fields["epochs_shown"])
     if learning_rate != 0.1:
         fields["learning_rate"] = learning_rate
+        if fields.get("sampled_iterations"):
+            fields["iterations"] = None  # Of steps drawn from the whole epoch no window is needed.
         shown = table_epochs(page, shown)
     images = page.available(fields["dataset"], fields)
     return window_experiment(fields, images, shown)
@@ -169,6 +174,16 @@ class TablePage(NetworksPage):
 
     settings: ClassVar[Settings] = COUNTED
 
+    @classmethod
+    def scales_of(cls, chosen: Mapping[str, Any]) -> tuple[Scale, ...]:
+        return SCALES
+
+    @classmethod
+    def parameters_at(cls, scale: Scale, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """At full size those networks whose walks there are."""
+        own = {"models": list(FULL_SIZE)} if scale == "full" else {}
+        return super().parameters_at(scale, {**chosen, **own})
+
     def counted(self, model: ModelName, trace: xr.Dataset) -> list[dict[str, Any]]:
         """What `measures.count_steps` finds in each epoch that is shown of a network's walk."""
         fields = self.fields_of(model)
@@ -180,6 +195,12 @@ class BarrierTable(TablePage):
     """Parameters of the notebook `tab1_barriers`."""
 
     notebook: ClassVar[str] = "tab1_barriers"
+    # Each step of an epoch, where barriers are few.
+    settings: ClassVar[Settings] = COUNTED | {
+        "full": {
+            EVERY: {"iterations": None, "sampled_iterations": None, "epochs_shown": (1, 10)},
+        },
+    }
     alternative_text: ClassVar[str] = (
         "For each network and epoch the share of steps that cross a barrier, with its interval, "
         "beside the paper's."

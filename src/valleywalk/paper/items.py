@@ -52,6 +52,11 @@ class Item:
     page: type[Page]
     chosen: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """At which there are walks of it."""
+        return self.page.scales_of(self.chosen)
+
     def parameters(self, scale: Scale) -> dict[str, Any]:
         """Parameters for the item's notebook at a scale."""
         return self.page.parameters_at(scale, self.chosen)

@@ -15,7 +15,7 @@ from ..walks.store import Store
 from .claim import SEEDS, Claim, Verdict, Walked, judge, range_in_words
 from .items import CLAIMS, ITEMS
 from .page import Page, markdown_table
-from .scales import Scale
+from .scales import JUDGED, Scale
 
 # How many intervals hold together: one a claim and network.
 CLAIM_COUNT = sum(len(claim.models) for claim in CLAIMS)
@@ -194,6 +194,8 @@ def page_claims(page: Page) -> str:
     claims = [claim for claim in CLAIMS if own in claim.pages or own is ITEMS[claim.item].page]
     if not claims:
         return "No claim of the ledger rests on this page."
+    if page.shown_scale not in JUDGED:
+        return "Walks at this scale have one seed each: they are described, and judge no claim."
     found = findings(
         page.shown_scale, store=page.store, claims=claims, models=page.networks, given=page.given
     )
