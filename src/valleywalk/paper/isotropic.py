@@ -187,13 +187,13 @@ class IsotropicNoise(ModelPage):
                 axis.set_ylabel(label)
                 if column in ("distance", "parameter_norm"):
                     axis.set_yscale("log")
-            for axis, place in (
+            for axis, corner in (
                 (axes[0, 0], "outside upper left"),
                 (axes[0, 2], "outside upper right"),
             ):
                 handles, names = axis.get_legend_handles_labels()
                 axis.get_legend().remove()
-                options: dict[str, Any] = {"loc": place, "ncols": len(names), "frameon": False}
+                options: dict[str, Any] = {"loc": corner, "ncols": len(names), "frameon": False}
                 figure.legend(handles, names, **options)
             sns.despine(figure)
         return figure
