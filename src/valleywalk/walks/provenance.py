@@ -9,7 +9,6 @@ import xarray as xr
 from ..folders import checkout
 from .experiment import Experiment
 
-
 PROTOCOL = "book/protocol.md"
 
 
