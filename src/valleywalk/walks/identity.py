@@ -105,8 +105,8 @@ def open_own(path: Path, experiment: Experiment) -> xr.Dataset:
     info = dataset_info(experiment.dataset)
     known = experiment.data_hash or info.hash
     found = trace.attrs.get("whole_dataset_hash")
-    if found is None and trace.attrs["training_images"] == info.training_images:
-        found = trace.attrs["dataset_hash"]
+    if found is None and trace.attrs.get("training_images", 0) == info.training_images:
+        found = trace.attrs.get("dataset_hash")
     if None not in (known, found) and found != known:
         raise TraceError(
             f"{path} was made on other images: their hash is {found}, that of "
