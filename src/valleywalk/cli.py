@@ -144,12 +144,23 @@ def data(name: Positional[str | None] = None, download: bool = False) -> None:
 def record(scale: Scale | None = None) -> None:
     """Keep walks that were computed here with the recorded ones, and write their index.
 
+    Walks that were not made from a committed tree are named and left out.
+
     Args:
         scale: Those of the pages and the ledger at this scale; default all.
     """
     store = Store()
-    new = recorded.record(SCALES if scale is None else (scale,), store)
-    print(f"{len(new)} more walks recorded in {store.recorded}")
+    found = recorded.record(SCALES if scale is None else (scale,), store)
+    print(f"{len(found.new)} more walks recorded in {store.recorded}")
+    if found.refused:
+        lines = [f"{store.folder / f'{name}.nc'} ({why})" for name, why in found.refused.items()]
+        raise ValueError(
+            f"{len(lines)} not recorded, since their traces do not say by which code they were "
+            "made:\n"
+            + "\n".join(lines)
+            + "\nCommit all changes, delete these files, and walk again "
+            "from a checkout without changes"
+        )
 
 
 def bind(

@@ -1,6 +1,7 @@
 """The recorded walks that come with the project: keep more of them, and say what each one is."""
 
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import xarray as xr
@@ -11,7 +12,8 @@ from ..paper.page import markdown_table
 from ..paper.scales import JUDGED, SCALES, Scale
 from ..trace import open_trace
 from ..walks.experiment import Experiment
-from ..walks.provenance import experiment_of
+from ..walks.identity import open_own
+from ..walks.provenance import experiment_of, unfit_commits
 from ..walks.store import Store
 
 INDEX = "README.md"
@@ -26,8 +28,27 @@ writes this table.
 """
 
 
-def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> list[Path]:
+@dataclass
+class Recorded:
+    """What became of the walks that were computed here.
+
+    Attributes
+    ----------
+    new : list of Path
+        The files that are recorded now and were not before.
+    refused : dict of str → str
+        Hash of a walk that is not recorded, and why.
+    """
+
+    new: list[Path] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> Recorded:
     """Keep walks that were computed here with the recorded ones, and write their index.
+
+    A walk whose trace does not say by which code it was made is refused: one of its commits is not
+    known, or is of a tree with changes that were not committed.
 
     Parameters
     ----------
@@ -37,22 +58,28 @@ def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> li
 
     Returns
     -------
-    list of Path
-        The files that are new.
+    Recorded
+        The files that are new, and what was refused.
     """
     store = store or Store()
     store.recorded.mkdir(parents=True, exist_ok=True)
-    new = []
+    found = Recorded()
     for scale in scales:
         for experiment in _commands(scale):
             computed = store.folder / f"{experiment.hash}.nc"
             kept = store.recorded / computed.name
             if computed.is_file() and not kept.is_file():
-                open_trace(computed, experiment.hash)
+                trace = open_own(computed, experiment)
+                if unfit := unfit_commits(trace):
+                    found.refused[experiment.hash] = (
+                        f"{in_words(experiment)}, seed {experiment.seed}: made at commit "
+                        f"{', '.join(name or 'unknown' for name in unfit)}"
+                    )
+                    continue
                 shutil.copyfile(computed, kept)
-                new.append(kept)
+                found.new.append(kept)
     (store.recorded / INDEX).write_text(index(store), encoding="utf-8")
-    return new
+    return found
 
 
 def index(store: Store) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import xarray as xr
 
 from ..statistics import Interval
-from ..trace import open_trace
 from ..walks.catalogue import NETWORKS
 from ..walks.experiment import Experiment, ModelName
+from ..walks.identity import identified
 from ..walks.store import Store
 from .claim import SEEDS, Claim, Verdict, Walked, judge, range_in_words
 from .items import CLAIMS, ITEMS
@@ -103,12 +103,12 @@ def findings(
         Parameters other than the scale's, such as the data set.
     """
     store, given = store or Store(), given or {}
-    opened: dict[str, xr.Dataset] = {}
+    opened: dict[Experiment, xr.Dataset | None] = {}
 
     def trace_of(experiment: Experiment) -> xr.Dataset | None:
-        if experiment.hash not in opened and (path := store.find(experiment)):
-            opened[experiment.hash] = open_trace(path, experiment.hash)
-        return opened.get(experiment.hash)
+        if experiment not in opened:
+            opened[experiment] = store.open(experiment)
+        return opened[experiment]
 
     found = []
     for claim in claims:
@@ -124,7 +124,7 @@ def findings(
                 value = claim.measure(*map(Walked, pages, traces))
                 if math.isfinite(value):
                     values.append(value)
-                dataset = walks[0][0].dataset if walks[0] else ""
+                dataset = identified(walks[0][0]).without_path.dataset if walks[0] else ""
             if values:
                 found.append(_finding(claim, values, scale, model, dataset))
     return found
