@@ -159,7 +159,7 @@ def _interval(row: dict[str, Any]) -> Interval:
     """A mean height: of drawn steps with the errors of images and steps, else of a window."""
     if row["drawn"]:
         return row["height"].interval(positive=True)
-    return statistics.mean_of_steps(row["heights"])
+    return statistics.mean_of_steps(row["heights"], positive=True)
 
 
 def _shown(value: float, form: str, otherwise: str = "not printed") -> str:
