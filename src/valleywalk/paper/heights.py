@@ -144,13 +144,13 @@ class HeightTable(TablePage):
                     str(row["interval"]),
                     _shown(row["height inside"].value, ".3g", "none"),
                     f"{row['loss']:.2g}",
-                    _shown(row["noise"], ".1g"),
+                    _shown(row["images error"], ".1g", "not measured"),
                     printed,
                     ratio,
                 ]
             )
         header = ["network", "learning rate", "epoch", "paper's height", "height"]
-        header += ["height where the floor lies inside", "loss", "noise"]
+        header += ["height where the floor lies inside", "loss", "error of the height by images"]
         header += ["paper's ratio", "ratio to the rate above"]
         return markdown_table(header, rows)
 
