@@ -271,8 +271,8 @@ def seconds_together(each: Sequence[float], processes: int, device: str = "auto"
 def trace_bytes(experiment: Experiment) -> int:
     """About how large a walk's trace is on disk."""
     segments = measured_segments(experiment)
-    # The heights of the batches are in float32.
-    numbers = segments * (experiment.points + 1 + evaluation_batches(experiment) / 2)
+    # The heights of the batches and the errors of second differences are in float32.
+    numbers = segments * (1.5 * (experiment.points + 1) + evaluation_batches(experiment) / 2)
     return int(TRACE_BYTES + STEP_BYTES * all_steps(experiment) + NUMBER_BYTES * numbers)
 
 
@@ -291,7 +291,7 @@ def checkpoint_bytes(experiment: Experiment) -> int:
     # The two eigenvectors are in float64.
     vectors = 1 + bool(segments) + 4 * ends
     of_step = 5 + bool(segments) * (
-        2 * (experiment.points + 1) + 4 + evaluation_batches(experiment)
+        3 * (experiment.points + 1) + 4 + evaluation_batches(experiment)
     )
     numbers = all_steps(experiment) * of_step
     return state + vectors * parameters + numbers * NUMBER_BYTES
