@@ -251,10 +251,15 @@ def test_overlap_over_that_by_chance():
     assert value == pytest.approx(100)
 
 
-def test_the_edge_is_that_of_the_last_half_of_the_walk():
-    epochs = {e: {"hessian_max": 4.0 if e < 3 else 30.0} for e in (1, 2, 3, 4)}
-    trace = trace_of(epochs=epochs, learning_rate=[0.1] * 4)
-    assert VALUE["edge-of-stability"]([None], [[trace]]) == pytest.approx(30 / (2 / 0.1))
+def test_the_edge_counts_from_the_crossing_until_the_images_are_fitted():
+    """The half that is farther from it; 2/η is 20."""
+    norms = [10.0, 22.0, 18.0, 30.0, 30.0, 2.0]
+    epochs = {1 + i: {"hessian_max": norm} for i, norm in enumerate(norms)}
+    losses = [2.3, 2.0, 1.5, 1.0, 0.5, 0.2, 0.05]
+    trace = trace_of(epochs=epochs | {7: {}}, learning_rate=[0.1] * 7, minibatch_loss=losses)
+    assert VALUE["edge-of-stability"]([None], [[trace]]) == pytest.approx(30 / 20)
+    never = trace_of(epochs={1: {"hessian_max": 5.0}}, learning_rate=[0.1], minibatch_loss=[2.0])
+    assert math.isnan(VALUE["edge-of-stability"]([None], [[never]]))
 
 
 def test_the_contraction_that_is_farthest_from_the_formula_counts(monkeypatch):

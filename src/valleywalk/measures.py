@@ -26,7 +26,7 @@ array([False, False,  True])
 array([0.58, 0.55, 1.  ])
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -40,6 +40,10 @@ from .statistics import CONFIDENCE, Estimate
 HIGHEST_DEGREE = 8
 # Coefficients below this share of the largest are rounding of float64.
 ROUNDING = 1e-12
+# Training loss below which images count as nearly fitted, and their curvature as going to zero.
+NEARLY_FITTED = 0.1
+# Measurements from which it can be told whether a walk hovers or passes: two in each half.
+FEWEST_AT_THE_EDGE = 4
 
 
 def measured_steps(trace: xr.Dataset) -> xr.Dataset:
@@ -756,30 +760,88 @@ def last_cosine(trace: xr.Dataset) -> float:
     return float(measured_steps(trace)["cosine"][-10:].mean())
 
 
-def edge_share(trace: xr.Dataset) -> tuple[float, int]:
-    """Spectral norm over 2/η, mean of the last half of a walk.
+class Hovering(NamedTuple):
+    """How the spectral norm lies to 2/η once it has come there (see `hovering`).
+
+    Attributes
+    ----------
+    level, spread : float
+        Mean and standard deviation of λ_max η / 2 over the stretch; 1 is the edge of stability.
+        NaN without a crossing, the spread also for a single measurement.
+    farthest : float
+        Of the means of the stretch's two halves, the one farther from 1 in ratio; NaN for fewer
+        than four measurements.
+    count : int
+        Measurements in the stretch; 0 without a crossing.
+    highest : float
+        Largest λ_max η / 2 before the images are nearly fitted; NaN if none was measured.
+    """
+
+    level: float
+    spread: float
+    farthest: float
+    count: int
+    highest: float
+
+
+def hovering(trace: xr.Dataset, fitted: float = NEARLY_FITTED) -> Hovering:
+    """Whether the spectral norm stays at 2/η under gradient descent, or only passes it.
+
+    Looked at from the first crossing of 2/η until the training loss is below `fitted`: then the
+    curvature of cross-entropy goes to zero wherever the walk stands. The crossing is the first
+    measurement at 2/η or above after one below it; of a walk that begins above and never comes up
+    to it again, the first measurement, so that a walk which falls through 2/η has a stretch, with
+    halves that differ.
 
     Parameters
     ----------
     trace : xarray.Dataset
-        With `hessian_max` and `learning_rate`.
+        Of full-batch gradient descent, with `hessian_max`, `learning_rate` and `minibatch_loss`,
+        which is the training loss before each step. Without the last no image counts as fitted.
+    fitted : float
+        In the unit of the loss.
 
     Returns
     -------
-    share : float
-        1 at the edge of stability.
-    count : int
-        Values of which it is the mean.
+    Hovering
+
+    References
+    ----------
+    Cohen et al. 2021, Section 3.
 
     Examples
     --------
+    2/η is 20:
+
     >>> from valleywalk import measures
     >>> from valleywalk.trace import assemble
-    >>> epochs = {1: {"hessian_max": 5.0}, 2: {"hessian_max": 18.0}, 3: {"hessian_max": 22.0}}
-    >>> steps = [{"learning_rate": 0.1}] * 3
-    >>> measures.edge_share(assemble(steps, alpha=[0, 1], epochs=epochs, epoch_count=3))
-    (1.1, 1)
+    >>> norms = [5.0, 18.0, 22.0, 20.0, 19.0, 21.0, 4.0]
+    >>> epochs = {1 + i: {"hessian_max": norm} for i, norm in enumerate(norms)}
+    >>> losses = [2.3, 2.2, 2.0, 1.5, 1.0, 0.5, 0.2, 0.05]
+    >>> steps = [{"learning_rate": 0.1, "minibatch_loss": loss} for loss in losses]
+    >>> trace = assemble(steps, alpha=[0, 1], epochs=epochs, epoch_count=8)
+    >>> found = measures.hovering(trace)
+    >>> round(found.level, 3), round(found.farthest, 3), found.count
+    (1.025, 1.05, 4)
     """
-    measured = trace["hessian_max"].dropna("epoch").values
-    count = max(1, len(measured) // 2)
-    return float(measured[-count:].mean() * float(trace["learning_rate"][-1]) / 2), count
+    known = trace["hessian_max"].dropna("epoch")
+    # Where the walk stands after an epoch is where its next step begins.
+    after = known["epoch"].values * int(trace.attrs.get("steps_in_epoch", 1))
+    last = trace.sizes["iteration"] - 1
+    share = known.values * trace["learning_rate"].values[np.minimum(after, last + 1) - 1] / 2
+    if "minibatch_loss" in trace:
+        fit = np.flatnonzero(trace["minibatch_loss"].values[np.minimum(after, last)] < fitted)
+        share = share[: fit[0] if len(fit) else None]
+    highest = float(share.max()) if len(share) else np.nan
+    over = share >= 1
+    upward = 1 + np.flatnonzero(over[1:] & ~over[:-1])
+    first = upward[:1] if len(upward) else np.flatnonzero(over)[:1]
+    if not len(first):
+        return Hovering(np.nan, np.nan, np.nan, 0, highest)
+    stretch = share[first[0] :]
+    spread = float(stretch.std(ddof=1)) if len(stretch) > 1 else np.nan
+    farthest = np.nan
+    if len(stretch) >= FEWEST_AT_THE_EDGE:
+        halves = [float(half.mean()) for half in np.array_split(stretch, 2)]
+        farthest = max(halves, key=lambda mean: abs(np.log(mean)))
+    return Hovering(float(stretch.mean()), spread, farthest, len(stretch), highest)
