@@ -105,7 +105,7 @@ HIGH = [2.0, 1.8, 1.5, 1.2, 0.9, 0.6, 0.4, 0.2]
 
 def test_a_walk_that_hovers_at_the_edge():
     found = hovering(to_the_edge([0.3, 0.8, 1.1, 1.3, 0.9, 1.1, 0.9, 1.2], HIGH))
-    assert found.count == 6
+    assert found.measurements == 6
     assert found.level == pytest.approx(np.mean([1.1, 1.3, 0.9, 1.1, 0.9, 1.2]))
     assert found.spread == pytest.approx(np.std([1.1, 1.3, 0.9, 1.1, 0.9, 1.2], ddof=1))
     assert found.farthest == pytest.approx(1.1), "of means of 1.1 and 1.07"
@@ -115,12 +115,12 @@ def test_a_walk_that_hovers_at_the_edge():
 def test_what_follows_when_the_images_are_fitted_does_not_count():
     shares, losses = [0.8, 1.1, 1.0, 1.0, 1.1, 0.1, 0.05, 1.2], [*HIGH[:5], 0.09, 0.02, 0.3]
     found = hovering(to_the_edge(shares, losses))
-    assert (found.count, found.farthest) == (4, pytest.approx(1.05))
-    assert hovering(to_the_edge(shares, losses), fitted=0.01).count == 7
+    assert (found.measurements, found.farthest) == (4, pytest.approx(1.05))
+    assert hovering(to_the_edge(shares, losses), fitted=0.01).measurements == 7
     late = to_the_edge([0.2, 0.5, 0.4, 1.2, 1.3, 1.0, 1.0, 1.1], [1.0, 0.08, *[0.01] * 6])
-    assert hovering(late).count == 0
+    assert hovering(late).measurements == 0
     assert hovering(late).highest == pytest.approx(0.2)
-    assert hovering(late.drop_vars("minibatch_loss")).count == 5
+    assert hovering(late.drop_vars("minibatch_loss")).measurements == 5
 
 
 @pytest.mark.parametrize(
@@ -138,19 +138,19 @@ def test_a_walk_that_passes_the_edge_does_not_hover(shares):
 
 def test_a_walk_that_begins_above_and_comes_back_to_hover():
     found = hovering(to_the_edge([3.0, 1.5, 0.6, 1.1, 0.9, 1.0, 1.1, 1.0], HIGH))
-    assert (found.count, found.farthest) == (5, pytest.approx(1.05))
+    assert (found.measurements, found.farthest) == (5, pytest.approx(1.05))
 
 
 def test_a_walk_that_never_comes_near_the_edge():
     found = hovering(to_the_edge([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], HIGH))
-    assert found.count == 0
+    assert found.measurements == 0
     assert np.isnan([found.level, found.spread, found.farthest]).all()
     assert found.highest == pytest.approx(0.8)
     what, number = share_in_words(to_the_edge([0.1, 0.2], HIGH[:2]))
     assert what.endswith("no crossing; at most")
     assert number == "0.2"
     short = hovering(to_the_edge([0.5, 1.1, 1.0, 1.0], HIGH[:4]))
-    assert (short.count, np.isnan(short.farthest)) == (3, True)
+    assert (short.measurements, np.isnan(short.farthest)) == (3, True)
     assert share_in_words(to_the_edge([0.5, 1.1], HIGH[:2]))[1] == "1.1"
     assert share_in_words(to_the_edge([0.5, 1.1, 0.9], HIGH[:3]))[1] == "1, 0.14, too few"
     fitted = to_the_edge([1.1, 1.2], [0.01, 0.01])

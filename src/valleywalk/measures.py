@@ -771,8 +771,8 @@ class Hovering(NamedTuple):
     farthest : float
         Of the means of the stretch's two halves, the one farther from 1 in ratio; NaN for fewer
         than four measurements.
-    count : int
-        Measurements in the stretch; 0 without a crossing.
+    measurements : int
+        How many the stretch has; 0 without a crossing.
     highest : float
         Largest λ_max η / 2 before the images are nearly fitted; NaN if none was measured.
     """
@@ -780,7 +780,7 @@ class Hovering(NamedTuple):
     level: float
     spread: float
     farthest: float
-    count: int
+    measurements: int
     highest: float
 
 
@@ -821,7 +821,7 @@ def hovering(trace: xr.Dataset, fitted: float = NEARLY_FITTED) -> Hovering:
     >>> steps = [{"learning_rate": 0.1, "minibatch_loss": loss} for loss in losses]
     >>> trace = assemble(steps, alpha=[0, 1], epochs=epochs, epoch_count=8)
     >>> found = measures.hovering(trace)
-    >>> round(found.level, 3), round(found.farthest, 3), found.count
+    >>> round(found.level, 3), round(found.farthest, 3), found.measurements
     (1.025, 1.05, 4)
     """
     known = trace["hessian_max"].dropna("epoch")

@@ -63,6 +63,7 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "hessian_min": (("epoch",), "nat", "smallest eigenvalue of the Hessian"),
     "hessian_residual": (("epoch",), "1", "larger relative residual of the two eigenvalues"),
     "noise_overlap": (("epoch",), "1", "overlap of the top subspaces of noise and Hessian"),
+    "noise_overlap_control": (("epoch",), "1", "the same of noise from labels dealt out anew"),
     "noise_sharpness": (("epoch",), "1", "curvature along the noise, share of the largest"),
     "noise_share": (("epoch",), "1", "share of the noise along the sharpest directions"),
     "loss_noise": (("epoch",), "nat", "standard deviation of the loss over re-drawn plans"),

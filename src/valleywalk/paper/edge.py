@@ -109,9 +109,9 @@ def share_in_words(trace: xr.Dataset) -> tuple[str, str]:
     until = f"until the training loss is below {measures.NEARLY_FITTED:g}"
     if math.isnan(found.highest):
         return f"spectral norm over 2/η {until}", "not measured"
-    if not found.count:
+    if not found.measurements:
         return f"spectral norm over 2/η {until}, no crossing; at most", f"{found.highest:.3g}"
-    what = f"spectral norm over 2/η from its first crossing {until}, mean of {found.count}"
+    what = f"spectral norm over 2/η from its first crossing {until}, mean of {found.measurements}"
     if math.isnan(found.spread):
         return what, f"{found.level:.3g}"
     what += ", standard deviation, and the mean of the half that is farther from 1"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..evaluation import Evaluator, cross_entropy
 from ..machine import choose_device, reproducible
+from ..probes.noise_structure import plans_for_variance
 from . import models
 from .catalogue import dataset_info
 from .epoch_probes import REDRAWN_PLANS
@@ -154,7 +155,11 @@ def _trained(experiment: Experiment, images: int, evaluated: int) -> int:
         for phase, epochs in _phases(experiment)
     )
     # The gradient's variance at the start gives the isotropic noise its size.
-    return trained + (evaluated if experiment.noise_factor else 0)
+    if not experiment.noise_factor:
+        return trained
+    crossed = experiment.noise_estimate == "cross-fitted"
+    plans = plans_for_variance(evaluation_batches(experiment)) if crossed else 1
+    return trained + plans * evaluated
 
 
 def _measured_at_epochs(experiment: Experiment, evaluated: int) -> int:
