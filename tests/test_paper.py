@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from valleywalk import Experiment
 from valleywalk.folders import checkout
-from valleywalk.measures import edge_share
+from valleywalk.measures import hovering
 from valleywalk.paper.barriers import BarriersByEpoch, BarrierTable
+from valleywalk.paper.edge import share_in_words
 from valleywalk.paper.factors import Factors
 from valleywalk.paper.heights import HeightTable
 from valleywalk.paper.isotropic import IsotropicNoise
@@ -92,11 +93,71 @@ def test_the_walk_to_the_edge_descends_the_loss_whose_curvature_it_measures(mode
     assert edge.epochs % edge.curvature_every == 0
 
 
-def test_the_share_of_the_edge_is_that_of_the_last_half():
-    epochs = {e: {"hessian_max": 5.0 if e <= 40 else 22.0} for e in range(10, 90, 10)}
-    trace = assemble([{"learning_rate": 0.1}] * 80, np.linspace(0, 1, 11), epochs, 80)
-    share, count = edge_share(trace)
-    assert (share, count) == (pytest.approx(1.1), 4)
+def to_the_edge(shares, losses, every=10):
+    """A walk of gradient descent, measured each so many steps; shares of 2/η, which is 20."""
+    epochs = {every * (1 + i): {"hessian_max": 20 * share} for i, share in enumerate(shares)}
+    count = every * len(shares)
+    # The loss before a step, held until the next measurement; the first is that of the start.
+    before = np.repeat([2.3, *losses], every)[:count]
+    steps = [{"learning_rate": 0.1, "minibatch_loss": loss} for loss in before]
+    return assemble(steps, np.linspace(0, 1, 11), epochs, count)
+
+
+HIGH = [2.0, 1.8, 1.5, 1.2, 0.9, 0.6, 0.4, 0.2]
+
+
+def test_a_walk_that_hovers_at_the_edge():
+    found = hovering(to_the_edge([0.3, 0.8, 1.1, 1.3, 0.9, 1.1, 0.9, 1.2], HIGH))
+    assert found.measurements == 6
+    assert found.level == pytest.approx(np.mean([1.1, 1.3, 0.9, 1.1, 0.9, 1.2]))
+    assert found.spread == pytest.approx(np.std([1.1, 1.3, 0.9, 1.1, 0.9, 1.2], ddof=1))
+    assert found.farthest == pytest.approx(1.1), "of means of 1.1 and 1.07"
+    assert found.highest == pytest.approx(1.3)
+
+
+def test_what_follows_when_the_images_are_fitted_does_not_count():
+    shares, losses = [0.8, 1.1, 1.0, 1.0, 1.1, 0.1, 0.05, 1.2], [*HIGH[:5], 0.09, 0.02, 0.3]
+    found = hovering(to_the_edge(shares, losses))
+    assert (found.measurements, found.farthest) == (4, pytest.approx(1.05))
+    assert hovering(to_the_edge(shares, losses), fitted=0.01).measurements == 7
+    late = to_the_edge([0.2, 0.5, 0.4, 1.2, 1.3, 1.0, 1.0, 1.1], [1.0, 0.08, *[0.01] * 6])
+    assert hovering(late).measurements == 0
+    assert hovering(late).highest == pytest.approx(0.2)
+    assert hovering(late.drop_vars("minibatch_loss")).measurements == 5
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        [3.0, 2.4, 1.8, 1.3, 0.9, 0.6, 0.4, 0.2],  # begins above
+        [0.5, 2.0, 1.6, 1.3, 0.8, 0.5, 0.3, 0.2],  # mean of its stretch 0.96
+        [0.2, 0.4, 0.8, 1.1, 1.6, 2.2, 3.0, 4.0],  # rises
+    ],
+)
+def test_a_walk_that_passes_the_edge_does_not_hover(shares):
+    found = hovering(to_the_edge(shares, HIGH)).farthest
+    assert not 0.8 < found < 1.25
+
+
+def test_a_walk_that_begins_above_and_comes_back_to_hover():
+    found = hovering(to_the_edge([3.0, 1.5, 0.6, 1.1, 0.9, 1.0, 1.1, 1.0], HIGH))
+    assert (found.measurements, found.farthest) == (5, pytest.approx(1.05))
+
+
+def test_a_walk_that_never_comes_near_the_edge():
+    found = hovering(to_the_edge([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], HIGH))
+    assert found.measurements == 0
+    assert np.isnan([found.level, found.spread, found.farthest]).all()
+    assert found.highest == pytest.approx(0.8)
+    what, number = share_in_words(to_the_edge([0.1, 0.2], HIGH[:2]))
+    assert what.endswith("no crossing; at most")
+    assert number == "0.2"
+    short = hovering(to_the_edge([0.5, 1.1, 1.0, 1.0], HIGH[:4]))
+    assert (short.measurements, np.isnan(short.farthest)) == (3, True)
+    assert share_in_words(to_the_edge([0.5, 1.1], HIGH[:2]))[1] == "1.1"
+    assert share_in_words(to_the_edge([0.5, 1.1, 0.9], HIGH[:3]))[1] == "1, 0.14, too few"
+    fitted = to_the_edge([1.1, 1.2], [0.01, 0.01])
+    assert share_in_words(fitted)[1] == "not measured"
 
 
 def test_the_quadratic_needs_no_walk():

@@ -33,6 +33,7 @@ WALKS = {
     "schedule": MLP | SMALL | {"schedule": "trapezoid", "probed_epochs": ()},
     "clr": MLP | SMALL | {"schedule": "clr", "probed_epochs": ()},
     "noise": GD | {"noise_factor": 0.1},
+    "cross-fitted": GD | {"noise_factor": 0.1, "noise_estimate": "cross-fitted"},
     "switch": GD
     | {"noise_factor": 0.1, "switch_epoch": 2, "switch_update": "sgd", "switch_batch_size": 40},
 }

@@ -81,7 +81,8 @@ class BarriersByEpoch(ModelPage):
     settings: ClassVar[Settings] = COUNTED
     alternative_text: ClassVar[str] = (
         "Two panels over the epoch: bars with the share of steps that cross a barrier, by both "
-        "definitions, and the largest barrier's height beside the loss and the noise floor."
+        "definitions, and the largest barrier's height beside the loss and beside what the images "
+        "resolve."
     )
 
     @property
@@ -98,7 +99,7 @@ class BarriersByEpoch(ModelPage):
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """How many steps of each epoch cross a barrier, and how high the highest is."""
         epochs = self.by_epoch(traces)
-        noise_known = epochs["noise"].notna().any()
+        known = epochs["resolvable"].notna().any()
         with figures.style():
             figure, (top, bottom) = plt.subplots(
                 2, 1, sharex=True, figsize=(8, 7), layout="constrained"
@@ -106,19 +107,18 @@ class BarriersByEpoch(ModelPage):
             for column, colour, label in (
                 ("either", figures.GREY, "higher than either end"),
                 ("both", figures.BLUE, "higher than both ends"),
-                ("above noise", figures.ORANGE, "the same, above the noise floor"),
+                ("resolved", figures.ORANGE, "the same, resolved by the images"),
             ):
-                if column != "above noise" or noise_known:
-                    top.bar(epochs["epoch"], epochs[column], color=colour, label=label)
+                if column != "resolved" or known:
+                    counts = epochs[column].astype(float)
+                    top.bar(epochs["epoch"], counts, color=colour, label=label)
             top.set_ylim(0, max(epochs["steps"].max(), 1))
             top.set_ylabel(f"barriers in {epochs['steps'].max()} steps")
             top.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
             bottom.plot(epochs["epoch"], epochs["loss"], color=figures.GREEN, label="training loss")
-            if noise_known:
-                noise = epochs["noise"]
-                bottom.plot(
-                    epochs["epoch"], noise, color=figures.ORANGE, ls="--", label="noise floor"
-                )
+            if known:
+                least, name = epochs["resolvable"], "smallest barrier that is resolved"
+                bottom.plot(epochs["epoch"], least, color=figures.ORANGE, ls="--", label=name)
             crossed = epochs[epochs["largest"] > 0]
             if len(crossed):
                 where, heights = crossed["epoch"], crossed["largest"]
@@ -136,21 +136,22 @@ class BarriersByEpoch(ModelPage):
         counted = self.by_epoch(traces)
         steps = int(counted["steps"].sum())
         rows = []
-        noise_known = bool(counted["noise"].notna().any())
-        for name, paper in (
-            ("both", "none in most epochs"),
-            ("above noise", "not measured"),
-            ("either", "the captions' definition"),
+        for name, column, paper in (
+            ("barriers, both", "both", "none in most epochs"),
+            ("barriers, both, resolved", "resolved", "not measured"),
+            ("steps left open", "unresolved", "not measured"),
+            ("barriers, either", "either", "the captions' definition"),
+            ("segments, convex", "convex", "roughly all"),
+            ("segments, not convex", "not convex", "not measured"),
+            ("segments left open", "convexity open", "not measured"),
         ):
-            if name == "above noise" and not noise_known:
-                rows.append([f"barriers, {name}", paper, *["not measured"] * 3])
+            if counted[column].isna().any():
+                rows.append([name, paper, *["not measured"] * 3])
                 continue
-            count = int(counted[name].sum())
+            count = int(counted[column].sum())
             share = statistics.proportion(count, steps)
-            epochs = int((counted[name] > 0).sum())
-            rows.append(
-                [f"barriers, {name}", paper, f"{count} of {steps}", str(share), f"{epochs}"]
-            )
+            epochs = int((counted[column] > 0).sum())
+            rows.append([name, paper, f"{count} of {steps}", str(share), f"{epochs}"])
         largest = counted.loc[counted["largest"].idxmax()]
         found = "No barrier is higher than both ends"
         if largest["both"]:
@@ -158,10 +159,12 @@ class BarriersByEpoch(ModelPage):
                 f"Largest barrier: {largest['largest']:.2g} in epoch {largest['epoch']}, "
                 f"{largest['largest share']:.2%} of the loss there"
             )
-        noise = f"{counted['noise'].max():.2g} at most" if noise_known else "not measured"
+        resolved = "what the images resolve was not measured"
+        if counted["resolvable"].notna().any():
+            resolved = f"one of {counted['resolvable'].max():.2g} would be resolved in any epoch"
         note = (
-            f"{found}; noise floor {noise}. The paper calls its barriers substantially smaller "
-            "than the loss."
+            f"{found}; {resolved}. The paper calls its barriers substantially smaller than the "
+            "loss."
         )
         header = ["", "paper", "this walk", "share of steps", "epochs with any"]
         return markdown_table(header, rows) + "\n\n" + note
@@ -260,7 +263,6 @@ class BarrierTable(TablePage):
         for row in self.counts(traces).to_dict("records"):
             paper = row["paper"]
             printed = "not printed" if paper is None or np.isnan(paper) else f"{paper:.0f} of 450"
-            above = "not measured" if np.isnan(row["noise"]) else f"{row['above noise']}"
             rows.append(
                 [
                     network_info(row["model"]).title,
@@ -268,14 +270,13 @@ class BarrierTable(TablePage):
                     printed,
                     f"{row['both']} of {row['steps']}",
                     str(statistics.proportion(row["both"], row["steps"])),
-                    above,
                     _resolved(row),
                     row["either"],
                     f"{row['largest']:.2g}",
                     f"{row['loss']:.2g}",
                 ]
             )
-        header = ["network", "epoch", "paper", "higher than both ends", "share", "above noise"]
+        header = ["network", "epoch", "paper", "higher than both ends", "share"]
         header += ["resolved by the images (left open)"]
         header += ["higher than either", "largest barrier", "loss"]
         return markdown_table(header, rows)
@@ -332,11 +333,11 @@ def interior_minimum(walked: Walked) -> float:
     **SHARED,
 )
 def convex_segments(walked: Walked) -> float:
-    """Share of segments whose second differences are all above minus the noise floor."""
-    noise = measures.nearest_noise(walked.trace, 1)
-    if math.isnan(noise):
-        return math.nan  # It was not measured, so that no dent can be told from noise.
-    return float(analysis.is_convex(measures.measured_losses(walked.trace), noise).mean())
+    """Share of segments that are convex, of those whose second differences the images resolve."""
+    signs = measures.convexity_signs(walked.trace)
+    resolved = signs[np.abs(signs) == 1]
+    # An older trace does not say how far its second differences may be off.
+    return float((resolved == 1).mean()) if len(resolved) else math.nan
 
 
 @claim(

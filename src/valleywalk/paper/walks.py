@@ -211,10 +211,7 @@ class GradientDescentWalk(WalkPage, EdgePage):
         if len(traces) == 1:
             return table
         what, share = share_in_words(traces[1])
-        return (
-            f"{table}\n\nThe long walk's {what} times it was measured: {share}; about 1 is "
-            "expected (Cohen et al. 2021)."
-        )
+        return f"{table}\n\nThe long walk's {what}: {share}; 1 is expected (Cohen et al. 2021)."
 
 
 class StochasticWalk(WalkPage):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..evaluation import Evaluator, cross_entropy
 from ..machine import choose_device, reproducible
+from ..probes.noise_structure import plans_for_variance
 from . import models
 from .catalogue import dataset_info
 from .epoch_probes import REDRAWN_PLANS
@@ -154,7 +155,11 @@ def _trained(experiment: Experiment, images: int, evaluated: int) -> int:
         for phase, epochs in _phases(experiment)
     )
     # The gradient's variance at the start gives the isotropic noise its size.
-    return trained + (evaluated if experiment.noise_factor else 0)
+    if not experiment.noise_factor:
+        return trained
+    crossed = experiment.noise_estimate == "cross-fitted"
+    plans = plans_for_variance(evaluation_batches(experiment)) if crossed else 1
+    return trained + plans * evaluated
 
 
 def _measured_at_epochs(experiment: Experiment, evaluated: int) -> int:
@@ -271,8 +276,8 @@ def seconds_together(each: Sequence[float], processes: int, device: str = "auto"
 def trace_bytes(experiment: Experiment) -> int:
     """About how large a walk's trace is on disk."""
     segments = measured_segments(experiment)
-    # The heights of the batches are in float32.
-    numbers = segments * (experiment.points + 1 + evaluation_batches(experiment) / 2)
+    # The heights of the batches and the errors of second differences are in float32.
+    numbers = segments * (1.5 * (experiment.points + 1) + evaluation_batches(experiment) / 2)
     return int(TRACE_BYTES + STEP_BYTES * all_steps(experiment) + NUMBER_BYTES * numbers)
 
 
@@ -291,7 +296,7 @@ def checkpoint_bytes(experiment: Experiment) -> int:
     # The two eigenvectors are in float64.
     vectors = 1 + bool(segments) + 4 * ends
     of_step = 5 + bool(segments) * (
-        2 * (experiment.points + 1) + 4 + evaluation_batches(experiment)
+        3 * (experiment.points + 1) + 4 + evaluation_batches(experiment)
     )
     numbers = all_steps(experiment) * of_step
     return state + vectors * parameters + numbers * NUMBER_BYTES

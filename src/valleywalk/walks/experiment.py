@@ -41,6 +41,7 @@ Convention = Literal["text", "code"]
 BatchNormMode = Literal["train", "eval"]
 Schedule = Literal["constant", "stepwise", "clr", "trapezoid"]
 NoiseMeasure = Literal["variance", "deviation"]
+NoiseEstimate = Literal["maximum", "cross-fitted"]
 
 
 def _known_network(name: str) -> str:
@@ -114,6 +115,10 @@ class Experiment(Strict):
     noise_measure: NoiseMeasure = "variance"
     """What noise_factor times that variance is: the noise's variance (the paper's text) or its
     standard deviation (the authors' code)."""
+    noise_estimate: NoiseEstimate = "maximum"
+    """How that largest variance is estimated. maximum: the largest of all parameters' estimates
+    from the evaluation plan's batches, which is too large where these are few. cross-fitted: plans
+    are drawn anew, and the parameter is chosen on some of them and estimated on the others."""
     switch_epoch: PositiveInt | None = None
     """Epoch after which the walk goes on in another way (paper, footnote 7); None: never."""
     switch_update: UpdateName | None = None

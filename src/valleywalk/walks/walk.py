@@ -18,7 +18,11 @@ from tqdm import tqdm
 
 from ..evaluation import Evaluator, cross_entropy, trainable
 from ..machine import choose_device, device_name, reproducible
-from ..probes.noise_structure import largest_gradient_variance
+from ..probes.noise_structure import (
+    cross_fitted_variance,
+    largest_gradient_variance,
+    plans_for_variance,
+)
 from ..probes.state import gather, give_back
 from ..trace import assemble, environment
 from ..watch import watch
@@ -180,6 +184,8 @@ class _Walk:
         self.schedule = scheduler(self.optimizer, experiment.schedule, self.steps)
         self.noise = torch.Generator().manual_seed(seeds[4])
         self.gradient_variance = 0.0
+        # 0 where it is not known.
+        self.gradient_variance_error = 0.0
         self.epochs: dict[int, dict[str, float]] = {}
         self.watcher = watch(
             self.model,
@@ -205,9 +211,7 @@ class _Walk:
         """Walk from where it stands to the end."""
         experiment = self.experiment
         if experiment.noise_factor and not self.gradient_variance:
-            planned = self.loader.planned(self.loader.plan)
-            evaluate = Evaluator(self.model, cross_entropy, planned)
-            self.gradient_variance = largest_gradient_variance(evaluate)
+            self._estimate_gradient_variance()
         name = f"{experiment.model} {experiment.dataset} {experiment.update} {experiment.hash[:6]}"
         bar = tqdm(
             total=self.steps,
@@ -238,6 +242,17 @@ class _Walk:
                 self.order = self.loader.order.bit_generator.state
                 checkpointer.save_if_due(self.state, self.made_by, end_of_epoch=True)
         return self.trace()
+
+    def _estimate_gradient_variance(self) -> None:
+        loader = self.loader
+        evaluate = Evaluator(self.model, cross_entropy, loader.planned(loader.plan))
+        if self.experiment.noise_estimate == "maximum":
+            self.gradient_variance = largest_gradient_variance(evaluate)
+            return
+        count = plans_for_variance(len(loader.plan.batches))
+        plans = [loader.planned(loader.plan.redrawn(seed)) for seed in range(count)]
+        found = cross_fitted_variance(evaluate, plans)
+        self.gradient_variance, self.gradient_variance_error = found.value, found.error
 
     def _step(self, phase: Phase, indices: Sequence[np.ndarray]) -> None:
         experiment = self.experiment
@@ -286,6 +301,8 @@ class _Walk:
         if self.gradient_variance:
             attributes["gradient_variance"] = self.gradient_variance
             attributes["noise_deviation"] = self.noise_deviation
+        if self.gradient_variance_error:
+            attributes["gradient_variance_error"] = self.gradient_variance_error
         return assemble(
             self.watcher.seen,
             self.watcher.alpha,
@@ -346,6 +363,7 @@ class _Walk:
             "position": self.position,
             "epochs": self.epochs,
             "gradient_variance": self.gradient_variance,
+            "gradient_variance_error": self.gradient_variance_error,
         }
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
@@ -361,6 +379,7 @@ class _Walk:
         self.order, self.position = values["order"], tuple(values["position"])
         self.epochs = {int(epoch): measured for epoch, measured in values["epochs"].items()}
         self.gradient_variance = values["gradient_variance"]
+        self.gradient_variance_error = values.get("gradient_variance_error", 0.0)
         # Older checkpoints do not say by which commits they were begun.
         self.protocol_commit = values.get("protocol_commit", "unknown")
         before = values.get("commits", ["unknown"])
