@@ -1,6 +1,7 @@
 """The `valleywalk` command."""
 
 import sys
+from collections import Counter
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -15,12 +16,23 @@ from . import analysis, measures
 from .book import build as book
 from .book import recorded
 from .folders import datasets_folder
-from .paper.claim import FEWEST_SEEDS, LEDGER_CONFIDENCE, range_in_words
+from .paper.claim import ALPHA, FEWEST_SEEDS
 from .paper.items import item_named
-from .paper.ledger import CLAIM_COUNT, all_experiments, as_objects, findings
+from .paper.ledger import (
+    FAMILY,
+    VERDICTS,
+    all_experiments,
+    as_objects,
+    by_verdict,
+    findings,
+    findings_without_walks,
+    numbers_of,
+    where,
+)
 from .paper.ledger import protocol as plan
 from .paper.scales import JUDGED, SCALES, Scale
 from .show import list_items, show, where_it_is
+from .statistics import POWER
 from .trace import TraceError
 from .walks import datasets
 from .walks.catalogue import DATASETS
@@ -207,19 +219,26 @@ def ledger(
         if scale is None:
             raise ValueError("name the scale to compute, as in: valleywalk claims --scale quick")
         compute_walks(all_experiments(scale), Store(), resources)
-    found = [f for each in (JUDGED if scale is None else (scale,)) for f in findings(each)]
+    found = findings_without_walks()
+    found += [f for each in (JUDGED if scale is None else (scale,)) for f in findings(each)]
     if json:
         print(dumps(as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))
         return
-    for f in found:
-        ends = "" if f.interval is None else f" [{f.interval[0]:.3g}, {f.interval[1]:.3g}]"
-        print(f"{f.verdict:14} {f.claim}")
-        print(f"{'':14} {f.statistic}: {f.estimate:.3g}{ends}; paper: {f.paper}")
-        print(f"{'':14} {f.model}, {f.dataset}, {f.scale}, seeds: {f.seeds}; {f.id}, {f.page}\n")
-    print(
-        f"{len(found)} findings. Intervals hold together at {LEDGER_CONFIDENCE:.0%} "
-        f"(Bonferroni over {CLAIM_COUNT})."
-    )
+    for f in by_verdict(found):
+        print(f"{f.verdict:14} {f.kind:11} {f.claim} {f.id}, {where(f)}")
+        print(f"{'':14} {numbers_of(f)}; holds if {f.holds}")
+    counts = Counter(f.verdict for f in found)
+    summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    print(f"\n{len(found)} findings: {summary}.\n{HOW}")
+
+
+# Under the ledger and under the protocol.
+HOW = (
+    f"Decided at p < {ALPHA}: a primary row by its p-value adjusted by Holm for the {FAMILY} "
+    "primary rows of the protocol at its scale, an exploratory one by its own; nothing is decided "
+    f"with fewer than {FEWEST_SEEDS} seeds. Could have seen: at {POWER:.0%} power, beyond the "
+    "nearer end of the range."
+)
 
 
 def _print_protocol(json: bool) -> None:
@@ -228,15 +247,15 @@ def _print_protocol(json: bool) -> None:
         print(dumps(rows, indent=2, ensure_ascii=False))
         return
     for row in rows:
-        where = ", ".join(row["networks"] or row["tested_on"])
+        networks = [
+            f"{name} (primary)" if name in row["primary"] else name for name in row["networks"]
+        ]
+        premises = "".join(f"; premise: {premise}" for premise in row["premises"])
         print(f"{row['number']:2}  {row['sentence']} ({row['source']})")
-        print(f"    {row['statistic']}: {range_in_words(row['needed'])}; paper: {row['paper']}")
-        print(f"    {where}; {row['id']}, {row['item']}\n")
-    print(
-        f"{len(rows)} claims, seeds {rows[0]['seeds'][0]} to {rows[0]['seeds'][-1]}, no verdict "
-        f"from fewer than {FEWEST_SEEDS}; {CLAIM_COUNT} intervals hold together at "
-        f"{LEDGER_CONFIDENCE:.0%}."
-    )
+        print(f"    {row['statistic']}: {row['holds']}; paper: {row['paper']}{premises}")
+        print(f"    {', '.join(networks or row['tested_on'])}; {row['id']}, {row['item']}\n")
+    seeds = rows[0]["seeds"]
+    print(f"{len(rows)} claims, seeds {seeds[0]} to {seeds[-1]}.\n{HOW}")
 
 
 COMMANDS: dict[str, Any] = {

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .. import analysis, figures, measures, statistics
+from ..statistics import Share
 from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment, ModelName
 from .claim import Walked, claim
@@ -300,11 +301,17 @@ class SmallRate(ModelPage):
 
 # Claims -------------------------------------------------------------------------------------------
 
-SHARED = {"pages": (BarriersByEpoch,), "resolution": 0.01, "share": True}
+SHARED = {"pages": (BarriersByEpoch,), "quantity": "share"}
 
 
-def _barrier_share(trace: xr.Dataset) -> float:
-    return float(analysis.barriers(measures.measured_losses(trace)).mean())
+def _barriers(trace: xr.Dataset) -> Share:
+    return Share.of(analysis.barriers(measures.measured_losses(trace)))
+
+
+def crosses_a_barrier(walked: Walked) -> str:
+    """SGD crosses a barrier."""
+    crossed = _barriers(walked.trace)
+    return "" if crossed.times else f"no barrier in {crossed.steps:,} steps"
 
 
 @claim(
@@ -315,11 +322,12 @@ def _barrier_share(trace: xr.Dataset) -> float:
     paper="most",
     above=0.5,
     item="fig8",
+    primary=("vgg11",),
     **SHARED,
 )
-def interior_minimum(walked: Walked) -> float:
+def interior_minimum(walked: Walked) -> Share:
     """Share of segments with an interior minimum."""
-    return float(analysis.has_interior_minimum(measures.measured_losses(walked.trace)).mean())
+    return Share.of(analysis.has_interior_minimum(measures.measured_losses(walked.trace)))
 
 
 @claim(
@@ -330,14 +338,14 @@ def interior_minimum(walked: Walked) -> float:
     paper="roughly all",
     above=0.5,
     item="fig8",
+    primary=("vgg11",),
     **SHARED,
 )
-def convex_segments(walked: Walked) -> float:
+def convex_segments(walked: Walked) -> Share:
     """Share of segments that are convex, of those whose second differences the images resolve."""
     signs = measures.convexity_signs(walked.trace)
-    resolved = signs[np.abs(signs) == 1]
     # An older trace does not say how far its second differences may be off.
-    return float((resolved == 1).mean()) if len(resolved) else math.nan
+    return Share.of(signs[np.abs(signs) == 1] == 1)
 
 
 @claim(
@@ -348,11 +356,12 @@ def convex_segments(walked: Walked) -> float:
     paper="0 to 0.051 (0 to 23 of 450)",
     below=0.06,
     item="tab1",
+    primary=("vgg11",),
     **SHARED,
 )
-def few_barriers(walked: Walked) -> float:
+def few_barriers(walked: Walked) -> Share:
     """Share of steps that cross a barrier."""
-    return _barrier_share(walked.trace)
+    return _barriers(walked.trace)
 
 
 @claim(
@@ -363,12 +372,15 @@ def few_barriers(walked: Walked) -> float:
     paper="substantially smaller",
     below=0.1,
     item="fig8",
-    **SHARED,
+    pages=(BarriersByEpoch,),
+    quantity="ratio",
+    premises=(crosses_a_barrier,),
 )
 def small_barriers(walked: Walked) -> float:
-    """Height of the highest barrier, as a share of the loss there."""
+    """Height of the highest barrier over the loss there; no number where there is none."""
     loss = measures.measured_losses(walked.trace)
-    return max(0.0, float((analysis.barrier_height(loss) / loss.max(axis=1)).max()))
+    highest = float((analysis.barrier_height(loss) / loss.max(axis=1)).max())
+    return highest if highest > 0 else math.nan
 
 
 @claim(
@@ -381,6 +393,6 @@ def small_barriers(walked: Walked) -> float:
     item="tab1",
     **SHARED | {"pages": (SmallRate,)},
 )
-def small_rate_crosses_none(walked: Walked) -> float:
+def small_rate_crosses_none(walked: Walked) -> Share:
     """Share of steps at learning rate 0.01 that cross a barrier."""
-    return _barrier_share(walked.trace)
+    return _barriers(walked.trace)

@@ -259,7 +259,7 @@ def hessian_is_covariance(walked: Walked) -> float:
     source="Section 4",
     paper="far above 1",
     above=100.0,
-    logarithmic=True,
+    quantity="ratio",
     **SHARED,
 )
 def noise_along_sharp_directions(walked: Walked) -> float:
