@@ -170,8 +170,8 @@ class Conventions(ModelPage):
             ],
         )
         return (
-            f"{table}\n\nLeft out of both readings: the code sums the losses of {BATCHES} batches and "
-            f"divides by {DIVISOR}, so that each loss and height it prints is "
+            f"{table}\n\nLeft out of both readings: the code sums the losses of {BATCHES} batches "
+            f"and divides by {DIVISOR}, so that each loss and height it prints is "
             f"{BATCHES / DIVISOR - 1:.2%} too large. Signs, cosines and ratios stay."
         )
 
