@@ -327,10 +327,11 @@ def test_walks_of_equal_ratio_are_compared_at_equal_images_seen():
     assert math.isnan(VALUE["ratio-is-not-all-accuracy"](pages, both))
 
 
-def test_overlap_over_that_by_chance():
+def test_overlap_over_that_of_other_labels():
+    """The last epoch counts; an older trace, without the control, has no number."""
     page = NoiseStructure.for_seed("quick", "mlp", 0, {})
     names = ("noise_sharpness", "noise_share", "hessian_max", "train_loss")
-    rest = dict.fromkeys(names, 1.0)
+    rest = dict.fromkeys(names, 1.0) | {"noise_overlap_control": 0.1}
     trace = trace_of(
         epochs={
             e: {"noise_overlap": overlap} | rest for e, overlap in ((2, 0.9), (4, 0.6), (6, 0.3))
@@ -338,9 +339,12 @@ def test_overlap_over_that_by_chance():
         distance=[1.0],
     )
     trace.attrs["parameters"] = 1000
-    # Three random directions of a thousand overlap by 0.003; the last epoch counts.
     value = VALUE["noise-along-sharp-directions"]([page], [[trace]])
-    assert value == pytest.approx(100)
+    assert value == pytest.approx(3)
+    older = trace.drop_vars("noise_overlap_control")
+    assert math.isnan(VALUE["noise-along-sharp-directions"]([page], [[older]]))
+    assert "| 0.3 | 0.1 | 0.003 |" in page.table([trace])
+    assert "| 0.3 | not measured | 0.003 |" in page.table([older])
 
 
 def test_the_edge_counts_from_the_crossing_until_the_images_are_fitted():

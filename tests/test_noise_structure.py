@@ -9,6 +9,7 @@ from torch.func import functional_call, grad, vmap
 from valleywalk.evaluation import EvaluationPlan, Evaluator
 from valleywalk.paper import noise_structure
 from valleywalk.probes.noise_structure import (
+    Relabelled,
     alignment,
     cross_fitted_variance,
     decompose,
@@ -218,6 +219,54 @@ def test_alignment_against_dense_matrices():
     assert found["noise_sharpness"] == pytest.approx(curvature, rel=0.02)
     share = np.trace(sharp.T @ covariance @ sharp) / np.trace(covariance)
     assert found["noise_share"] == pytest.approx(share, rel=0.02)
+    others = list(Relabelled(batches))
+    assert torch.cat([y for _, y in others]).bincount().tolist() == targets.bincount().tolist()
+    gradients = np.array([single_gradients(model, x, y).mean(axis=0) for x, y in others])
+    _, control = np.linalg.eigh(np.cov(gradients.T, ddof=0))
+    overlap = ((control[:, -3:].T @ sharp) ** 2).sum() / 3
+    assert found["noise_overlap_control"] == pytest.approx(overlap, rel=0.02)
+
+
+def overlaps(labels, images):
+    """Of a linear model's squared loss at zero, with batches of one image."""
+    model = nn.Linear(images.shape[1], 1, bias=False).double()
+    nn.init.zeros_(model.weight)
+    batches = [(x[None], y[None]) for x, y in zip(images, labels[:, None], strict=True)]
+    evaluate = Evaluator(model, nn.functional.mse_loss, batches, "eval")
+    found = alignment(evaluate, directions=1)
+    return found["noise_overlap"], found["noise_overlap_control"]
+
+
+def test_noise_that_knows_nothing_of_its_labels_is_as_its_control():
+    """Both lie along the direction in which the images are long: that is no merit of the noise."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(200, 10, generator=generator, dtype=torch.float64)
+    images[:, 0] *= 3
+    own, control = overlaps(torch.randn(200, generator=generator, dtype=torch.float64), images)
+    assert own > 0.8
+    assert own / control == pytest.approx(1, abs=0.2)
+
+
+def test_noise_along_the_sharp_direction_exceeds_its_control():
+    """Each image lies along one axis; only those along the sharpest have labels to be fitted."""
+    axes = torch.arange(200) % 10
+    images = torch.eye(10, dtype=torch.float64)[axes]
+    images[axes == 0] *= 1.1
+    sign = (-1.0) ** (torch.arange(200) // 10)
+    own, control = overlaps((sign * (axes == 0)).double(), images)
+    assert own == pytest.approx(1, abs=1e-3)
+    assert control < 0.5
+
+
+def test_targets_that_are_no_tensor_have_no_control():
+    model = nn.Linear(2, 1, bias=False)
+
+    def loss(output, target):
+        return ((output - target["y"]) ** 2).mean()
+
+    batches = [(torch.eye(2), {"y": torch.randn(2, 1)}) for _ in range(4)]
+    found = alignment(Evaluator(model, loss, batches), directions=1)
+    assert set(found) == {"noise_overlap", "noise_sharpness", "noise_share"}
 
 
 def test_alignment_needs_more_batches_than_directions():

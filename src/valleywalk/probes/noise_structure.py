@@ -163,13 +163,12 @@ def cross_fitted_variance(
         if len(folds) <= index % FOLDS:
             folds.append(squares)
         else:
-            for total, part in zip(folds[index % FOLDS], squares, strict=True):
-                total += part
+            torch._foreach_add_(folds[index % FOLDS], squares)
     whole = [torch.stack(parts).sum(dim=0) for parts in zip(*folds, strict=True)]
     held_out = 0.0
     for fold in folds:
-        tensor, entry = _largest([total - own for total, own in zip(whole, fold, strict=True)])
-        held_out += size / freedom * float(fold[tensor].flatten()[entry])
+        where, entry = _largest([total - own for total, own in zip(whole, fold, strict=True)])
+        held_out += size / freedom * float(fold[where].flatten()[entry])
     too_large = size / freedom * max(float(part.max()) for part in whole)
     sampling, choice = held_out * (2 / freedom) ** 0.5, (too_large - held_out) / 2
     return Estimate(held_out, (sampling**2 + choice**2) ** 0.5, freedom)
@@ -375,8 +374,7 @@ class Relabelled:
     --------
     >>> import torch
     >>> from valleywalk.probes.noise_structure import Relabelled
-    >>> labels = torch.tensor([0, 1]), torch.tensor([2, 3, 4])
-    >>> batches = [(torch.zeros(len(each)), each) for each in labels]
+    >>> batches = [(torch.zeros(2, 1), torch.arange(2)), (torch.zeros(3, 1), torch.arange(2, 5))]
     >>> labels = [targets for _, targets in Relabelled(batches)]
     >>> [len(each) for each in labels], sorted(torch.cat(labels).tolist())
     ([2, 3], [0, 1, 2, 3, 4])

@@ -23,12 +23,13 @@ from .walk import ONE_AT_A_TIME
 # Images of a class of Tiny-ImageNet, and of a folder until its files are read.
 CLASS_TRAINING_IMAGES, CLASS_VALIDATION_IMAGES = 500, 50
 # Forward passes to which each amounts, as measured: a training step; a search for both ends of the
-# spectrum, some 25 products of about eight passes each; the authors' 16 products; and the search
-# for the noise's and the sharpest directions.
+# spectrum, some 25 products of about eight passes each; the authors' 16 products; the search for
+# the noise's and the sharpest directions; that for its control, up to some 30 products of three.
 TRAINING_PASSES = 3
 CURVATURE_PASSES = 200
 CODE_CURVATURE_PASSES = 128
 NOISE_STRUCTURE_PASSES = 1200
+NOISE_CONTROL_PASSES = 100
 # Losses of a segment from few points, as measured on recorded ones at a tolerance of 2 %.
 EXPECTED_PASSES = 3.6
 # A trace: its attributes and layout; numbers of a step; a loss. As measured on recorded ones.
@@ -178,7 +179,8 @@ def _measured_at_epochs(experiment: Experiment, evaluated: int) -> int:
 def _curvature(experiment: Experiment, evaluated: int) -> float:
     if not experiment.curvature_every:
         return 0.0
-    each = CURVATURE_PASSES + experiment.noise_structure * NOISE_STRUCTURE_PASSES
+    noise = NOISE_STRUCTURE_PASSES + NOISE_CONTROL_PASSES
+    each = CURVATURE_PASSES + experiment.noise_structure * noise
     if experiment.convention == "code":
         each = CODE_CURVATURE_PASSES
     times = experiment.epochs // experiment.curvature_every
