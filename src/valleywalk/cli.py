@@ -203,13 +203,13 @@ def ledger(
     *,
     resources: Flags[Resources] = Resources(),
 ) -> None:
-    """Print the claims of the paper, each with our number, its interval and a verdict.
+    """Print the claims of the paper by verdict, each with our number, its interval and its test.
 
     Args:
         scale: smoke, quick, overnight or paper; default all for which traces are there.
         protocol: Print instead what was fixed before any walk: statistics, ranges, seeds.
         json: For programs: a list of objects.
-        compute: Walk first what the scale's ledger needs and is not there (quick: an hour or more).
+        compute: Walk first what the scale's ledger needs and is not there (quick: hours).
         resources: What walks are computed with.
     """
     if protocol:

@@ -559,7 +559,7 @@ def p_value(interval: Callable[[float], Interval], border: float) -> float:
     >>> values = [1.0, 2.0, 4.0, 5.0]
     >>> p_value(lambda confidence: mean_of_seeds(values, confidence), 0.0)
     0.0462
-    >>> stats.ttest_1samp(values, 0.0).pvalue
+    >>> float(stats.ttest_1samp(values, 0.0).pvalue)
     0.0462
     """
 

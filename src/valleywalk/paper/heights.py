@@ -187,7 +187,7 @@ class EqualRatio(ModelPage):
 
 # Claims -------------------------------------------------------------------------------------------
 
-SIDES = {
+DIFFERS = {
     "number": 14,
     "sentence": "Walks of equal ratio of learning rate to batch size differ.",
     "source": "Section 2, footnote 2",
@@ -249,14 +249,14 @@ def _of_both(walked: Walked, name: str) -> tuple[float, float]:
     return float(fast.sel(epoch=together[-1])), float(slow.sel(epoch=together[-1]))
 
 
-@claim(id="ratio-is-not-all-accuracy", above=-0.02, below=0.02, **SIDES)
+@claim(id="ratio-is-not-all-accuracy", above=-0.02, below=0.02, **DIFFERS)
 def ratio_is_not_all_accuracy(walked: Walked) -> float:
     """Validation accuracy at rate 0.2 minus that at 0.05, after as many images."""
     fast, slow = _of_both(walked, "validation_accuracy")
     return fast - slow
 
 
-@claim(id="ratio-is-not-all-loss", above=0.8, below=1.25, quantity="ratio", **SIDES)
+@claim(id="ratio-is-not-all-loss", above=0.8, below=1.25, quantity="ratio", **DIFFERS)
 def ratio_is_not_all_loss(walked: Walked) -> float:
     """Training loss at rate 0.2 over that at 0.05, after as many images."""
     fast, slow = _of_both(walked, "train_loss")
