@@ -82,6 +82,11 @@ def test_ratio_of_means():
         assert found.estimate == pytest.approx(above.mean() / below.mean())
         held += found.low < 2 < found.high
     assert held >= 186
+    each = [statistics.mean_of_steps(series) for series in (above, below)]
+    up, down = each[0].high / each[0].estimate - 1, 1 - each[1].low / each[1].estimate
+    assert np.log(found.high / found.estimate) == pytest.approx((up**2 + down**2) ** 0.5)
+    swapped = statistics.ratio_of_means(below, above)
+    assert np.prod([swapped.low, found.high]) == pytest.approx(1)
     assert np.isnan(statistics.ratio_of_means(above, -below).low)
 
 

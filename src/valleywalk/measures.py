@@ -26,7 +26,8 @@ array([False, False,  True])
 array([0.58, 0.55, 1.  ])
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -760,7 +761,8 @@ def last_cosine(trace: xr.Dataset) -> float:
     return float(measured_steps(trace)["cosine"][-10:].mean())
 
 
-class Hovering(NamedTuple):
+@dataclass(frozen=True)
+class Hovering:
     """How the spectral norm lies to 2/η once it has come there (see `hovering`).
 
     Attributes
