@@ -125,3 +125,15 @@ def test_convex_up_to_a_tolerance():
     assert analysis.is_convex([dented], tolerance=0.5).tolist() == [True]
     assert analysis.is_convex([dented], tolerance=0.49).tolist() == [False]
     assert analysis.is_convex([np.full(5, np.nan)], tolerance=9).tolist() == [False]
+
+
+def test_second_differences_are_the_second_derivative_of_a_parabola_at_any_distances():
+    alpha = np.array([0.0, 0.1, 0.5, 0.8, 1.0])
+    for bend in (-3.0, 0.0, 5.0):
+        parabola = bend / 2 * alpha**2 - 2 * alpha + 1
+        assert analysis.second_differences(parabola, alpha) == pytest.approx([bend] * 3, abs=1e-12)
+    grid = np.linspace(0, 1, 11)
+    loss = np.random.default_rng(0).standard_normal((4, 11))
+    expected = np.diff(loss, n=2, axis=1) / 0.1**2
+    assert analysis.second_differences(loss, grid) == pytest.approx(expected)
+    assert analysis.second_differences([[1.0, 2.0]], [0, 1]).shape == (1, 0)

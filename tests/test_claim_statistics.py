@@ -69,11 +69,15 @@ def test_where_there_is_no_barrier_it_has_no_height():
     assert crosses(Walked(None, [trace_of([SAG, BUMP])])) == ""
 
 
-def test_convex_within_the_noise_of_the_first_epoch():
+def test_convex_segments_of_those_that_are_resolved():
+    """A straight one is left open; a dent counts where its own error is small enough."""
     losses = [SAG, LINE, DENT, BUMP]
-    for noise, share in ((0.05, 2 / 4), (0.2, 3 / 4)):
-        trace = trace_of(losses, {1: {"loss_noise": noise}, 2: {"loss_noise": 9.0}})
+    # Second differences of the dent are 16, −1.6, 19.2: its error is t of 3 tests, 2.93, times.
+    for error, share in ((0.5, 1 / 3), (0.6, 1 / 2)):
+        trace = trace_of(losses, second_difference_error=[np.full(5, error)] * 4)
+        trace["batch_images"] = ("batch", [100] * 10)
         assert VALUE["convex-segments"]([None], [[trace]]) == pytest.approx(share)
+    assert math.isnan(VALUE["convex-segments"]([None], [[trace.isel(iteration=[1])]]))
     assert math.isnan(VALUE["convex-segments"]([None], [[trace_of(losses)]]))
 
 
@@ -323,10 +327,11 @@ def test_walks_of_equal_ratio_are_compared_at_equal_images_seen():
     assert math.isnan(VALUE["ratio-is-not-all-accuracy"](pages, both))
 
 
-def test_overlap_over_that_by_chance():
+def test_overlap_over_that_of_other_labels():
+    """The last epoch counts; an older trace, without the control, has no number."""
     page = NoiseStructure.for_seed("quick", "mlp", 0, {})
     names = ("noise_sharpness", "noise_share", "hessian_max", "train_loss")
-    rest = dict.fromkeys(names, 1.0)
+    rest = dict.fromkeys(names, 1.0) | {"noise_overlap_control": 0.1}
     trace = trace_of(
         epochs={
             e: {"noise_overlap": overlap} | rest for e, overlap in ((2, 0.9), (4, 0.6), (6, 0.3))
@@ -334,15 +339,23 @@ def test_overlap_over_that_by_chance():
         distance=[1.0],
     )
     trace.attrs["parameters"] = 1000
-    # Three random directions of a thousand overlap by 0.003; the last epoch counts.
     value = VALUE["noise-along-sharp-directions"]([page], [[trace]])
-    assert value == pytest.approx(100)
+    assert value == pytest.approx(3)
+    older = trace.drop_vars("noise_overlap_control")
+    assert math.isnan(VALUE["noise-along-sharp-directions"]([page], [[older]]))
+    assert "| 0.3 | 0.1 | 0.003 |" in page.table([trace])
+    assert "| 0.3 | not measured | 0.003 |" in page.table([older])
 
 
-def test_the_edge_is_that_of_the_last_half_of_the_walk():
-    epochs = {e: {"hessian_max": 4.0 if e < 3 else 30.0} for e in (1, 2, 3, 4)}
-    trace = trace_of(epochs=epochs, learning_rate=[0.1] * 4)
-    assert VALUE["edge-of-stability"]([None], [[trace]]) == pytest.approx(30 / (2 / 0.1))
+def test_the_edge_counts_from_the_crossing_until_the_images_are_fitted():
+    """The half that is farther from it; 2/η is 20."""
+    norms = [10.0, 22.0, 18.0, 30.0, 30.0, 2.0]
+    epochs = {1 + i: {"hessian_max": norm} for i, norm in enumerate(norms)}
+    losses = [2.3, 2.0, 1.5, 1.0, 0.5, 0.2, 0.05]
+    trace = trace_of(epochs=epochs | {7: {}}, learning_rate=[0.1] * 7, minibatch_loss=losses)
+    assert VALUE["edge-of-stability"]([None], [[trace]]) == pytest.approx(30 / 20)
+    never = trace_of(epochs={1: {"hessian_max": 5.0}}, learning_rate=[0.1], minibatch_loss=[2.0])
+    assert math.isnan(VALUE["edge-of-stability"]([None], [[never]]))
 
 
 def test_the_contraction_that_is_farthest_from_the_formula_counts(monkeypatch):

@@ -98,6 +98,13 @@ WALKS = {
     "an incomplete last batch": {"batch_size": 25, "epochs": 2},
     "gradient descent": {"update": "gd", "epochs": 5, "evaluate_every": 2},
     "noise": {"update": "gd", "noise_factor": 0.1, "epochs": 2, "probed_epochs": ()},
+    "cross-fitted": {
+        "update": "gd",
+        "noise_factor": 0.1,
+        "noise_estimate": "cross-fitted",
+        "epochs": 1,
+        "probed_epochs": (),
+    },
     "switch": {
         "update": "gd",
         "epochs": 5,
@@ -112,7 +119,11 @@ WALKS = {
 
 @pytest.mark.parametrize("more", WALKS.values(), ids=WALKS.keys())
 def test_passes_are_those_that_a_walk_makes(more, monkeypatch):
-    measured, trained = [], []
+    measured, trained, at_start = [], [], []
+
+    def counting_start(model, inputs):
+        at_start.append(len(inputs))
+        return predict(model, inputs)
 
     def counting_predict(model, inputs):
         measured.append(len(inputs))
@@ -123,6 +134,7 @@ def test_passes_are_those_that_a_walk_makes(more, monkeypatch):
         return accumulate_gradient(model, loss, batches, images, **options)
 
     monkeypatch.setattr("valleywalk.evaluation.predict", counting_predict)
+    monkeypatch.setattr("valleywalk.probes.noise_structure.predict", counting_start)
     # The package's `walk` is the function.
     monkeypatch.setattr(
         sys.modules["valleywalk.walks.walk"], "accumulate_gradient", counting_gradient
@@ -131,8 +143,8 @@ def test_passes_are_those_that_a_walk_makes(more, monkeypatch):
     walk(experiment, progress=False)
     predicted = cost.passes(experiment)
     assert predicted.segments + predicted.epochs == sum(measured)
-    at_start = cost.evaluation_images(experiment) if experiment.noise_factor else 0
-    assert predicted.training == 3 * (sum(trained) + at_start)
+    assert predicted.training == 3 * (sum(trained) + sum(at_start))
+    assert bool(at_start) == bool(experiment.noise_factor)
     assert cost.all_steps(experiment) == len(trained)
 
 

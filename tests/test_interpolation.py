@@ -212,6 +212,32 @@ def test_the_heights_of_the_batches_make_the_height(tolerance):
     lower = (1.75 - evaluate.lowest) ** 2 - (-0.5 - evaluate.lowest) ** 2
     error = analysis.standard_error_over_batches(lower, evaluate.images)
     assert seen["barrier_error_either"] == pytest.approx(error)
+    # All batches bend alike: whatever their levels, no second difference is in doubt.
+    measured = seen["measured"].copy()
+    measured[[0, -1]] = False
+    assert np.array_equal(~np.isnan(seen["second_difference_error"]), measured)
+    assert seen["second_difference_error"][measured] == pytest.approx(0, abs=1e-12)
+
+
+class Bends(Quadratics):
+    """Three batches that bend differently, and are anywhere."""
+
+    bend = np.array([1.0, 2.0, 6.0])
+
+    def losses(self, values):
+        losses = self.bend / 2 * float(values[0]) ** 2 - self.lowest * float(values[0])
+        return BatchMeans(losses + 9 * self.lowest, self.images)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.02])
+def test_the_error_of_second_differences_is_that_of_the_bends_of_the_batches(tolerance):
+    seen = Interpolation(10, tolerance)(step(-0.5, 2.0, Bends()))
+    # L″ along α is 2.5² times that along the parameter, by whichever points.
+    error = 2.5**2 * analysis.standard_error_over_batches(Bends.bend, Bends.images)
+    found = seen["second_difference_error"]
+    assert found[~np.isnan(found)] == pytest.approx(error)
+    assert (~np.isnan(found)).sum() == seen["measured"].sum() - 2
+    assert Interpolation(1)(step(0, 1, Bends()))["second_difference_error"].shape == (2,)
 
 
 def test_a_step_that_goes_on_costs_one_pass_less_and_gives_the_same():

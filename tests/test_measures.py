@@ -368,6 +368,9 @@ def test_a_barrier_is_resolved_or_not_by_the_error_of_its_height():
     assert measures.barrier_signs(trace).tolist() == [1, 0, -1, -1]
     old = trace.drop_vars("barrier_error")
     assert np.isnan(measures.barrier_signs(old)).all()
+    assert np.isnan(measures.resolvable_barriers(old)).all()
+    assert measures.resolvable_barriers(trace)[1] == pytest.approx(0.2), "the curve's error alone"
+    assert np.isinf(measures.resolvable_barriers(trace.isel(batch=[0]))).all()
 
 
 def test_a_resolved_sign_is_seldom_wrong():
@@ -390,6 +393,96 @@ def test_a_resolved_sign_is_seldom_wrong():
         )
         wrong += measures.barrier_signs(trace)[0] == 1
     assert 0.015 < wrong / 2000 < 0.035
+
+
+# Convexity --------------------------------------------------------------------------------------
+
+
+def by_batches(losses, measured=None):
+    """Segments from the losses of each batch, shape (segments, points, batches)."""
+    count = losses.shape[1]
+    known = np.ones(count, dtype=bool) if measured is None else measured
+    alpha, images = np.linspace(0, 1, count), np.full(losses.shape[2], 100)
+    errors = np.full(losses.shape[:2], np.nan)
+    places = np.flatnonzero(known)
+    for segment, row in zip(losses, errors, strict=True):
+        bends = analysis.second_differences(segment[places].T, alpha[places])
+        row[places[1:-1]] = [analysis.standard_error_over_batches(b, images) for b in bends.T]
+    along = ("iteration", "alpha")
+    return xr.Dataset(
+        {
+            "loss": (along, losses.mean(axis=2)),
+            "measured": (along, np.tile(known, (len(losses), 1))),
+            "second_difference_error": (along, errors.astype(np.float32)),
+            "batch_images": ("batch", images),
+        },
+        {"alpha": alpha, "iteration": np.arange(len(losses))},
+    )
+
+
+PARABOLA = (1 - 2 * np.linspace(0, 1, 11)) ** 2
+
+
+@pytest.mark.parametrize("level", [0.0, 5.0])
+def test_parabolas_either_way_up_and_noise_around_them(level):
+    """However much the batches' levels differ, which says nothing of their bends."""
+    random = np.random.default_rng(0)
+    levels = level * random.standard_normal((300, 1, 10))
+    noise = random.standard_normal((300, 11, 10))
+
+    def signs(curve, spread):
+        found = measures.convexity_signs(by_batches(curve[:, None] + spread * noise + levels))
+        return np.array([(found == sign).mean() for sign in (1, 0, -1)])
+
+    assert signs(PARABOLA, 0.001).tolist() == [1, 0, 0]
+    assert signs(-PARABOLA, 0.001).tolist() == [0, 0, 1]
+    # A second difference of it is 8, one of noise has a standard error of √6 / √10 · 0.1 / 0.01.
+    convex, left_open, dented = signs(PARABOLA, 0.1)
+    assert convex < 0.05
+    assert left_open > 0.9
+    assert dented < 0.03
+    convex, left_open, dented = signs(0 * PARABOLA, 1.0)
+    assert convex == 0
+    assert 0.002 < dented < 0.05, "in 2.5 % of straight segments, of nine differences together"
+    # Somewhere dented, elsewhere convex.
+    bump = PARABOLA + 0.3 * (np.arange(11) == 5)
+    assert signs(bump, 0.001).tolist() == [0, 0, 1]
+
+
+def test_few_points_are_judged_alone():
+    """Where a dent was not measured, nothing is said of it; what was measured counts."""
+    some = np.isin(np.arange(11), [0, 2, 5, 10])
+    steps = np.array([PARABOLA, -PARABOLA, PARABOLA + 0.3 * (np.arange(11) == 7)])
+    exact = by_batches(np.repeat(steps[..., None], 4, axis=2), some)
+    assert measures.convexity_signs(exact).tolist() == [1, -1, 1]
+    whole = by_batches(np.repeat(steps[..., None], 4, axis=2))
+    assert measures.convexity_signs(whole).tolist() == [1, -1, -1]
+
+
+def test_what_says_nothing_of_convexity():
+    steps = by_batches(np.repeat(PARABOLA[None, :, None], 4, axis=2))
+    assert np.isnan(measures.convexity_signs(steps.drop_vars("second_difference_error"))).all()
+    assert measures.convexity_signs(steps.isel(batch=[0])).tolist() == [0]
+    assert measures.convexity_signs(steps.isel(alpha=[0, 10])).tolist() == [0]
+    # Images that are all there are leave the batches' bends as they are.
+    noise = np.random.default_rng(1).standard_normal((1, 11, 4))
+    steps = by_batches(noise)
+    before = measures.convexity_signs(steps)
+    steps.attrs["training_images"] = 400
+    assert np.array_equal(before, measures.convexity_signs(steps))
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.02])
+def test_segments_of_a_real_walk_do_not_pass_upside_down(tolerance):
+    """Against the noise of the loss's level most did, both ways up."""
+    trace = walk(Experiment(**SMALL, epochs=2, tolerance=tolerance), progress=False)
+    signs = measures.convexity_signs(trace)
+    flipped = measures.convexity_signs(trace.assign(loss=-trace["loss"]))
+    assert (signs == 1).mean() > 0.5
+    assert (flipped == 1).mean() < 0.05
+    assert (flipped[signs == 1] == -1).mean() > 0.9
+    noise, loss = float(trace["loss_noise"][0]), trace["loss"].values
+    assert analysis.is_convex(-loss, noise).mean() > 0.5
 
 
 # Steps that are drawn -------------------------------------------------------------------------

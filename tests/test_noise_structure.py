@@ -8,7 +8,14 @@ from torch.func import functional_call, grad, vmap
 
 from valleywalk.evaluation import EvaluationPlan, Evaluator
 from valleywalk.paper import noise_structure
-from valleywalk.probes.noise_structure import alignment, decompose, largest_gradient_variance
+from valleywalk.probes.noise_structure import (
+    Relabelled,
+    alignment,
+    cross_fitted_variance,
+    decompose,
+    largest_gradient_variance,
+    plans_for_variance,
+)
 
 cross_entropy = nn.functional.cross_entropy
 
@@ -100,6 +107,71 @@ def test_one_batch_has_no_variance():
         largest_gradient_variance(evaluate)
 
 
+class Mean(nn.Module):
+    """The gradient of its mean output is the mean of its inputs."""
+
+    def __init__(self, parameters):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(parameters, dtype=torch.float64))
+
+    def forward(self, inputs):
+        return inputs @ self.weight
+
+
+def redrawn(inputs, size, seed):
+    """As many plans as are needed, each with the same images in other batches."""
+    plan = EvaluationPlan.draw(len(inputs), size, seed)
+    nothing = torch.zeros(len(inputs))
+    return [
+        [(inputs[batch], nothing[batch]) for batch in plan.redrawn(1000 * seed + one).batches]
+        for one in range(plans_for_variance(len(plan.batches)))
+    ]
+
+
+@pytest.mark.parametrize("spectrum", ["spread", "equal"])
+@pytest.mark.parametrize(("batches", "times"), [(2, 2.0), (3, 1.5), (9, 1.1), (40, 1.0)])
+def test_a_largest_variance_that_is_known(batches, times, spectrum):
+    """Of 400 parameters: the maximum is too large, the cross-fitted one lies within its error."""
+    random = np.random.default_rng(0)
+    variances = np.exp(random.standard_normal(400)) if spectrum == "spread" else np.ones(400)
+    inputs = torch.from_numpy(random.standard_normal((360, 400)) * np.sqrt(variances))
+    truth = float(inputs.var(dim=0).max())
+    maxima, found = [], []
+    for seed in range(25):
+        plans = redrawn(inputs, 360 // batches, seed)
+        evaluate = Evaluator(Mean(400), lambda output, target: output.mean(), plans[0])
+        maxima.append(largest_gradient_variance(evaluate))
+        found.append(cross_fitted_variance(evaluate, plans))
+    values, errors = (
+        np.array([getattr(one, name) for one in found]) for name in ("value", "error")
+    )
+    assert np.mean(maxima) > times * truth
+    assert abs(values.mean() - truth) < errors.mean() < 0.5 * truth
+    assert np.sqrt(np.mean((values - truth) ** 2)) < 1.7 * errors.mean()
+    assert found[0].freedom == len(plans) * (batches - 1) >= 48
+
+
+def test_the_parameter_is_chosen_on_other_plans_than_its_variance_is_estimated_on():
+    """By hand, from the variances of each plan."""
+    model, (inputs, targets) = small(), data(24)
+    plans = [batches_of(inputs, targets, 8, seed) for seed in range(8)]
+    each = []
+    for plan in plans:
+        gradients = np.array([single_gradients(model, x, y).mean(axis=0) for x, y in plan])
+        each.append(8 * gradients.var(axis=0, ddof=1))
+    folds = np.array(each).reshape(2, 4, -1).mean(axis=0)
+    expected = [folds[k][np.delete(folds, k, axis=0).sum(axis=0).argmax()] for k in range(4)]
+    found = cross_fitted_variance(Evaluator(model, cross_entropy, plans[0], "eval"), plans)
+    value = np.mean(expected)
+    assert found.value == pytest.approx(value, rel=1e-9)
+    above = folds.mean(axis=0).max() - value
+    assert found.error == pytest.approx(np.hypot(value * (2 / 16) ** 0.5, above / 2), rel=1e-9)
+    assert found.freedom == 16
+    for few in ([], plans[:2], plans[:5]):
+        with pytest.raises(ValueError, match="multiple of 4"):
+            cross_fitted_variance(Evaluator(model, cross_entropy, plans[0], "eval"), few)
+
+
 @pytest.mark.parametrize("trained", [0, 200])
 def test_equation_7_holds_to_rounding_at_any_point(trained):
     model, (inputs, targets) = small(), data(25)
@@ -147,6 +219,54 @@ def test_alignment_against_dense_matrices():
     assert found["noise_sharpness"] == pytest.approx(curvature, rel=0.02)
     share = np.trace(sharp.T @ covariance @ sharp) / np.trace(covariance)
     assert found["noise_share"] == pytest.approx(share, rel=0.02)
+    others = list(Relabelled(batches))
+    assert torch.cat([y for _, y in others]).bincount().tolist() == targets.bincount().tolist()
+    gradients = np.array([single_gradients(model, x, y).mean(axis=0) for x, y in others])
+    _, control = np.linalg.eigh(np.cov(gradients.T, ddof=0))
+    overlap = ((control[:, -3:].T @ sharp) ** 2).sum() / 3
+    assert found["noise_overlap_control"] == pytest.approx(overlap, rel=0.02)
+
+
+def overlaps(labels, images):
+    """Of a linear model's squared loss at zero, with batches of one image."""
+    model = nn.Linear(images.shape[1], 1, bias=False).double()
+    nn.init.zeros_(model.weight)
+    batches = [(x[None], y[None]) for x, y in zip(images, labels[:, None], strict=True)]
+    evaluate = Evaluator(model, nn.functional.mse_loss, batches, "eval")
+    found = alignment(evaluate, directions=1)
+    return found["noise_overlap"], found["noise_overlap_control"]
+
+
+def test_noise_that_knows_nothing_of_its_labels_is_as_its_control():
+    """Both lie along the direction in which the images are long: that is no merit of the noise."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(200, 10, generator=generator, dtype=torch.float64)
+    images[:, 0] *= 3
+    own, control = overlaps(torch.randn(200, generator=generator, dtype=torch.float64), images)
+    assert own > 0.8
+    assert own / control == pytest.approx(1, abs=0.2)
+
+
+def test_noise_along_the_sharp_direction_exceeds_its_control():
+    """Each image lies along one axis; only those along the sharpest have labels to be fitted."""
+    axes = torch.arange(200) % 10
+    images = torch.eye(10, dtype=torch.float64)[axes]
+    images[axes == 0] *= 1.1
+    sign = (-1.0) ** (torch.arange(200) // 10)
+    own, control = overlaps((sign * (axes == 0)).double(), images)
+    assert own == pytest.approx(1, abs=1e-3)
+    assert control < 0.5
+
+
+def test_targets_that_are_no_tensor_have_no_control():
+    model = nn.Linear(2, 1, bias=False)
+
+    def loss(output, target):
+        return ((output - target["y"]) ** 2).mean()
+
+    batches = [(torch.eye(2), {"y": torch.randn(2, 1)}) for _ in range(4)]
+    found = alignment(Evaluator(model, loss, batches), directions=1)
+    assert set(found) == {"noise_overlap", "noise_sharpness", "noise_share"}
 
 
 def test_alignment_needs_more_batches_than_directions():

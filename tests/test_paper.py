@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import yaml
@@ -5,13 +7,15 @@ from pydantic import ValidationError
 
 from valleywalk import Experiment
 from valleywalk.folders import checkout
-from valleywalk.measures import edge_share
+from valleywalk.measures import hovering
 from valleywalk.paper.barriers import BarriersByEpoch, BarrierTable
+from valleywalk.paper.edge import share_in_words
 from valleywalk.paper.factors import Factors
 from valleywalk.paper.heights import HeightTable
 from valleywalk.paper.isotropic import IsotropicNoise
 from valleywalk.paper.items import ITEMS, OF_THE_PAPER
-from valleywalk.paper.scales import SCALES
+from valleywalk.paper.page import ModelPage
+from valleywalk.paper.scales import JUDGED, settings_of
 from valleywalk.paper.schedules import Schedules
 from valleywalk.paper.spectral import SpectralNorm
 from valleywalk.paper.walks import GradientDescentWalk, StochasticWalk, WalkPage
@@ -31,7 +35,7 @@ def test_the_walk_figures_are_those_of_the_issue():
     assert [item.name for item in WALKS] == ["fig1", "fig2", *(f"fig{n}" for n in range(9, 22))]
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", JUDGED)
 @pytest.mark.parametrize("item", WALKS, ids=lambda item: item.name)
 def test_each_walk_measures_its_window(item, scale):
     experiment, *edge = item.experiments(scale)
@@ -61,7 +65,7 @@ def test_paper_scale_is_the_paper_s_setting(item):
     assert experiment.training_images == (10_000 if experiment.dataset == "tiny-imagenet" else None)
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", JUDGED)
 @pytest.mark.parametrize(("name", "rate"), [("fig3", 0.1), ("fig7", 0.3)])
 def test_spectral_walks(name, rate, scale):
     experiment, *edge = OF_THE_PAPER[name].experiments(scale)
@@ -77,7 +81,7 @@ def test_spectral_walks(name, rate, scale):
         assert experiment.augmentation
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", JUDGED)
 @pytest.mark.parametrize("model", ["mlp", "vgg11", "resnet56"])
 def test_the_walk_to_the_edge_descends_the_loss_whose_curvature_it_measures(model, scale):
     page = GradientDescentWalk(model=model, scale=scale, edge_of_stability=True, seed=2, width=0.5)
@@ -89,11 +93,71 @@ def test_the_walk_to_the_edge_descends_the_loss_whose_curvature_it_measures(mode
     assert edge.epochs % edge.curvature_every == 0
 
 
-def test_the_share_of_the_edge_is_that_of_the_last_half():
-    epochs = {e: {"hessian_max": 5.0 if e <= 40 else 22.0} for e in range(10, 90, 10)}
-    trace = assemble([{"learning_rate": 0.1}] * 80, np.linspace(0, 1, 11), epochs, 80)
-    share, count = edge_share(trace)
-    assert (share, count) == (pytest.approx(1.1), 4)
+def to_the_edge(shares, losses, every=10):
+    """A walk of gradient descent, measured each so many steps; shares of 2/η, which is 20."""
+    epochs = {every * (1 + i): {"hessian_max": 20 * share} for i, share in enumerate(shares)}
+    count = every * len(shares)
+    # The loss before a step, held until the next measurement; the first is that of the start.
+    before = np.repeat([2.3, *losses], every)[:count]
+    steps = [{"learning_rate": 0.1, "minibatch_loss": loss} for loss in before]
+    return assemble(steps, np.linspace(0, 1, 11), epochs, count)
+
+
+HIGH = [2.0, 1.8, 1.5, 1.2, 0.9, 0.6, 0.4, 0.2]
+
+
+def test_a_walk_that_hovers_at_the_edge():
+    found = hovering(to_the_edge([0.3, 0.8, 1.1, 1.3, 0.9, 1.1, 0.9, 1.2], HIGH))
+    assert found.measurements == 6
+    assert found.level == pytest.approx(np.mean([1.1, 1.3, 0.9, 1.1, 0.9, 1.2]))
+    assert found.spread == pytest.approx(np.std([1.1, 1.3, 0.9, 1.1, 0.9, 1.2], ddof=1))
+    assert found.farthest == pytest.approx(1.1), "of means of 1.1 and 1.07"
+    assert found.highest == pytest.approx(1.3)
+
+
+def test_what_follows_when_the_images_are_fitted_does_not_count():
+    shares, losses = [0.8, 1.1, 1.0, 1.0, 1.1, 0.1, 0.05, 1.2], [*HIGH[:5], 0.09, 0.02, 0.3]
+    found = hovering(to_the_edge(shares, losses))
+    assert (found.measurements, found.farthest) == (4, pytest.approx(1.05))
+    assert hovering(to_the_edge(shares, losses), fitted=0.01).measurements == 7
+    late = to_the_edge([0.2, 0.5, 0.4, 1.2, 1.3, 1.0, 1.0, 1.1], [1.0, 0.08, *[0.01] * 6])
+    assert hovering(late).measurements == 0
+    assert hovering(late).highest == pytest.approx(0.2)
+    assert hovering(late.drop_vars("minibatch_loss")).measurements == 5
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        [3.0, 2.4, 1.8, 1.3, 0.9, 0.6, 0.4, 0.2],  # begins above
+        [0.5, 2.0, 1.6, 1.3, 0.8, 0.5, 0.3, 0.2],  # mean of its stretch 0.96
+        [0.2, 0.4, 0.8, 1.1, 1.6, 2.2, 3.0, 4.0],  # rises
+    ],
+)
+def test_a_walk_that_passes_the_edge_does_not_hover(shares):
+    found = hovering(to_the_edge(shares, HIGH)).farthest
+    assert not 0.8 < found < 1.25
+
+
+def test_a_walk_that_begins_above_and_comes_back_to_hover():
+    found = hovering(to_the_edge([3.0, 1.5, 0.6, 1.1, 0.9, 1.0, 1.1, 1.0], HIGH))
+    assert (found.measurements, found.farthest) == (5, pytest.approx(1.05))
+
+
+def test_a_walk_that_never_comes_near_the_edge():
+    found = hovering(to_the_edge([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8], HIGH))
+    assert found.measurements == 0
+    assert np.isnan([found.level, found.spread, found.farthest]).all()
+    assert found.highest == pytest.approx(0.8)
+    what, number = share_in_words(to_the_edge([0.1, 0.2], HIGH[:2]))
+    assert what.endswith("no crossing; at most")
+    assert number == "0.2"
+    short = hovering(to_the_edge([0.5, 1.1, 1.0, 1.0], HIGH[:4]))
+    assert (short.measurements, np.isnan(short.farthest)) == (3, True)
+    assert share_in_words(to_the_edge([0.5, 1.1], HIGH[:2]))[1] == "1.1"
+    assert share_in_words(to_the_edge([0.5, 1.1, 0.9], HIGH[:3]))[1] == "1, 0.14, too few"
+    fitted = to_the_edge([1.1, 1.2], [0.01, 0.01])
+    assert share_in_words(fitted)[1] == "not measured"
 
 
 def test_the_quadratic_needs_no_walk():
@@ -170,7 +234,7 @@ def test_every_notebook_serves_an_item():
     assert {item.page.notebook for item in ITEMS.values()} == files
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", JUDGED)
 @pytest.mark.parametrize("item", ITEMS.values(), ids=lambda item: item.name)
 def test_every_item_has_experiments_at_every_scale(item, scale):
     experiments = item.experiments(scale)
@@ -260,6 +324,53 @@ def test_a_page_s_own_parameters_are_checked():
     ):
         with pytest.raises(ValidationError, match=message):
             page(**change)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"quick": {"mlp": {"epoch_shown": (1,)}}}, "quick, mlp: .*did you mean 'epochs_shown'"),
+        ({"quick": {"every": {"learning_rates": (0.1,)}}}, "unknown setting 'learning_rates'"),
+        ({"quik": {}}, "unknown scale 'quik' .did you mean 'quick'"),
+        ({"quick": {"mnist6k": {}}}, "quick: unknown network or data set 'mnist6k'"),
+    ],
+)
+def test_a_setting_nobody_looks_at_is_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=f"settings of Misspelt: .*{message}"):
+        type("Misspelt", (ModelPage,), {"settings": settings})
+
+
+def test_later_settings_win():
+    """Of the scale, of gradient descent, of the page; for every network, the network, the data."""
+    of_scale = {"quick": {"every": {"points": 2}, "mlp": {"points": 3}}}
+    of_data = {"quick": {"mnist5k": {"points": 4}, "mlp": {"points": 5}}}
+    page = {"quick": {"every": {"points": 6}}}
+    for tables, points in (
+        ((), None),
+        ((of_scale,), 3),
+        ((of_scale, of_data), 4),
+        ((of_scale, of_data, page), 6),
+    ):
+        assert settings_of("quick", "mlp", "mnist5k", tables).get("points") == points
+    assert StochasticWalk(model="mlp", points=7).experiments[0].points == 7
+
+
+def test_walks_of_the_full_scale_are_those_of_the_protocol():
+    text = (checkout() / "book" / "protocol.md").read_text(encoding="utf-8")
+    walks = dict(re.findall(r"^\| (\w) \| `([0-9a-f]{16})` \|", text, flags=re.MULTILINE))
+    both = ["vgg11", "resnet56"]
+    for experiments, letters in (
+        (ITEMS["fig2"].experiments("full"), "A"),
+        (ITEMS["fig14"].experiments("full"), "A"),
+        (ITEMS["tab2"].experiments("full"), "AB"),
+        (ITEMS["tab1"].experiments("full"), "C"),
+        (HeightTable(scale="full", models=both).experiments, "ABDE"),
+        (BarrierTable(scale="full", models=both).experiments, "CF"),
+    ):
+        assert [e.hash for e in experiments] == [walks[letter] for letter in letters]
+    with pytest.raises(ValidationError, match="no walks of this page at the full scale; use smoke"):
+        Factors(scale="full")
+    assert "full" not in ITEMS["fig15"].scales
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import yaml
 from valleywalk.folders import checkout
 
 ROOT = checkout()
-CONDA_NAMES = {"pytorch": "torch", "arch-py": "arch"}
+CONDA_NAMES = {"pytorch": "torch"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONSTRAINTS = dict(
     line.split("==")

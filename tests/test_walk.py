@@ -206,6 +206,16 @@ def test_isotropic_noise_moves_the_walk_by_its_deviation():
     assert "noise_deviation" not in plain.attrs
 
 
+def test_the_noise_has_the_size_of_the_estimate_that_is_asked_for():
+    """Cross-fitted it is smaller than the maximum of 160 images in 8 batches, and has an error."""
+    largest = quietly(**GD | {"epochs": 1, "noise_factor": 0.1}).attrs
+    assert "gradient_variance_error" not in largest
+    crossed = quietly(**GD | {"epochs": 1, "noise_factor": 0.1, "noise_estimate": "cross-fitted"})
+    variance, error = (crossed.attrs[f"gradient_variance{end}"] for end in ("", "_error"))
+    assert 0 < error < variance < largest["gradient_variance"]
+    assert crossed.attrs["noise_deviation"] == pytest.approx((0.1 * variance) ** 0.5)
+
+
 def test_noise_repeats_and_depends_on_the_seed():
     def hashed(**more):
         return quietly(**GD | {"noise_factor": 0.1} | more).attrs["final_state_hash"]

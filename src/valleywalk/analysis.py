@@ -150,7 +150,8 @@ def is_convex(loss: ArrayLike, tolerance: float = 0.0) -> np.ndarray:
     ----------
     loss : array_like, shape (iterations, points + 1)
     tolerance : float
-        In the unit of the loss, for instance the noise of the evaluation.
+        In the unit of the loss: the noise of second differences, which is far less than that of
+        the loss (see `measures.convexity_signs`).
 
     Returns
     -------
@@ -164,6 +165,38 @@ def is_convex(loss: ArrayLike, tolerance: float = 0.0) -> np.ndarray:
     """
     values = _segments(loss)
     return measured(values) & (np.diff(values, n=2, axis=1) >= -tolerance).all(axis=1)
+
+
+def second_differences(loss: ArrayLike, alpha: ArrayLike) -> np.ndarray:
+    """Second divided differences of a curve, 2 [L_{i−1}, L_i, L_{i+1}], at its interior points.
+
+    Over three points at any distance, 2 (s_right − s_left) / (α_{i+1} − α_{i−1}) with s the slopes
+    on either side: L″ of the parabola through them. All are at least 0 where the points lie on a
+    convex curve.
+
+    Parameters
+    ----------
+    loss : array_like, shape (…, points + 1)
+    alpha : array_like, shape (points + 1,)
+        Increasing.
+
+    Returns
+    -------
+    ndarray, shape (…, points − 1)
+        In the unit of the loss.
+
+    Examples
+    --------
+    >>> from valleywalk.analysis import second_differences
+    >>> second_differences([[4.0, 1.0, 4.0], [4.0, 3.5, 1.0]], alpha=[0, 0.5, 1])
+    array([[ 24.],
+           [ -8.]])
+    >>> second_differences([1.0, 0.25, 0.0, 1.0], alpha=[-1, -0.5, 0, 1])
+    array([2., 2.])
+    """
+    places = np.asarray(alpha, dtype=float)
+    slopes = np.diff(np.asarray(loss, dtype=float), axis=-1) / np.diff(places)
+    return 2 * np.diff(slopes, axis=-1) / (places[2:] - places[:-2])
 
 
 def barrier_height(loss: ArrayLike, definition: Definition = "both") -> np.ndarray:
@@ -215,7 +248,8 @@ def barriers(
     definition : {"both", "either"}
         See `barrier_height`.
     threshold : float
-        In the unit of the loss, for instance the noise of the evaluation.
+        In the unit of the loss. Whether the images resolve a barrier is said by
+        `measures.barrier_signs`.
 
     Returns
     -------

@@ -30,7 +30,7 @@ from .paper.ledger import (
     where,
 )
 from .paper.ledger import protocol as plan
-from .paper.scales import SCALES, Scale
+from .paper.scales import JUDGED, SCALES, Scale
 from .show import list_items, show, where_it_is
 from .statistics import POWER
 from .trace import TraceError
@@ -60,7 +60,8 @@ def figure(
 
     Args:
         name: fig1, fig2, …; see `valleywalk list`.
-        scale: smoke (seconds), quick (minutes), overnight (hours, real data) or paper (GPU).
+        scale: smoke (seconds), quick (minutes), overnight (hours, real data), full (the paper's
+            size, of some items) or paper (GPU).
         output: File to write, its suffix says the kind; default NAME.png.
         resources: What walks are computed with.
     """
@@ -155,12 +156,23 @@ def data(name: Positional[str | None] = None, download: bool = False) -> None:
 def record(scale: Scale | None = None) -> None:
     """Keep walks that were computed here with the recorded ones, and write their index.
 
+    Walks that were not made from a committed tree are named and left out.
+
     Args:
         scale: Those of the pages and the ledger at this scale; default all.
     """
     store = Store()
-    new = recorded.record(SCALES if scale is None else (scale,), store)
-    print(f"{len(new)} more walks recorded in {store.recorded}")
+    found = recorded.record(SCALES if scale is None else (scale,), store)
+    print(f"{len(found.new)} more walks recorded in {store.recorded}")
+    if found.refused:
+        lines = [f"{store.folder / f'{name}.nc'} ({why})" for name, why in found.refused.items()]
+        raise ValueError(
+            f"{len(lines)} not recorded, since their traces do not say by which code they were "
+            "made:\n"
+            + "\n".join(lines)
+            + "\nCommit all changes, delete these files, and walk again "
+            "from a checkout without changes"
+        )
 
 
 def bind(
@@ -174,7 +186,7 @@ def bind(
 
     Args:
         scale: recorded (each page from the best recorded walks), smoke (seconds), quick (minutes),
-            overnight (hours, real data) or paper (GPU).
+            overnight (hours, real data), full (some pages) or paper (GPU).
         strict: Take warnings as errors.
         repository: Address of the project's repository, for links to source, issues, Binder, Colab.
         resources: What walks and notebooks are computed with.
@@ -208,7 +220,7 @@ def ledger(
             raise ValueError("name the scale to compute, as in: valleywalk claims --scale quick")
         compute_walks(all_experiments(scale), Store(), resources)
     found = findings_without_walks()
-    found += [f for each in (SCALES if scale is None else (scale,)) for f in findings(each)]
+    found += [f for each in (JUDGED if scale is None else (scale,)) for f in findings(each)]
     if json:
         print(dumps(as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))
         return

@@ -26,6 +26,7 @@ array([False, False,  True])
 array([0.58, 0.55, 1.  ])
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,10 @@ from .statistics import CONFIDENCE, Estimate
 HIGHEST_DEGREE = 8
 # Coefficients below this share of the largest are rounding of float64.
 ROUNDING = 1e-12
+# Training loss below which images count as nearly fitted, and their curvature as going to zero.
+NEARLY_FITTED = 0.1
+# Measurements from which it can be told whether a walk hovers or passes: two in each half.
+FEWEST_AT_THE_EDGE = 4
 
 
 def measured_steps(trace: xr.Dataset) -> xr.Dataset:
@@ -344,18 +349,117 @@ def barrier_signs(
     """
     steps = measured_steps(steps)
     height = analysis.barrier_height(steps["loss"].values, definition)
+    bound = resolvable_barriers(steps, definition, confidence)
+    return np.where(np.isnan(bound), np.nan, np.where(np.abs(height) > bound, np.sign(height), 0.0))
+
+
+def resolvable_barriers(
+    steps: xr.Dataset, definition: analysis.Definition = "both", confidence: float = CONFIDENCE
+) -> np.ndarray:
+    """How high a barrier must be at each measured step for the images to resolve it.
+
+    Parameters
+    ----------
+    steps, definition, confidence
+        As of `barrier_signs`.
+
+    Returns
+    -------
+    ndarray, shape (measured steps,)
+        In the unit of the loss: t times the standard error over the batches, and the curve's own
+        error where the highest loss was not measured. NaN in a trace without batch errors, and
+        infinite where there is a single batch.
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> step = {"loss": [3, 1, 2], "barrier_error": 0.1, "measured": [True] * 3, "loss_error": 0.0}
+    >>> trace = assemble([step], alpha=[0, 0.5, 1], batch_images=[100] * 10)
+    >>> measures.resolvable_barriers(trace).round(3)
+    array([0.226])
+    """
+    steps = measured_steps(steps)
+    loss = steps["loss"].values
     name = "barrier_error" if definition == "both" else "barrier_error_either"
     if name not in steps:
-        return np.full(len(height), np.nan)
+        return np.full(len(loss), np.nan)
     images = steps["batch_images"].values
+    if len(images) < 2:
+        return np.full(len(loss), np.inf)
     correction = statistics.finite_population(images.sum(), _population(steps))
-    error = Estimate(0.0, correction, len(images) - 1).interval(confidence).high
-    bound = steps[name].values * error
+    bound = steps[name].values * correction * _student(len(images) - 1, confidence)
     # What a curve is off where it was not measured could turn a sign as well.
-    highest = 1 + np.argmax(steps["loss"].values[:, 1:-1], axis=1)
+    highest = 1 + np.argmax(loss[:, 1:-1], axis=1)
     known = steps["measured"].values[np.arange(len(highest)), highest]
-    bound += np.where(known, 0.0, steps["loss_error"].values)
-    return np.where(np.abs(height) > bound, np.sign(height), 0.0)
+    return bound + np.where(known, 0.0, steps["loss_error"].values)
+
+
+def _student(freedom: int, confidence: float) -> float:
+    """How many standard errors the interval of an estimate reaches to either side."""
+    return Estimate(0.0, 1.0, freedom).interval(confidence).high
+
+
+def convexity_signs(steps: xr.Dataset, confidence: float = CONFIDENCE) -> np.ndarray:
+    """Whether each measured segment is convex, as far as the images can tell.
+
+    Judged by the second divided differences of the points that were measured
+    (`analysis.second_differences`), each with its own standard error over the batches, in that
+    very step. The loss's level moves far more from batch to batch than its bends do, and is no
+    measure of them. Convex: *every* second difference is more than t standard errors above zero.
+    Not convex: *some* one is more than t below, with t for as many tests as there are differences
+    (Bonferroni). A piece that is nearly straight leaves its segment open.
+
+    No error is taken off for having measured on many of all images (√(1 − n / N)): how the images
+    fall into batches, and rounding, stay.
+
+    Parameters
+    ----------
+    steps : xarray.Dataset
+        A trace, or some of its iterations.
+    confidence : float
+
+    Returns
+    -------
+    ndarray of float, shape (measured steps,)
+        1: convex. −1: not convex. 0: left open. Where few points of a segment were measured, that
+        is said of these alone. NaN in a trace without `second_difference_error`.
+
+    Examples
+    --------
+    A parabola, one upside down, and one that bends less than the images can tell:
+
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> error = [float("nan"), 2.0, float("nan")]
+    >>> steps = [
+    ...     {"loss": loss, "second_difference_error": error}
+    ...     for loss in ([3.0, 1.0, 2.0], [1.0, 3.0, 2.0], [1.0, 0.9, 1.0])
+    ... ]
+    >>> trace = assemble(steps, alpha=[0, 0.5, 1], batch_images=[100] * 10)
+    >>> measures.convexity_signs(trace)
+    array([ 1., -1.,  0.])
+    """
+    steps = measured_steps(steps)
+    loss, alpha = steps["loss"].values, steps["alpha"].values
+    if "second_difference_error" not in steps:
+        return np.full(len(loss), np.nan)
+    known = steps["measured"].values if "measured" in steps else np.ones(loss.shape, dtype=bool)
+    errors = steps["second_difference_error"].values.astype(float)
+    freedom = steps.sizes["batch"] - 1
+    if freedom < 1:
+        return np.zeros(len(loss))
+    signs = []
+    for row, seen, error in zip(loss, known, errors, strict=True):
+        bends = analysis.second_differences(row[seen], alpha[seen])
+        error = error[seen][1:-1]
+        of_one = 1 - (1 - confidence) / max(1, len(bends))
+        if (bends < -_student(freedom, of_one) * error).any():
+            signs.append(-1.0)
+        else:
+            all_up = bends > _student(freedom, confidence) * error
+            signs.append(float(len(bends) > 0 and all_up.all()))
+    return np.array(signs)
 
 
 def along_step(trace: xr.Dataset) -> xr.Dataset:
@@ -472,17 +576,24 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
     dict
         steps, drawn
             How many, and whether they were drawn.
-        both, either, above noise
-            Barriers by each definition, and those of "both" that are higher than the noise.
+        both, either
+            Barriers by each definition.
         resolved, unresolved
-            Barriers of "both" that the images resolve, and steps that they leave open; None where
-            that was not measured.
+            Barriers of "both" that the images resolve, and steps that they leave open (see
+            `barrier_signs`); None where that was not measured.
+        resolvable
+            How high a barrier must be to be resolved, median over the steps; NaN where that was
+            not measured.
+        convex, not convex, convexity open
+            Segments of each kind (see `convexity_signs`); None where that was not measured.
         largest, largest share
             Height of the largest barrier, and its share of the loss there.
         heights, height, height inside
             One a step; their mean, an `Estimate`; that over segments with an interior minimum.
-        loss, noise
-            Mean loss, and the spread over re-drawn plans.
+        images error
+            Standard error over the images of the mean of `heights`.
+        loss
+            Mean.
 
     Raises
     ------
@@ -511,7 +622,8 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
     loss = steps["loss"].values
     signs = barrier_signs(steps)
     known = not np.isnan(signs).any()
-    noise = nearest_noise(trace, epoch)
+    bends = convexity_signs(steps)
+    bends_known = not np.isnan(bends).any()
     barrier = analysis.barrier_height(loss)
     largest = int(np.argmax(barrier))
     return {
@@ -519,49 +631,22 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
         "steps": len(loss),
         "drawn": drawn,
         "both": int(analysis.barriers(loss).sum()),
-        "above noise": int(analysis.barriers(loss, threshold=noise).sum()),
         "either": int(analysis.barriers(loss, "either").sum()),
         "resolved": int((signs == 1).sum()) if known else None,
         "unresolved": int((signs == 0).sum()) if known else None,
+        "resolvable": float(np.median(resolvable_barriers(steps))),
+        **{
+            name: int((bends == sign).sum()) if bends_known else None
+            for name, sign in (("convex", 1), ("not convex", -1), ("convexity open", 0))
+        },
         "largest": max(0.0, float(barrier[largest])),
         "largest share": max(0.0, float(barrier[largest] / loss[largest].max())),
         "heights": analysis.height(loss),
         "height": height,
         "height inside": inside,
+        "images error": window_height(steps).error,
         "loss": float(loss.mean()),
-        "noise": noise,
     }
-
-
-def nearest_noise(trace: xr.Dataset, epoch: int) -> float:
-    """How much re-drawing the plan moves the loss, measured nearest to an epoch.
-
-    Parameters
-    ----------
-    trace : xarray.Dataset
-    epoch : int
-        Counted from 1.
-
-    Returns
-    -------
-    float
-        A standard deviation, in the unit of the loss; NaN if it was never measured.
-
-    Examples
-    --------
-    >>> from valleywalk import measures
-    >>> from valleywalk.trace import assemble
-    >>> epochs = {1: {"loss_noise": 0.02}, 3: {"loss_noise": 0.01}}
-    >>> trace = assemble([{}], alpha=[0, 1], epochs=epochs, epoch_count=3)
-    >>> measures.nearest_noise(trace, 3)
-    0.01
-    """
-    if "loss_noise" not in trace:
-        return np.nan
-    known = trace["loss_noise"].dropna("epoch")
-    if not known.size:
-        return np.nan
-    return float(known[np.argmin(np.abs(known["epoch"].values - epoch))])
 
 
 def walk_numbers(window: xr.Dataset) -> dict[str, float | int | None]:
@@ -676,30 +761,95 @@ def last_cosine(trace: xr.Dataset) -> float:
     return float(measured_steps(trace)["cosine"][-10:].mean())
 
 
-def edge_share(trace: xr.Dataset) -> tuple[float, int]:
-    """Spectral norm over 2/η, mean of the last half of a walk.
+@dataclass(frozen=True)
+class Hovering:
+    """How the spectral norm lies to 2/η once it has come there (see `hovering`).
+
+    Attributes
+    ----------
+    level, spread : float
+        Mean and standard deviation of λ_max η / 2 over the stretch; 1 is the edge of stability.
+        NaN without a crossing, the spread also for a single measurement.
+    farthest : float
+        Of the means of the stretch's two halves, the one farther from 1 in ratio; NaN for fewer
+        than four measurements.
+    measurements : int
+        How many the stretch has; 0 without a crossing.
+    highest : float
+        Largest λ_max η / 2 before the images are nearly fitted; NaN if none was measured.
+
+    Examples
+    --------
+    >>> from valleywalk.measures import Hovering
+    >>> Hovering(level=1.02, spread=0.1, farthest=1.05, measurements=6, highest=1.2).level
+    1.02
+    """
+
+    level: float
+    spread: float
+    farthest: float
+    measurements: int
+    highest: float
+
+
+def hovering(trace: xr.Dataset, fitted: float = NEARLY_FITTED) -> Hovering:
+    """Whether the spectral norm stays at 2/η under gradient descent, or only passes it.
+
+    Looked at from the first crossing of 2/η until the training loss is below `fitted`: then the
+    curvature of cross-entropy goes to zero wherever the walk stands. The crossing is the first
+    measurement at 2/η or above after one below it; of a walk that begins above and never comes up
+    to it again, the first measurement, so that a walk which falls through 2/η has a stretch, with
+    halves that differ.
 
     Parameters
     ----------
     trace : xarray.Dataset
-        With `hessian_max` and `learning_rate`.
+        Of full-batch gradient descent, with `hessian_max`, `learning_rate` and `minibatch_loss`,
+        which is the training loss before each step. Without the last no image counts as fitted.
+    fitted : float
+        In the unit of the loss.
 
     Returns
     -------
-    share : float
-        1 at the edge of stability.
-    count : int
-        Values of which it is the mean.
+    Hovering
+
+    References
+    ----------
+    Cohen et al. 2021, Section 3.
 
     Examples
     --------
+    2/η is 20:
+
     >>> from valleywalk import measures
     >>> from valleywalk.trace import assemble
-    >>> epochs = {1: {"hessian_max": 5.0}, 2: {"hessian_max": 18.0}, 3: {"hessian_max": 22.0}}
-    >>> steps = [{"learning_rate": 0.1}] * 3
-    >>> measures.edge_share(assemble(steps, alpha=[0, 1], epochs=epochs, epoch_count=3))
-    (1.1, 1)
+    >>> norms = [5.0, 18.0, 22.0, 20.0, 19.0, 21.0, 4.0]
+    >>> epochs = {1 + i: {"hessian_max": norm} for i, norm in enumerate(norms)}
+    >>> losses = [2.3, 2.2, 2.0, 1.5, 1.0, 0.5, 0.2, 0.05]
+    >>> steps = [{"learning_rate": 0.1, "minibatch_loss": loss} for loss in losses]
+    >>> trace = assemble(steps, alpha=[0, 1], epochs=epochs, epoch_count=8)
+    >>> found = measures.hovering(trace)
+    >>> round(found.level, 3), round(found.farthest, 3), found.measurements
+    (1.025, 1.05, 4)
     """
-    measured = trace["hessian_max"].dropna("epoch").values
-    count = max(1, len(measured) // 2)
-    return float(measured[-count:].mean() * float(trace["learning_rate"][-1]) / 2), count
+    known = trace["hessian_max"].dropna("epoch")
+    # Where the walk stands after an epoch is where its next step begins.
+    after = known["epoch"].values * int(trace.attrs.get("steps_in_epoch", 1))
+    last = trace.sizes["iteration"] - 1
+    share = known.values * trace["learning_rate"].values[np.minimum(after, last + 1) - 1] / 2
+    if "minibatch_loss" in trace:
+        fit = np.flatnonzero(trace["minibatch_loss"].values[np.minimum(after, last)] < fitted)
+        share = share[: fit[0] if len(fit) else None]
+    highest = float(share.max()) if len(share) else np.nan
+    over = share >= 1
+    upward = 1 + np.flatnonzero(over[1:] & ~over[:-1])
+    first = upward[:1] if len(upward) else np.flatnonzero(over)[:1]
+    if not len(first):
+        return Hovering(np.nan, np.nan, np.nan, 0, highest)
+    stretch = share[first[0] :]
+    spread = float(stretch.std(ddof=1)) if len(stretch) > 1 else np.nan
+    farthest = np.nan
+    if len(stretch) >= FEWEST_AT_THE_EDGE:
+        halves = [float(half.mean()) for half in np.array_split(stretch, 2)]
+        farthest = max(halves, key=lambda mean: abs(np.log(mean)))
+    return Hovering(float(stretch.mean()), spread, farthest, len(stretch), highest)

@@ -42,6 +42,11 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
         "nat",
         "standard error over batches of the highest interior loss minus the lower end's",
     ),
+    "second_difference_error": (
+        ("iteration", "alpha"),
+        "nat",
+        "standard error over batches of the second divided difference of measured points",
+    ),
     "stretch": (("iteration",), "1", "stretch of the epoch, from 0, that a drawn step stands for"),
     "batch_images": (("batch",), "1", "images in each evaluation batch"),
     "cosine": (("iteration",), "1", "cosine of this and the previous gradient"),
@@ -58,6 +63,7 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "hessian_min": (("epoch",), "nat", "smallest eigenvalue of the Hessian"),
     "hessian_residual": (("epoch",), "1", "larger relative residual of the two eigenvalues"),
     "noise_overlap": (("epoch",), "1", "overlap of the top subspaces of noise and Hessian"),
+    "noise_overlap_control": (("epoch",), "1", "the same of noise from labels dealt out anew"),
     "noise_sharpness": (("epoch",), "1", "curvature along the noise, share of the largest"),
     "noise_share": (("epoch",), "1", "share of the noise along the sharpest directions"),
     "loss_noise": (("epoch",), "nat", "standard deviation of the loss over re-drawn plans"),
@@ -69,7 +75,11 @@ COORDINATES = {
     "batch": "batch of the evaluation plan, counted from 0",
 }
 # Kinds of what is no float64. Batches differ in all digits, so that they hardly compress.
-KINDS = {"measured": np.dtype(bool), "batch_height": np.dtype(np.float32)}
+KINDS = {
+    "measured": np.dtype(bool),
+    "batch_height": np.dtype(np.float32),
+    "second_difference_error": np.dtype(np.float32),
+}
 _PACKAGES = ("valleywalk", "torch", "torchvision", "numpy", "xarray")
 
 

@@ -23,7 +23,7 @@ from ..folders import checkout
 from ..machine import cores
 from ..paper.items import ITEMS, Item
 from ..paper.ledger import VERDICTS, Finding, findings, findings_without_walks, ledger_table
-from ..paper.scales import SCALES, Scale
+from ..paper.scales import JUDGED, Scale
 from ..trace import environment
 from ..walks.parallel import compute
 from ..walks.resources import Resources
@@ -32,7 +32,7 @@ from . import explorer
 
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
 BookScale = Scale | Literal["recorded"]
-NEAREST_FIRST: tuple[Scale, ...] = ("paper", "overnight", "quick")
+NEAREST_FIRST: tuple[Scale, ...] = ("paper", "full", "overnight", "quick")
 REPOSITORY = re.compile(r"https://[\w.-]+/[\w.-]+/[\w.-]+")
 
 
@@ -118,10 +118,10 @@ def _render(command: list[str]) -> int:
 
 def scale_of(item: Item, scale: BookScale, store: Store) -> Scale:
     """The scale at which an item is shown."""
-    if scale != "recorded":
+    if scale != "recorded" and scale in item.scales:
         return scale
     for nearest in NEAREST_FIRST:
-        needed = item.experiments(nearest)
+        needed = item.experiments(nearest) if nearest in item.scales else []
         if needed and all(store.find(experiment) for experiment in needed):
             return nearest
     return "quick"
@@ -130,7 +130,7 @@ def scale_of(item: Item, scale: BookScale, store: Store) -> Scale:
 def ledger() -> str:
     """The claims ledger in Markdown, a table a scale, from the traces that are there."""
     found: dict[str, list[Finding]] = {
-        f"At the {scale} scale": of_scale for scale in SCALES if (of_scale := findings(scale))
+        f"At the {scale} scale": of_scale for scale in JUDGED if (of_scale := findings(scale))
     }
     parts = [] if found else ["No walk is there yet."]
     for title, of_title in (found | {"Without a walk": findings_without_walks()}).items():

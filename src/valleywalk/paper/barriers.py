@@ -1,6 +1,7 @@
 """Figure 8 and Table 1: barriers that are crossed. The walks that both tables count, too."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import matplotlib.pyplot as plt
@@ -17,7 +18,7 @@ from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment, ModelName
 from .claim import Walked, claim
 from .page import ModelPage, NetworksPage, PositiveInt, WalksPage, markdown_table
-from .scales import Settings
+from .scales import EVERY, SCALES, Scale, Settings
 from .walks import window_experiment
 
 # The epochs of both tables.
@@ -36,12 +37,14 @@ COUNTED: Settings = {
         "mlp": {"iterations": None, "epochs_shown": (1, 10, 25), "evaluation_images": 2000},
     },
     "paper": {
-        "every": {"iterations": None, "epochs_shown": (1, 10, 25, 100)},
+        EVERY: {"iterations": None, "epochs_shown": (1, 10, 25, 100)},
         "mlp": {"epochs_shown": (1, 10, 25)},
         "vgg11": {"epochs_shown": (*range(1, 41), 100)},
     },
 }
 SMALL_RATE = 0.01
+# Networks that are walked at full size.
+FULL_SIZE: tuple[ModelName, ...] = ("vgg11",)
 
 
 def table_walk(
@@ -56,6 +59,8 @@ def table_walk(
     shown = tuple(fields["epochs_shown"])
     if learning_rate != 0.1:
         fields["learning_rate"] = learning_rate
+        if fields.get("sampled_iterations"):
+            fields["iterations"] = None  # Of steps drawn from the whole epoch no window is needed.
         shown = table_epochs(page, shown)
     images = page.available(fields["dataset"], fields)
     return window_experiment(fields, images, shown)
@@ -77,7 +82,8 @@ class BarriersByEpoch(ModelPage):
     settings: ClassVar[Settings] = COUNTED
     alternative_text: ClassVar[str] = (
         "Two panels over the epoch: bars with the share of steps that cross a barrier, by both "
-        "definitions, and the largest barrier's height beside the loss and the noise floor."
+        "definitions, and the largest barrier's height beside the loss and beside what the images "
+        "resolve."
     )
 
     @property
@@ -94,7 +100,7 @@ class BarriersByEpoch(ModelPage):
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """How many steps of each epoch cross a barrier, and how high the highest is."""
         epochs = self.by_epoch(traces)
-        noise_known = epochs["noise"].notna().any()
+        known = epochs["resolvable"].notna().any()
         with figures.style():
             figure, (top, bottom) = plt.subplots(
                 2, 1, sharex=True, figsize=(8, 7), layout="constrained"
@@ -102,19 +108,18 @@ class BarriersByEpoch(ModelPage):
             for column, colour, label in (
                 ("either", figures.GREY, "higher than either end"),
                 ("both", figures.BLUE, "higher than both ends"),
-                ("above noise", figures.ORANGE, "the same, above the noise floor"),
+                ("resolved", figures.ORANGE, "the same, resolved by the images"),
             ):
-                if column != "above noise" or noise_known:
-                    top.bar(epochs["epoch"], epochs[column], color=colour, label=label)
+                if column != "resolved" or known:
+                    counts = epochs[column].astype(float)
+                    top.bar(epochs["epoch"], counts, color=colour, label=label)
             top.set_ylim(0, max(epochs["steps"].max(), 1))
             top.set_ylabel(f"barriers in {epochs['steps'].max()} steps")
             top.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
             bottom.plot(epochs["epoch"], epochs["loss"], color=figures.GREEN, label="training loss")
-            if noise_known:
-                noise = epochs["noise"]
-                bottom.plot(
-                    epochs["epoch"], noise, color=figures.ORANGE, ls="--", label="noise floor"
-                )
+            if known:
+                least, name = epochs["resolvable"], "smallest barrier that is resolved"
+                bottom.plot(epochs["epoch"], least, color=figures.ORANGE, ls="--", label=name)
             crossed = epochs[epochs["largest"] > 0]
             if len(crossed):
                 where, heights = crossed["epoch"], crossed["largest"]
@@ -132,21 +137,22 @@ class BarriersByEpoch(ModelPage):
         counted = self.by_epoch(traces)
         steps = int(counted["steps"].sum())
         rows = []
-        noise_known = bool(counted["noise"].notna().any())
-        for name, paper in (
-            ("both", "none in most epochs"),
-            ("above noise", "not measured"),
-            ("either", "the captions' definition"),
+        for name, column, paper in (
+            ("barriers, both", "both", "none in most epochs"),
+            ("barriers, both, resolved", "resolved", "not measured"),
+            ("steps left open", "unresolved", "not measured"),
+            ("barriers, either", "either", "the captions' definition"),
+            ("segments, convex", "convex", "roughly all"),
+            ("segments, not convex", "not convex", "not measured"),
+            ("segments left open", "convexity open", "not measured"),
         ):
-            if name == "above noise" and not noise_known:
-                rows.append([f"barriers, {name}", paper, *["not measured"] * 3])
+            if counted[column].isna().any():
+                rows.append([name, paper, *["not measured"] * 3])
                 continue
-            count = int(counted[name].sum())
+            count = int(counted[column].sum())
             share = statistics.proportion(count, steps)
-            epochs = int((counted[name] > 0).sum())
-            rows.append(
-                [f"barriers, {name}", paper, f"{count} of {steps}", str(share), f"{epochs}"]
-            )
+            epochs = int((counted[column] > 0).sum())
+            rows.append([name, paper, f"{count} of {steps}", str(share), f"{epochs}"])
         largest = counted.loc[counted["largest"].idxmax()]
         found = "No barrier is higher than both ends"
         if largest["both"]:
@@ -154,10 +160,12 @@ class BarriersByEpoch(ModelPage):
                 f"Largest barrier: {largest['largest']:.2g} in epoch {largest['epoch']}, "
                 f"{largest['largest share']:.2%} of the loss there"
             )
-        noise = f"{counted['noise'].max():.2g} at most" if noise_known else "not measured"
+        resolved = "what the images resolve was not measured"
+        if counted["resolvable"].notna().any():
+            resolved = f"one of {counted['resolvable'].max():.2g} would be resolved in any epoch"
         note = (
-            f"{found}; noise floor {noise}. The paper calls its barriers substantially smaller "
-            "than the loss."
+            f"{found}; {resolved}. The paper calls its barriers substantially smaller than the "
+            "loss."
         )
         header = ["", "paper", "this walk", "share of steps", "epochs with any"]
         return markdown_table(header, rows) + "\n\n" + note
@@ -170,6 +178,16 @@ class TablePage(NetworksPage):
 
     settings: ClassVar[Settings] = COUNTED
 
+    @classmethod
+    def scales_of(cls, chosen: Mapping[str, Any]) -> tuple[Scale, ...]:
+        return SCALES
+
+    @classmethod
+    def parameters_at(cls, scale: Scale, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """At full size those networks whose walks there are."""
+        own = {"models": list(FULL_SIZE)} if scale == "full" else {}
+        return super().parameters_at(scale, {**chosen, **own})
+
     def counted(self, model: ModelName, trace: xr.Dataset) -> list[dict[str, Any]]:
         """What `measures.count_steps` finds in each epoch that is shown of a network's walk."""
         fields = self.fields_of(model)
@@ -181,6 +199,12 @@ class BarrierTable(TablePage):
     """Parameters of the notebook `tab1_barriers`."""
 
     notebook: ClassVar[str] = "tab1_barriers"
+    # Each step of an epoch, where barriers are few.
+    settings: ClassVar[Settings] = COUNTED | {
+        "full": {
+            EVERY: {"iterations": None, "sampled_iterations": None, "epochs_shown": (1, 10)},
+        },
+    }
     alternative_text: ClassVar[str] = (
         "For each network and epoch the share of steps that cross a barrier, with its interval, "
         "beside the paper's."
@@ -240,7 +264,6 @@ class BarrierTable(TablePage):
         for row in self.counts(traces).to_dict("records"):
             paper = row["paper"]
             printed = "not printed" if paper is None or np.isnan(paper) else f"{paper:.0f} of 450"
-            above = "not measured" if np.isnan(row["noise"]) else f"{row['above noise']}"
             rows.append(
                 [
                     network_info(row["model"]).title,
@@ -248,14 +271,13 @@ class BarrierTable(TablePage):
                     printed,
                     f"{row['both']} of {row['steps']}",
                     str(statistics.proportion(row["both"], row["steps"])),
-                    above,
                     _resolved(row),
                     row["either"],
                     f"{row['largest']:.2g}",
                     f"{row['loss']:.2g}",
                 ]
             )
-        header = ["network", "epoch", "paper", "higher than both ends", "share", "above noise"]
+        header = ["network", "epoch", "paper", "higher than both ends", "share"]
         header += ["resolved by the images (left open)"]
         header += ["higher than either", "largest barrier", "loss"]
         return markdown_table(header, rows)
@@ -320,11 +342,10 @@ def interior_minimum(walked: Walked) -> Share:
     **SHARED,
 )
 def convex_segments(walked: Walked) -> Share:
-    """Share of segments whose second differences are all above minus the noise floor."""
-    noise = measures.nearest_noise(walked.trace, 1)
-    if math.isnan(noise):
-        return Share(0, 0)  # It was not measured, so that no dent can be told from noise.
-    return Share.of(analysis.is_convex(measures.measured_losses(walked.trace), noise))
+    """Share of segments that are convex, of those whose second differences the images resolve."""
+    signs = measures.convexity_signs(walked.trace)
+    # An older trace does not say how far its second differences may be off.
+    return Share.of(signs[np.abs(signs) == 1] == 1)
 
 
 @claim(

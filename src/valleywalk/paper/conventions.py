@@ -23,6 +23,11 @@ NOISE_MEASURES: dict[Convention, NoiseMeasure] = {"text": "variance", "code": "d
 SEGMENTS = 12
 
 
+# The code sums the losses of an epoch's batches and divides by one fewer.
+BATCHES = 450
+DIVISOR = BATCHES - 1
+
+
 class Conventions(ModelPage):
     """Parameters of the notebook `text_against_code`."""
 
@@ -157,12 +162,17 @@ class Conventions(ModelPage):
         ]
         header = ["reading of the text / of the code", "paper", "text", "code", "nearer"]
         # The paper's numbers are VGG-11's.
-        return markdown_table(
+        table = markdown_table(
             header,
             [
                 _row(name, printed if self.model == "vgg11" else None, *values)
                 for name, printed, values in rows
             ],
+        )
+        return (
+            f"{table}\n\nLeft out of both readings: the code sums the losses of {BATCHES} batches "
+            f"and divides by {DIVISOR}, so that each loss and height it prints is "
+            f"{BATCHES / DIVISOR - 1:.2%} too large. Signs, cosines and ratios stay."
         )
 
 

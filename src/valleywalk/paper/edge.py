@@ -3,6 +3,7 @@
 No figure of its own: the walk figures of gradient descent and those of the spectral norm show it.
 """
 
+import math
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -103,9 +104,19 @@ class EdgePage(ModelPage):
 
 
 def share_in_words(trace: xr.Dataset) -> tuple[str, str]:
-    """What is averaged of the long walk, and the average."""
-    share, count = measures.edge_share(trace)
-    return f"spectral norm over 2/η, mean of the last {count}", f"{share:.3g}"
+    """What is said of the long walk's spectral norm, and the number."""
+    found = measures.hovering(trace)
+    until = f"until the training loss is below {measures.NEARLY_FITTED:g}"
+    if math.isnan(found.highest):
+        return f"spectral norm over 2/η {until}", "not measured"
+    if not found.measurements:
+        return f"spectral norm over 2/η {until}, no crossing; at most", f"{found.highest:.3g}"
+    what = f"spectral norm over 2/η from its first crossing {until}, mean of {found.measurements}"
+    if math.isnan(found.spread):
+        return what, f"{found.level:.3g}"
+    what += ", standard deviation, and the mean of the half that is farther from 1"
+    farthest = "too few" if math.isnan(found.farthest) else f"{found.farthest:.3g}"
+    return what, f"{found.level:.3g}, {found.spread:.2g}, {farthest}"
 
 
 @claim(
@@ -129,5 +140,8 @@ def share_in_words(trace: xr.Dataset) -> tuple[str, str]:
     },
 )
 def hovers_at_the_edge(walked: Walked) -> float:
-    """Spectral norm over 2/η, mean of the last half of a long walk."""
-    return measures.edge_share(walked.trace)[0]
+    """Spectral norm over 2/η from its first crossing of 2/η until the training loss is below 0.1:
+    of the means of that stretch's two halves, the one farther from 1; no number without a crossing,
+    nor for fewer than four measurements.
+    """
+    return measures.hovering(walked.trace).farthest

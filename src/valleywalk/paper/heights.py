@@ -144,13 +144,13 @@ class HeightTable(TablePage):
                     str(row["interval"]),
                     _shown(row["height inside"].value, ".3g", "none"),
                     f"{row['loss']:.2g}",
-                    _shown(row["noise"], ".1g"),
+                    _shown(row["images error"], ".1g", "not measured"),
                     printed,
                     ratio,
                 ]
             )
         header = ["network", "learning rate", "epoch", "paper's height", "height"]
-        header += ["height where the floor lies inside", "loss", "noise"]
+        header += ["height where the floor lies inside", "loss", "error of the height by images"]
         header += ["paper's ratio", "ratio to the rate above"]
         return markdown_table(header, rows)
 
@@ -159,7 +159,7 @@ def _interval(row: dict[str, Any]) -> Interval:
     """A mean height: of drawn steps with the errors of images and steps, else of a window."""
     if row["drawn"]:
         return row["height"].interval(positive=True)
-    return statistics.mean_of_steps(row["heights"])
+    return statistics.mean_of_steps(row["heights"], positive=True)
 
 
 def _shown(value: float, form: str, otherwise: str = "not printed") -> str:

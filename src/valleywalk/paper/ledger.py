@@ -9,14 +9,14 @@ import xarray as xr
 
 from .. import statistics
 from ..statistics import CONFIDENCE, Interval
-from ..trace import open_trace
 from ..walks.catalogue import NETWORKS
 from ..walks.experiment import Experiment, ModelName
+from ..walks.identity import identified
 from ..walks.store import Store
 from .claim import ALPHA, SEEDS, Claim, Evidence, Verdict, Walked, usable
 from .items import CLAIMS, ITEMS
 from .page import Page, markdown_table
-from .scales import Scale
+from .scales import JUDGED, Scale
 
 # The family of tests at a scale: the primary rows, walked or not.
 FAMILY = sum(len(claim.primary) for claim in CLAIMS)
@@ -225,12 +225,12 @@ def _measured(
     given: Mapping[str, Any],
 ) -> list[_Row]:
     """Those rows of which at least one seed is there."""
-    opened: dict[str, xr.Dataset] = {}
+    opened: dict[Experiment, xr.Dataset | None] = {}
 
     def trace_of(experiment: Experiment) -> xr.Dataset | None:
-        if experiment.hash not in opened and (path := store.find(experiment)):
-            opened[experiment.hash] = open_trace(path, experiment.hash)
-        return opened.get(experiment.hash)
+        if experiment not in opened:
+            opened[experiment] = store.open(experiment)
+        return opened[experiment]
 
     rows = []
     for claim, model in asked:
@@ -242,7 +242,7 @@ def _measured(
             traces = [[trace for trace in each if trace is not None] for each in there]
             if all(len(own) == len(all_of) for own, all_of in zip(traces, there, strict=True)):
                 walked[seed] = list(map(Walked, pages, traces))
-                dataset = walks[0][0].dataset if walks[0] else ""
+                dataset = identified(walks[0][0]).without_path.dataset if walks[0] else ""
         if walked:
             primary = model in claim.primary and _as_planned(claim, scale, model, given)
             rows.append(_row(claim, model, dataset, walked, primary))
@@ -421,6 +421,8 @@ def page_claims(page: Page) -> str:
     claims = [claim for claim in CLAIMS if own in claim.pages or own is ITEMS[claim.item].page]
     if not claims:
         return "No claim of the ledger rests on this page."
+    if page.shown_scale not in JUDGED:
+        return "Walks at this scale have one seed each: they are described, and judge no claim."
     found = findings(
         page.shown_scale, store=page.store, claims=claims, models=page.networks, given=page.given
     )

@@ -18,7 +18,18 @@ from ..walks.provenance import experiment_of
 from .claim import Walked, claim
 from .edge import EdgePage, share_in_words
 from .page import ModelPage, PositiveFloat, PositiveInt, epochs_for, experiment, markdown_table
-from .scales import GRADIENT_DESCENT, Settings, default_dataset, original_dataset
+from .scales import (
+    EVERY,
+    GRADIENT_DESCENT,
+    JUDGED,
+    SCALES,
+    SETTINGS,
+    STAND_IN,
+    Scale,
+    Settings,
+    default_dataset,
+    original_dataset,
+)
 
 # Numbers the paper prints about the walk figures: (section or caption, value).
 PRINTED: dict[tuple[ModelName, str, UpdateName, int], dict[str, str]] = {
@@ -84,7 +95,7 @@ def window_experiment(
         epochs=epochs,
         probed_epochs=epochs_shown,
         probed_iterations=iterations,
-        evaluate_every=max(1, min(5, epochs // 4)),
+        evaluate_every=fields.get("evaluate_every", max(1, min(5, epochs // 4))),
     )
 
 
@@ -122,7 +133,8 @@ class WalkPage(ModelPage):
         fields = self.fields | {"update": self.update}
         images = self.available(fields["dataset"], fields)
         shown = fields["epochs_shown"]
-        together = self.update == "sgd" and 1 < self.epoch in shown
+        first = 1 if fields.get("first_too") else 2
+        together = self.update == "sgd" and first <= self.epoch in shown
         return [window_experiment(fields, images, shown if together else (self.epoch,))]
 
     @property
@@ -202,10 +214,7 @@ class GradientDescentWalk(WalkPage, EdgePage):
         if len(traces) == 1:
             return table
         what, share = share_in_words(traces[1])
-        return (
-            f"{table}\n\nThe long walk's {what} times it was measured: {share}; about 1 is "
-            "expected (Cohen et al. 2021)."
-        )
+        return f"{table}\n\nThe long walk's {what}: {share}; 1 is expected (Cohen et al. 2021)."
 
 
 class StochasticWalk(WalkPage):
@@ -213,6 +222,14 @@ class StochasticWalk(WalkPage):
 
     notebook: ClassVar[str] = "fig2_sgd_walk"
     update: ClassVar[UpdateName] = "sgd"
+
+    @classmethod
+    def scales_of(cls, chosen: Mapping[str, Any]) -> tuple[Scale, ...]:
+        """At full size VGG-11's on CIFAR-10, in the epochs of which its walk opens a window."""
+        network = (chosen.get("model", "vgg11"), chosen.get("dataset", "cifar10"))
+        own = network in (("vgg11", "cifar10"), ("vgg11", STAND_IN["full"]["cifar10"]))
+        shown = SETTINGS["full"][EVERY]["epochs_shown"]
+        return SCALES if own and chosen.get("epoch", 1) in shown else JUDGED
 
 
 # Claims -------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import torch
 from scipy.interpolate import BarycentricInterpolator
 from torch import Tensor
 
-from ..analysis import standard_error_over_batches
+from .. import analysis
 from ..evaluation import BatchMeans
 from . import ProbeState, Step, norm
 
@@ -272,6 +272,10 @@ class Interpolation:
             barrier_error, barrier_error_either
                 Standard error over the batches of the highest interior loss minus the higher end's,
                 or the lower end's; without a correction for how many images there are.
+            second_difference_error
+                Along alpha, the standard error over the batches of the second divided difference of
+                the loss (`analysis.second_differences`) at each point that was measured, with its
+                nearest measured neighbours; NaN elsewhere and at the ends.
         """
         if step.before is None:
             return {}
@@ -315,18 +319,26 @@ class Interpolation:
     def _batches(
         self, loss: np.ndarray, by_batch: Mapping[int, np.ndarray]
     ) -> dict[str, float | np.ndarray]:
-        """What the batches say of the curve's height and barrier."""
+        """What the batches say of the curve's height, its barrier and its bends."""
         indices = sorted(by_batch)
         losses = np.array([by_batch[index] for index in indices])
+        bends = analysis.second_differences(losses.T, self.alpha[indices])
+        bend_error = np.full(len(loss), np.nan)
+        bend_error[indices[1:-1]] = [
+            analysis.standard_error_over_batches(bend, self.batch_images) for bend in bends.T
+        ]
         if len(indices) < len(loss):
             losses = through(self.alpha, indices, losses)
         start, end, floor = losses[0], losses[-1], losses[int(np.argmin(loss))]
-        found: dict[str, float | np.ndarray] = {"batch_height": (start + end) / 2 - floor}
+        found: dict[str, float | np.ndarray] = {
+            "batch_height": (start + end) / 2 - floor,
+            "second_difference_error": bend_error,
+        }
         if len(loss) > 2:
             top = losses[1 + int(np.argmax(loss[1:-1]))]
             higher, lower = (start, end) if loss[0] >= loss[-1] else (end, start)
             for name, base in (("barrier_error", higher), ("barrier_error_either", lower)):
-                found[name] = standard_error_over_batches(top - base, self.batch_images)
+                found[name] = analysis.standard_error_over_batches(top - base, self.batch_images)
         return found
 
     def _start_losses(self, step: Step, before: Sequence[Tensor]) -> BatchMeans:

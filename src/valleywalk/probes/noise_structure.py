@@ -6,7 +6,7 @@ Batch norm in train mode has no gradient of a single image, so there the covaria
 plan's mini-batches, times their size.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,17 @@ from torch import Tensor, nn
 from torch.func import functional_call, hessian, jacrev
 
 from ..evaluation import Evaluator, count_of, evaluation_mode, predict, trainable
+from ..statistics import Estimate
 from . import inner
 from .curvature import first_vector, hessian_vector_product, multiplier
 from .lanczos import lanczos
 
 DIRECTIONS = 3
 TOLERANCE = 1e-3
+# Into how many folds plans are cut, and of how many degrees of freedom: a variance is then known to
+# a fifth.
+FOLDS = 4
+DEGREES_OF_FREEDOM = 48
 
 
 def batch_gradients(evaluate: Evaluator) -> Iterator[tuple[Sequence[Tensor], int]]:
@@ -58,11 +63,12 @@ def batch_gradients(evaluate: Evaluator) -> Iterator[tuple[Sequence[Tensor], int
 
 
 def largest_gradient_variance(evaluate: Evaluator) -> float:
-    """Largest over the parameters of the variance of single images' gradients.
+    """Largest over the parameters of the estimated variance of single images' gradients.
 
     Estimated from mini-batches: their size times the variance of their gradients, which is
-    unbiased where a batch's gradient is the mean of its images'. Batches smaller than the first
-    are left out.
+    unbiased for each parameter where a batch's gradient is the mean of its images'. The largest of
+    many estimates is not: from two or three batches it comes out one and a half to two times too
+    large or more (see `cross_fitted_variance`). Batches smaller than the first are left out.
 
     Parameters
     ----------
@@ -91,6 +97,115 @@ def largest_gradient_variance(evaluate: Evaluator) -> float:
     >>> largest_gradient_variance(Evaluator(model, nn.functional.mse_loss, batches))
     2.0
     """
+    squares, size, freedom = _squared_deviations(evaluate)
+    return size * max(float(part.max()) for part in squares) / freedom
+
+
+def cross_fitted_variance(
+    evaluate: Evaluator, plans: Sequence[Iterable[tuple[Any, Tensor]]]
+) -> Estimate:
+    """Largest variance of single images' gradients, estimated where it was not chosen.
+
+    The maximum over many parameters of estimates of few degrees of freedom is too large
+    (`largest_gradient_variance`): it finds the parameter whose estimate erred most. Here the plans
+    are cut into four folds. Three of them choose the parameter, the fourth estimates its variance;
+    the mean over the four ways counts. It is unbiased for the parameters that were chosen, whose
+    variance can only be smaller than the largest.
+
+    Parameters
+    ----------
+    evaluate : Evaluator
+    plans : sequence of iterable of (inputs, targets)
+        The same images in other batches, drawn at random: for given images they are independent.
+        A multiple of four, see `plans_for_variance`.
+
+    Returns
+    -------
+    Estimate
+        Its error has two parts: V √(2 / ν), with ν degrees of freedom in all plans, as of batches
+        whose gradients are normal; and half of how far the maximum of all plans' estimates, which
+        is too large where V is too small, lies above V.
+
+    Raises
+    ------
+    ValueError
+        Plans that are no multiple of four, or none; fewer than two batches of equal size.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from valleywalk.evaluation import Batches, EvaluationPlan, Evaluator
+    >>> from valleywalk.probes.noise_structure import cross_fitted_variance, plans_for_variance
+    >>> x, y = torch.ones(40, 1), torch.arange(40.0)[:, None] % 2
+    >>> plan = EvaluationPlan.draw(available=40, batch_size=10, seed=0)
+    >>> plans = [
+    ...     [(x[indices], y[indices]) for indices in plan.redrawn(seed).batches]
+    ...     for seed in range(plans_for_variance(batches=4))
+    ... ]
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> evaluate = Evaluator(model, nn.functional.mse_loss, plans[0])
+    >>> found = cross_fitted_variance(evaluate, plans)
+
+    Single gradients are −2 y, with y one or zero, so that their variance is 40 / 39:
+
+    >>> abs(found.value - 40 / 39) < 2 * found.error
+    True
+    """
+    if not plans or len(plans) % FOLDS:
+        raise ValueError(f"there are {len(plans)} plans; give a multiple of {FOLDS}, for its folds")
+    folds: list[list[Tensor]] = []
+    freedom = size = 0
+    for index, plan in enumerate(plans):
+        squares, size, own = _squared_deviations(evaluate.on(plan))
+        freedom += own
+        if len(folds) <= index % FOLDS:
+            folds.append(squares)
+        else:
+            torch._foreach_add_(folds[index % FOLDS], squares)
+    whole = [torch.stack(parts).sum(dim=0) for parts in zip(*folds, strict=True)]
+    held_out = 0.0
+    for fold in folds:
+        where, entry = _largest([total - own for total, own in zip(whole, fold, strict=True)])
+        held_out += size / freedom * float(fold[where].flatten()[entry])
+    too_large = size / freedom * max(float(part.max()) for part in whole)
+    sampling, choice = held_out * (2 / freedom) ** 0.5, (too_large - held_out) / 2
+    return Estimate(held_out, (sampling**2 + choice**2) ** 0.5, freedom)
+
+
+def plans_for_variance(batches: int) -> int:
+    """How many plans of so many batches `cross_fitted_variance` needs for 48 degrees of freedom.
+
+    Parameters
+    ----------
+    batches : int
+
+    Returns
+    -------
+    int
+        A multiple of four.
+
+    Examples
+    --------
+    >>> from valleywalk.probes.noise_structure import plans_for_variance
+    >>> [plans_for_variance(batches) for batches in (2, 3, 9, 40)]
+    [48, 24, 8, 4]
+    """
+    return FOLDS * -(-DEGREES_OF_FREEDOM // (FOLDS * max(1, batches - 1)))
+
+
+def _largest(parts: Sequence[Tensor]) -> tuple[int, int]:
+    """Which tensor has the largest entry, and where."""
+    part = max(range(len(parts)), key=lambda i: float(parts[i].max()))
+    return part, int(parts[part].argmax())
+
+
+def _squared_deviations(evaluate: Evaluator) -> tuple[list[Tensor], int, int]:
+    """Sum over the batches of each parameter's squared deviation from their mean gradient.
+
+    Then the batches' size and the degrees of freedom. Batches smaller than the first are left out.
+    """
     sums: list[Tensor] = []
     squares: list[Tensor] = []
     size = count = 0
@@ -113,11 +228,8 @@ def largest_gradient_variance(evaluate: Evaluator) -> float:
             "the variance of the gradient needs at least 2 batches of equal size; "
             "lower evaluation_batch_size or raise evaluation_images"
         )
-    largest = max(
-        float((square - total**2 / count).max())
-        for total, square in zip(sums, squares, strict=True)
-    )
-    return size * largest / (count - 1)
+    pairs = zip(sums, squares, strict=True)
+    return [square - total**2 / count for total, square in pairs], size, count - 1
 
 
 class NoiseAlignment:
@@ -176,6 +288,11 @@ def alignment(evaluate: Evaluator, directions: int = DIRECTIONS) -> dict[str, fl
             Mean curvature along C's top eigenvectors, as a share of that along H's.
         noise_share
             Share of C's trace that lies along H's top eigenvectors.
+        noise_overlap_control
+            As `noise_overlap`, for the noise of the same batches with labels that are dealt out
+            anew among all of their images. The layers alone make gradients of any labels overlap
+            with H far more than random directions do; only what goes beyond is of this noise. Left
+            out where the targets of a batch are no tensor.
 
     Raises
     ------
@@ -193,44 +310,87 @@ def alignment(evaluate: Evaluator, directions: int = DIRECTIONS) -> dict[str, fl
     >>> batches = [(torch.tensor([[1.0, 2.0]]), torch.tensor([[y]])) for y in (0.0, 1.0, 2.0, 3.0)]
     >>> evaluate = Evaluator(nn.Linear(2, 1, bias=False), nn.functional.mse_loss, batches)
     >>> {name: round(value, 3) for name, value in alignment(evaluate, directions=1).items()}
-    {'noise_overlap': 1.0, 'noise_sharpness': 1.0, 'noise_share': 1.0}
+    {'noise_overlap': 1.0, 'noise_sharpness': 1.0, 'noise_share': 1.0, 'noise_overlap_control': 1.0}
     """
-    gradients = [images for _, images in batch_gradients(evaluate)]
-    if len(gradients) <= directions + 1:
+    batches = [images for _, images in batch_gradients(evaluate)]
+    if len(batches) <= directions + 1:
         raise ValueError(
             f"the noise's top {directions} directions need more than {directions + 1} batches, "
-            f"there are {len(gradients)}; lower evaluation_batch_size or raise curvature_images"
+            f"there are {len(batches)}; lower evaluation_batch_size or raise curvature_images"
         )
-    total = sum(gradients)
+
+    def hessian_product(vector: Sequence[Tensor]) -> list[Tensor]:
+        return hessian_vector_product(evaluate, vector)
+
+    multiply_h = multiplier(evaluate, hessian_product)
+    first, top = first_vector(evaluate), range(-directions, 0)
+    multiply_c, trace = _covariance(evaluate, sum(batches))
+    _, noisy, _, _ = lanczos(multiply_c, first, top, TOLERANCE)
+    sharpness, sharp, _, _ = lanczos(multiply_h, first, top, TOLERANCE)
+    along_noise = sum(float(v @ multiply_h(v)) for v in noisy)
+    noise_along = sum(float(v @ multiply_c(v)) for v in sharp)
+    found = {
+        "noise_overlap": float(((noisy @ sharp.T) ** 2).sum() / directions),
+        "noise_sharpness": along_noise / float(sharpness.sum()),
+        "noise_share": noise_along / trace,
+    }
+    if all(isinstance(targets, Tensor) for _, targets in evaluate.batches):
+        other = evaluate.on(Relabelled(evaluate.batches))
+        _, control, _, _ = lanczos(_covariance(other, sum(batches))[0], first, top, TOLERANCE)
+        overlap = float(((control @ sharp.T) ** 2).sum() / directions)
+        found["noise_overlap_control"] = overlap
+    return found
+
+
+def _covariance(
+    evaluate: Evaluator, total: int
+) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
+    """Products with the covariance C of the batches' gradients, and its trace."""
     mean = [torch.zeros_like(parameter) for parameter in trainable(evaluate.model)]
     second_moment = 0.0
     for gradient, images in batch_gradients(evaluate):
         torch._foreach_add_(mean, list(gradient), alpha=images / total)
         second_moment += inner(gradient, gradient) * images / total
-    trace = second_moment - inner(mean, mean)
 
-    def covariance_product(vector: Sequence[Tensor]) -> list[Tensor]:
+    def product(vector: Sequence[Tensor]) -> list[Tensor]:
         product = [part * -inner(mean, vector) for part in mean]
         for gradient, images in batch_gradients(evaluate):
             along = inner(gradient, vector) * images / total
             torch._foreach_add_(product, list(gradient), alpha=along)
         return product
 
-    def hessian_product(vector: Sequence[Tensor]) -> list[Tensor]:
-        return hessian_vector_product(evaluate, vector)
+    return multiplier(evaluate, product), second_moment - inner(mean, mean)
 
-    multiply_h = multiplier(evaluate, hessian_product)
-    multiply_c = multiplier(evaluate, covariance_product)
-    first, top = first_vector(evaluate), range(-directions, 0)
-    _, noisy, _, _ = lanczos(multiply_c, first, top, TOLERANCE)
-    sharpness, sharp, _, _ = lanczos(multiply_h, first, top, TOLERANCE)
-    along_noise = sum(float(v @ multiply_h(v)) for v in noisy)
-    noise_along = sum(float(v @ multiply_c(v)) for v in sharp)
-    return {
-        "noise_overlap": float(((noisy @ sharp.T) ** 2).sum() / directions),
-        "noise_sharpness": along_noise / float(sharpness.sum()),
-        "noise_share": noise_along / trace,
-    }
+
+class Relabelled:
+    """The same batches with their labels dealt out anew among all images, the same way each time.
+
+    Parameters
+    ----------
+    batches : iterable of (inputs, targets)
+        The same ones whenever they are gone through.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from valleywalk.probes.noise_structure import Relabelled
+    >>> batches = [(torch.zeros(2, 1), torch.arange(2)), (torch.zeros(3, 1), torch.arange(2, 5))]
+    >>> labels = [targets for _, targets in Relabelled(batches)]
+    >>> [len(each) for each in labels], sorted(torch.cat(labels).tolist())
+    ([2, 3], [0, 1, 2, 3, 4])
+    """
+
+    def __init__(self, batches: Iterable[tuple[Any, Tensor]]):
+        self.batches = batches
+        targets = [targets for _, targets in batches]
+        together = torch.cat(targets)
+        generator = torch.Generator().manual_seed(0)
+        order = torch.randperm(len(together), generator=generator).to(together.device)
+        self.targets = together[order].split([len(each) for each in targets])
+
+    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
+        for (inputs, _), targets in zip(self.batches, self.targets, strict=True):
+            yield inputs, targets
 
 
 @dataclass(frozen=True)

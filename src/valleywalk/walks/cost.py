@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..evaluation import Evaluator, cross_entropy
 from ..machine import choose_device, reproducible
+from ..probes.noise_structure import plans_for_variance
 from . import models
 from .catalogue import dataset_info
 from .epoch_probes import REDRAWN_PLANS
@@ -22,12 +23,13 @@ from .walk import ONE_AT_A_TIME
 # Images of a class of Tiny-ImageNet, and of a folder until its files are read.
 CLASS_TRAINING_IMAGES, CLASS_VALIDATION_IMAGES = 500, 50
 # Forward passes to which each amounts, as measured: a training step; a search for both ends of the
-# spectrum, some 25 products of about eight passes each; the authors' 16 products; and the search
-# for the noise's and the sharpest directions.
+# spectrum, some 25 products of about eight passes each; the authors' 16 products; the search for
+# the noise's and the sharpest directions; that for its control, up to some 30 products of three.
 TRAINING_PASSES = 3
 CURVATURE_PASSES = 200
 CODE_CURVATURE_PASSES = 128
 NOISE_STRUCTURE_PASSES = 1200
+NOISE_CONTROL_PASSES = 100
 # Losses of a segment from few points, as measured on recorded ones at a tolerance of 2 %.
 EXPECTED_PASSES = 3.6
 # A trace: its attributes and layout; numbers of a step; a loss. As measured on recorded ones.
@@ -154,7 +156,11 @@ def _trained(experiment: Experiment, images: int, evaluated: int) -> int:
         for phase, epochs in _phases(experiment)
     )
     # The gradient's variance at the start gives the isotropic noise its size.
-    return trained + (evaluated if experiment.noise_factor else 0)
+    if not experiment.noise_factor:
+        return trained
+    crossed = experiment.noise_estimate == "cross-fitted"
+    plans = plans_for_variance(evaluation_batches(experiment)) if crossed else 1
+    return trained + plans * evaluated
 
 
 def _measured_at_epochs(experiment: Experiment, evaluated: int) -> int:
@@ -173,7 +179,8 @@ def _measured_at_epochs(experiment: Experiment, evaluated: int) -> int:
 def _curvature(experiment: Experiment, evaluated: int) -> float:
     if not experiment.curvature_every:
         return 0.0
-    each = CURVATURE_PASSES + experiment.noise_structure * NOISE_STRUCTURE_PASSES
+    noise = NOISE_STRUCTURE_PASSES + NOISE_CONTROL_PASSES
+    each = CURVATURE_PASSES + experiment.noise_structure * noise
     if experiment.convention == "code":
         each = CODE_CURVATURE_PASSES
     times = experiment.epochs // experiment.curvature_every
@@ -271,8 +278,8 @@ def seconds_together(each: Sequence[float], processes: int, device: str = "auto"
 def trace_bytes(experiment: Experiment) -> int:
     """About how large a walk's trace is on disk."""
     segments = measured_segments(experiment)
-    # The heights of the batches are in float32.
-    numbers = segments * (experiment.points + 1 + evaluation_batches(experiment) / 2)
+    # The heights of the batches and the errors of second differences are in float32.
+    numbers = segments * (1.5 * (experiment.points + 1) + evaluation_batches(experiment) / 2)
     return int(TRACE_BYTES + STEP_BYTES * all_steps(experiment) + NUMBER_BYTES * numbers)
 
 
@@ -291,7 +298,7 @@ def checkpoint_bytes(experiment: Experiment) -> int:
     # The two eigenvectors are in float64.
     vectors = 1 + bool(segments) + 4 * ends
     of_step = 5 + bool(segments) * (
-        2 * (experiment.points + 1) + 4 + evaluation_batches(experiment)
+        3 * (experiment.points + 1) + 4 + evaluation_batches(experiment)
     )
     numbers = all_steps(experiment) * of_step
     return state + vectors * parameters + numbers * NUMBER_BYTES
