@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from valleywalk.measures import count_steps, nearest_noise
+from valleywalk.measures import count_steps
 from valleywalk.paper.barriers import BarriersByEpoch, BarrierTable
 from valleywalk.paper.factors import Factors
 from valleywalk.paper.heights import HeightTable
@@ -18,15 +18,22 @@ def segment(end=0.0, bump=0.0, sag=0.0):
     return 1 + end * ALPHA + 4 * ALPHA * (1 - ALPHA) * (bump - sag)
 
 
-def trace_of(segments, steps_in_epoch, noise=None, experiment=None):
+def trace_of(segments, steps_in_epoch, errors=None, experiment=None):
+    """A trace with these segments; each epoch has a standard error of its barriers and bends."""
     records = [
         {"loss": loss, "cosine": 0.0, "distance": float(i)} for i, loss in enumerate(segments)
     ]
-    epochs = {epoch: {"loss_noise": value} for epoch, value in (noise or {}).items()}
+    if errors is not None:
+        for i, record in enumerate(records):
+            error = errors[1 + i // steps_in_epoch]
+            record |= {"barrier_error": error, "loss_error": 0.0, "measured": ALPHA >= 0}
+            record["second_difference_error"] = np.full(len(ALPHA), error)
     attributes = {"steps_in_epoch": steps_in_epoch, "training_images": 100, "parameters": 10}
     if experiment is not None:
         attributes |= {"experiment": experiment.model_dump_json()}
-    return assemble(records, ALPHA, epochs, len(segments) // steps_in_epoch, attributes)
+    images = () if errors is None else [5] * 10
+    count = len(segments) // steps_in_epoch
+    return assemble(records, ALPHA, None, count, attributes, batch_images=images)
 
 
 def test_barriers_of_an_epoch_are_those_of_its_own_steps():
@@ -36,22 +43,23 @@ def test_barriers_of_an_epoch_are_those_of_its_own_steps():
         segment(bump=0.01),
         segment(sag=0.2),
     )
-    trace = trace_of([falling, valley, barrier, small, valley, barrier], 2, {1: 0.02, 3: 0.4})
+    segments = [falling, valley, barrier, small, valley, barrier]
+    # Half of all 100 images: t of nine degrees of freedom, 2.26, times √½ is 1.6.
+    trace = trace_of(segments, 2, {1: 0.01, 2: 0.01, 3: 0.4})
     second = count_steps(trace, 2, None)
-    assert (second["steps"], second["both"], second["above noise"]) == (2, 2, 1)
+    assert (second["steps"], second["both"]) == (2, 2)
+    assert (second["resolved"], second["unresolved"]) == (1, 1)
+    assert second["resolvable"] == pytest.approx(0.016, abs=1e-4)
+    assert (second["convex"], second["not convex"], second["convexity open"]) == (0, 2, 0)
     assert second["largest"] == pytest.approx(0.3)
     assert second["largest share"] == pytest.approx(0.3 / 1.3)
     third = count_steps(trace, 3, None)
-    assert (third["both"], third["above noise"]) == (1, 0), "below that epoch's noise floor"
+    assert (third["both"], third["resolved"]) == (1, 0), "that epoch's own error counts"
+    # Bends are ∓8 times the bump: 1.6 and −2.4, of which −2.4 is more than 3.7 × 0.4 below 0.
+    assert (third["convex"], third["not convex"], third["convexity open"]) == (1, 1, 0)
     window = count_steps(trace, 1, 6)
     assert (window["steps"], window["both"], window["either"]) == (6, 3, 4)
     assert window["heights"] == pytest.approx([0.25, 0.2, 0, 0, 0.2, 0], abs=1e-12)
-
-
-def test_noise_is_that_of_the_nearest_epoch():
-    trace = trace_of([segment()] * 8, 1, {2: 0.1, 7: 0.2})
-    assert [nearest_noise(trace, epoch) for epoch in (1, 4, 5, 8)] == [0.1, 0.1, 0.2, 0.2]
-    assert np.isnan(nearest_noise(trace_of([segment()], 1), 1))
 
 
 def test_the_height_s_ratio():
@@ -76,12 +84,16 @@ def test_figure_8_counts_each_epoch():
     page = BarriersByEpoch(epochs_shown=[1, 2, 3], training_images=100)
     segments = [segment(end=-0.1), segment(bump=0.1), segment(sag=0.1)]
     (experiment,) = page.experiments
-    trace = trace_of(segments, 1, {1: 0.01}, experiment)
+    trace = trace_of(segments, 1, dict.fromkeys((1, 2, 3), 0.02), experiment)
     assert list(page.by_epoch([trace])["both"]) == [0, 1, 0]
     table = page.table([trace])
     assert "| barriers, both | none in most epochs | 1 of 3 |" in table
+    assert "| barriers, both, resolved | not measured | 1 of 3 |" in table
     assert "| barriers, either | the captions' definition | 2 of 3 |" in table
-    assert "Largest barrier: 0.1 in epoch 2, 9.09% of the loss there; noise floor 0.01" in table
+    for which in ("segments, convex | roughly all", "segments, not convex | not measured"):
+        assert f"| {which} | 1 of 3 |" in table
+    assert "| segments left open | not measured | 1 of 3 |" in table, "a straight one"
+    assert "Largest barrier: 0.1 in epoch 2, 9.09% of the loss there; one of 0.032 would" in table
     assert len(page.draw([trace]).axes) == 2
 
 
@@ -90,8 +102,9 @@ def test_figure_8_says_what_was_not_measured_or_found():
     (experiment,) = page.experiments
     trace = trace_of([segment(end=-0.1), segment(sag=0.1)], 1, experiment=experiment)
     table = page.table([trace])
-    assert "| barriers, above noise | not measured | not measured |" in table
-    assert "No barrier is higher than both ends; noise floor not measured." in table
+    for which in ("barriers, both, resolved", "segments, not convex", "segments left open"):
+        assert f"| {which} | not measured | not measured |" in table
+    assert "No barrier is higher than both ends; what the images resolve was not" in table
     _, labels = page.draw([trace]).axes[1].get_legend_handles_labels()
     assert labels == ["training loss"]
 
@@ -130,8 +143,8 @@ def test_the_tuned_rate_and_the_paired_difference():
     epochs = page.by_epoch(traces)
     assert page.tuned(epochs) == {"constant": 0.2, "stepwise": 0.2, "clr": 0.1, "trapezoid": 0.2}
     found = page.difference(epochs, "trapezoid", "stepwise", "validation_accuracy")
-    # All seeds say the same, so that nothing is known of how they spread.
-    assert str(found) == "0.05"
+    assert found.estimate == pytest.approx(0.05)
+    assert np.isnan(found.low), "the same in all seeds"
     assert page.difference(epochs, "trapezoid", "clr", "train_loss").estimate == pytest.approx(0)
     assert len(page.draw(traces).axes) == 3
 
