@@ -311,6 +311,7 @@ def test_a_seed_that_cannot_be_used_is_named_and_stops_nothing(store):
     assert found.notes == ("seed 1 not usable: 0 is no ratio", "seed 3 not usable: no number")
     found = made(store, [math.nan] * 5)
     assert (found.verdict, found.estimate, found.seeds) == ("inconclusive", None, 0)
+    assert found.notes == ("seed 0, seed 1, seed 2, seed 3, seed 4 not usable: no number",)
     assert json.dumps(as_objects([found]), allow_nan=False)
 
 

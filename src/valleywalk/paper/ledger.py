@@ -276,15 +276,17 @@ def _row(
             sentence = in_a_sentence(premise.__doc__)
             notes.append(f"not so in {len(absent)} of {_seeds(len(walked))}: {sentence} ({seen})")
     gone = 2 * len(lacking) >= len(walked)
+    unusable: dict[str, list[str]] = {}
     for seed, each in walked.items():
         if seed in lacking and not gone:
             continue
         value = claim.measure(*each)
         if why := usable(claim, value):
             if seed not in lacking:  # Else its premise has said why.
-                notes.append(f"seed {seed} not usable: {why}")
+                unusable.setdefault(why, []).append(f"seed {seed}")
         else:
             values[seed] = value
+    notes += [f"{', '.join(seeds)} not usable: {why}" for why, seeds in unusable.items()]
     evidence = Evidence(claim, list(values.values())) if values else None
     return _Row(claim, model, dataset, evidence, tuple(notes), gone, primary)
 
