@@ -101,7 +101,7 @@ def test_without_a_repository_no_page_links_to_one():
 
 
 def test_the_explorer_holds_the_numbers_of_the_trace(tmp_path, monkeypatch):
-    monkeypatch.setattr(explorer, "ITEMS", ("fig18",))
+    monkeypatch.setattr(explorer, "EXPLORED", ("fig18",))
     store = Store(tmp_path)
     text = explorer.data({"fig18": "smoke"}, store)
     (content,) = re.findall(r">(\[.*\])</script>", text)

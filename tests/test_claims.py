@@ -2,27 +2,33 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from valleywalk import Store
 from valleywalk.cli import main
 from valleywalk.folders import checkout
-from valleywalk.paper.claim import Claim, judge, verdict_of
+from valleywalk.paper.claim import SEEDS, Claim, Evidence
 from valleywalk.paper.items import CLAIMS, ITEMS
 from valleywalk.paper.ledger import (
-    CLAIM_COUNT,
+    FAMILY,
+    VERDICTS,
     all_experiments,
     as_objects,
+    by_verdict,
     experiments_of,
     findings,
+    findings_without_walks,
     ledger_table,
+    numbers_of,
     page_claims,
 )
 from valleywalk.paper.walks import GradientDescentWalk, StochasticWalk
-from valleywalk.statistics import Interval
-from valleywalk.trace import assemble, save
+from valleywalk.statistics import Share, holm
+from valleywalk.trace import assemble, open_trace, save
 
 ALPHA = np.linspace(0, 1, 11)
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -34,71 +40,132 @@ def test_claims_are_complete():
     for claim in CLAIMS:
         assert claim.item in ITEMS
         assert claim.above < claim.below
+        assert set(claim.primary) <= {"vgg11"}, "the network of the main text"
+        assert not (claim.primary and claim.tested_on)
+        assert all(premise.__doc__ for premise in claim.premises)
         assert "ection" in claim.source or "ootnote" in claim.source
 
 
+def a_claim(**about):
+    """One that says nothing in particular."""
+    texts = dict.fromkeys(("id", "sentence", "source", "statistic", "paper"), "made up")
+    rest = {"number": 1, "item": "fig1", "pages": (), "measure": lambda: 0.0, "above": 1.0}
+    return Claim(**texts | rest | about)
+
+
+NARROW, WIDE = np.array([-0.1, -0.05, 0.0, 0.05, 0.1]), np.array([-4.0, -2, 0, 2, 4])
+
+
 @pytest.mark.parametrize(
-    ("interval", "verdict"),
+    ("values", "about", "verdict"),
     [
-        ((1.5, 1.2, 1.8), "supported"),
-        ((0.5, 0.2, 0.8), "not supported"),
-        ((2.5, 2.2, 2.8), "not supported"),
-        ((1.1, 0.9, 1.3), "inconclusive"),
-        ((1.5, 0.0, 3.0), "inconclusive"),
-        ((1.5, math.nan, math.nan), "inconclusive"),
-        # An end on the border lies neither inside nor, for certain, on the other side.
-        ((1.5, 1.0, 1.8), "inconclusive"),
-        ((1.5, 1.2, 2.0), "inconclusive"),
-        ((0.5, 0.2, 1.0), "not supported"),
-        ((2.5, 2.0, 2.8), "not supported"),
+        (1.5 + NARROW, {}, "supported"),
+        (0.5 + NARROW, {}, "contradicted"),
+        (1.5 + WIDE, {}, "inconclusive"),
+        (1.5 + NARROW, {"below": 2.0}, "supported"),
+        (2.5 + NARROW, {"below": 2.0}, "contradicted"),
+        (1.95 + NARROW, {"below": 2.0}, "inconclusive"),
+        (1.05 + NARROW, {"below": 2.0}, "inconclusive"),
+        # That two things differ: outside a margin, not between its ends.
+        (2.5 + NARROW, {"below": 2.0, "outside": True}, "supported"),
+        (0.5 + NARROW, {"below": 2.0, "outside": True}, "supported"),
+        (1.5 + NARROW, {"below": 2.0, "outside": True}, "contradicted"),
+        (1.5 + WIDE, {"below": 2.0, "outside": True}, "inconclusive"),
+        # Two seeds, and seeds that all say the same, decide nothing.
+        ([1.5, 1.51], {}, "inconclusive"),
+        ([1.5] * 5, {}, "inconclusive"),
+        ([1.5] * 5, {"quantity": "exact"}, "supported"),
+        ([1.5, 0.5, 1.5], {"quantity": "exact", "above": 0.0, "below": 1.0}, "contradicted"),
     ],
 )
-def test_verdicts_from_intervals(interval, verdict):
-    assert verdict_of(Interval(*interval), 1.0, 2.0, seeds=3) == verdict
-    assert verdict_of(Interval(*interval), 1.0, 2.0, seeds=2) == "inconclusive"
+def test_verdicts(values, about, verdict):
+    evidence = Evidence(a_claim(**about), list(values))
+    assert evidence.verdict(evidence.p_value) == verdict
+
+
+@pytest.mark.parametrize("values", [1.2 + NARROW, 0.97 + NARROW, 1.9 + NARROW, [1.0, 1.4, 1.9]])
+def test_a_p_value_is_that_of_student_s_test_against_the_end_that_decides(values):
+    evidence = Evidence(a_claim(below=2.0), list(values))
+    ends = (1.0, 2.0) if np.mean(values) > 1 else (1.0,)
+    expected = max(stats.ttest_1samp(values, end).pvalue for end in ends)
+    assert evidence.p_value == pytest.approx(expected, rel=1e-6)
+
+
+def test_no_effect_is_an_interval_wholly_inside_a_margin():
+    """Two one-sided tests: a narrow effect near 0 supports, a wide interval about 0 does not."""
+    claim = BY_ID["learning-rate-leaves-cosine"]
+    assert (claim.above, claim.below) == (-0.02, 0.02)
+    for values, verdict in (
+        (0.05 * NARROW, "supported"),
+        (0.01 * WIDE, "inconclusive"),
+        (-0.06 + 0.05 * NARROW, "contradicted"),
+    ):
+        evidence = Evidence(claim, list(values))
+        low, high = evidence.interval()[1:]
+        assert evidence.verdict(evidence.p_value) == verdict
+        assert (verdict == "supported") == (low > -0.02 and high < 0.02)
 
 
 def test_a_whole_ledger_is_wrong_as_seldom_as_it_says():
-    """54 claims whose statistic lies exactly on its border: any verdict is a wrong one."""
+    """Primary rows whose statistic lies exactly on its border: any verdict is a wrong one."""
     random = np.random.default_rng(0)
-    claim = Claim(
-        **dict.fromkeys(("id", "sentence", "source", "statistic", "paper", "item"), ""),
-        number=1,
-        above=0.0,
-        pages=(),
-        measure=lambda: 0.0,
-    )
-    wrong = 0
-    for _ in range(300):
-        drawn = random.standard_normal((CLAIM_COUNT, 5))
-        verdicts = {judge(claim, values, CLAIM_COUNT)[1] for values in drawn}
+    claim, wrong = a_claim(above=0.0), 0
+    for _ in range(200):
+        drawn = random.standard_normal((FAMILY, 5))
+        evidence = [Evidence(claim, list(values)) for values in drawn]
+        p_values = [each.p_value for each in evidence]
+        if min(p_values) > 0.01:  # Statsmodels is slow, and adjusting makes none smaller.
+            continue
+        adjusted = holm(p_values, FAMILY)
+        verdicts = {e.verdict(p) for e, p in zip(evidence, adjusted, strict=True)}
         wrong += verdicts != {"inconclusive"}
-    # 5 % of 300 ledgers are 15; a binomial count above 28 has a chance below one in a thousand.
-    assert 3 <= wrong <= 28
-
-
-def test_a_clear_effect_is_found_with_five_seeds():
-    values = 1 + 0.05 * np.random.default_rng(1).standard_normal(5)
-    assert judge(BY_ID["sgd-cosine"], values, CLAIM_COUNT)[1] == "supported"
-    assert judge(BY_ID["few-barriers"], values, CLAIM_COUNT)[1] == "not supported"
-
-
-def test_a_share_that_never_changes_is_not_certain():
-    interval, verdict = judge(BY_ID["few-barriers"], [0.0] * 5, CLAIM_COUNT)
-    assert interval.low == 0, "a share cannot leave 0 … 1"
-    assert 0 < interval.high < 0.06
-    assert verdict == "supported"
-    interval, verdict = judge(BY_ID["few-barriers"], [1.0] * 5, CLAIM_COUNT)
-    assert interval.low > 0.06
-    assert interval.high == 1
-    assert judge(BY_ID["few-barriers"], [0.0] * 3, CLAIM_COUNT)[1] == "inconclusive"
+    # 5 % of 200 ledgers are 10; a binomial count above 21 has a chance below one in a thousand.
+    assert 1 <= wrong <= 21
 
 
 def test_a_ratio_is_averaged_in_logarithms():
-    interval, verdict = judge(BY_ID["noise-travels-far"], [8, 10, 12.5, 10, 10], 54)
+    evidence = Evidence(BY_ID["noise-travels-far"], [8, 10, 12.5, 10, 10])
+    interval = evidence.interval()
     assert interval.estimate == pytest.approx(10)
     assert interval.low * interval.high == pytest.approx(100)
-    assert verdict == "supported"
+
+
+def test_a_correlation_s_interval_stays_inside():
+    found = Evidence(BY_ID["sharpness-and-accuracy"], [-0.97, 0.2, -0.9]).interval()
+    assert -1 < found.low < found.estimate < found.high < 1
+    z = np.arctanh([-0.97, 0.2, -0.9])
+    assert found.estimate == pytest.approx(math.tanh(z.mean()))
+
+
+def test_a_share_that_never_changes_is_not_certain():
+    few = BY_ID["few-barriers"]
+    never, always = (Evidence(few, [Share(times, 400)] * 5) for times in (0, 400))
+    assert never.interval().low == 0
+    assert 0.03 < never.interval().high < 0.06
+    assert never.verdict(never.p_value) == "supported"
+    assert always.verdict(always.p_value) == "contradicted"
+    fewer = Evidence(few, [Share(0, 40)] * 3)
+    assert fewer.verdict(fewer.p_value) == "inconclusive"
+
+
+def test_what_could_have_been_seen_and_what_it_would_take():
+    # A deviation of 1 over 34 seeds: half of it is seen with 80 % power, by the tables.
+    values = np.random.default_rng(0).standard_normal(34)
+    values = 1.5 + (values - values.mean()) / values.std(ddof=1)
+    seen, needed = Evidence(a_claim(above=1.0), list(values)).power()
+    assert seen == pytest.approx(1.495, abs=0.001)
+    assert needed == 34
+    # A ratio's by its logarithm, and below the end where the estimate is.
+    ratio = a_claim(above=math.e, quantity="ratio")
+    seen, needed = Evidence(ratio, list(np.exp(values - 1))).power()
+    assert math.log(seen) == pytest.approx(1 - 0.495, abs=0.001)
+    assert needed == 34
+    # Cohen's h of 0.2 takes 196 independent steps; a walk counts as 20 of them at most.
+    end = math.sin(math.asin(0.5**0.5) - 0.1) ** 2
+    share = Evidence(a_claim(above=end, quantity="share"), [Share(10**6, 2 * 10**6)] * 5)
+    assert share.power()[1] == 10
+    assert Evidence(a_claim(), [1.5] * 5).power() == (None, None)
+    assert Evidence(a_claim(), [1 + 1e-6, 2.0, 0.0, 3.0, -1.0]).power()[1] is None
 
 
 def test_the_seeds_of_the_ledger_share_no_walk():
@@ -149,6 +216,7 @@ def test_the_paper_s_picture_is_supported(store):
     found = by_id(findings("quick", store=store))
     for name in ("sgd-floor", "gd-cosine", "sgd-cosine", "distance"):
         assert found[name].verdict == "supported", name
+        assert found[name].kind == ("primary" if name == "sgd-floor" else "exploratory")
     for name in ("gd-floor", "sgd-floor", "gd-cosine", "sgd-cosine", "distance"):
         assert found[name].seeds == 5
         assert (found[name].scale, found[name].dataset) == ("quick", "photos")
@@ -160,10 +228,112 @@ def test_the_paper_s_picture_is_supported(store):
 def test_the_opposite_picture_is_not(store):
     swapped = [
         Claim(**vars(BY_ID[name]) | {"pages": BY_ID[name].pages[::-1]})
-        for name in ("sgd-floor", "sgd-cosine", "distance")
+        for name in ("sgd-cosine", "distance")
     ]
     found = by_id(findings("quick", store=store, claims=swapped))
-    assert {finding.verdict for finding in found.values()} == {"not supported"}
+    assert {finding.verdict for finding in found.values()} == {"contradicted"}
+
+
+def made(store, values, **about):
+    """What is found where seeds 0, 1, 2 … give these values."""
+    numbers = iter(values)
+    claim = a_claim(id="made-up", pages=(StochasticWalk,), measure=lambda _: next(numbers), **about)
+    (found,) = findings("quick", store=store, claims=[claim], models=["vgg11"])
+    return found
+
+
+def test_a_row_of_the_family_is_adjusted_for_all_of_it(store):
+    found = by_id(findings("quick", store=store))
+    primary = [finding for finding in found.values() if finding.kind == "primary"]
+    # Only one of the family is there; the others count as 1, so that it is Bonferroni's.
+    assert [finding.id for finding in primary] == ["sgd-floor"]
+    (floor,) = primary
+    assert floor.adjusted_p_value == pytest.approx(FAMILY * floor.p_value)
+    assert floor.family_confidence == 1 - 0.05 / FAMILY
+    assert floor.family_interval[0] < floor.interval[0]
+    assert floor.interval[1] < floor.family_interval[1]
+    assert found["gd-cosine"].adjusted_p_value is None
+    # The same where it is looked at with others, or alone.
+    alone = findings("quick", store=store, claims=[BY_ID["sgd-floor"]])
+    assert by_id(alone)["sgd-floor"] == floor
+    other = findings("quick", store=store, claims=[BY_ID["gd-cosine"]])
+    assert by_id(other)["gd-cosine"] == found["gd-cosine"]
+
+
+def test_adjustment_decides_what_is_primary(store):
+    """A p-value of 0.02 or so: enough where it stands alone, not in the family."""
+    values = [1.1, 1.9, 1.5, 1.2, 2.1]
+    assert 0.05 / FAMILY < stats.ttest_1samp(values, 1.0).pvalue < 0.05
+    assert made(store, values).verdict == "supported"
+    assert made(store, values, primary=("vgg11",)).verdict == "inconclusive"
+
+
+def test_walks_of_one_s_own_are_not_of_the_family(store):
+    claim = BY_ID["sgd-floor"]
+    for seed in range(5):
+        (own,) = StochasticWalk.for_seed("quick", "vgg11", seed, {"width": 0.5}).experiments
+        (planned,) = StochasticWalk.for_seed("quick", "vgg11", seed, {}).experiments
+        trace = open_trace(store.folder / f"{planned.hash}.nc")
+        trace.attrs |= {"experiment": own.model_dump_json(), "experiment_hash": own.hash}
+        save(trace, store.folder / f"{own.hash}.nc")
+    kinds = {
+        width: findings("quick", store=store, claims=[claim], given={"width": width})[0].kind
+        for width in (0.125, 0.5)
+    }
+    assert kinds == {0.125: "primary", 0.5: "exploratory"}
+
+
+def test_where_a_premise_is_absent_in_half_of_the_seeds_nothing_is_decided(store):
+    def happens_in(seeds):
+        def premise(walked):
+            """Something happens."""
+            return "" if walked.page.seed in seeds else "it did not"
+
+        return (premise,)
+
+    values = [1.1, 1.2, 1.3, 9.9, 9.9]
+    found = made(store, values, premises=happens_in({0, 1}))
+    assert (found.verdict, found.seeds) == ("premise absent", 5)
+    assert found.notes == ("not so in 3 of 5 seeds: something happens (it did not)",)
+    assert found.p_value is None
+    # Seeds without it are left out where most have it.
+    found = made(store, [1.5, 1.6, 1.7], premises=happens_in({0, 1, 2}))
+    assert (found.verdict, found.seeds) == ("supported", 3)
+    assert found.estimate == pytest.approx(1.6)
+    assert "not so in 2 of 5 seeds" in numbers_of(found)
+    assert made(store, values, premises=happens_in(range(5))).notes == ()
+
+
+def test_a_seed_that_cannot_be_used_is_named_and_stops_nothing(store):
+    found = made(store, [2.0, 0.0, 2.1, math.nan, 1.9], quantity="ratio")
+    assert found.seeds == 3
+    assert found.estimate == pytest.approx(2, abs=0.01)
+    assert found.notes == ("seed 1 not usable: 0 is no ratio", "seed 3 not usable: no number")
+    found = made(store, [math.nan] * 5)
+    assert (found.verdict, found.estimate, found.seeds) == ("inconclusive", None, 0)
+    assert json.dumps(as_objects([found]), allow_nan=False)
+
+
+def test_seeds_that_all_say_the_same_decide_nothing(store):
+    found = made(store, [1.5] * 5)
+    assert (found.verdict, found.interval, found.p_value) == ("inconclusive", None, None)
+    assert found.notes == ("no interval: all its seeds say the same",)
+
+
+def test_numbers_are_never_without_a_name(store):
+    found = by_id(findings("quick", store=store))
+    floor, cosine = numbers_of(found["sgd-floor"]), numbers_of(found["gd-cosine"])
+    for text in (floor, cosine):
+        assert re.search(r"^-?0\.\d+, 95% \[", text)
+        assert "p = " in text or "p below " in text
+        assert "could have seen" in text
+        assert "seeds needed" in text
+    assert re.search(r"family-wise 99\.\d% \[.*adjusted 0\.", floor)
+    assert "family-wise" not in cosine
+    assert "adjusted" not in cosine
+    assert "5 of 10 seeds" in ledger_table([found["gd-cosine"]])
+    order = [VERDICTS.index(finding.verdict) for finding in by_verdict(found.values())]
+    assert order == sorted(order)
 
 
 def test_fewer_seeds_decide_nothing(store):
@@ -197,11 +367,14 @@ def test_the_ledger_s_walks_are_those_of_its_claims_each_once():
 
 
 def test_what_needs_no_walk_is_always_there():
-    found = {finding.id: finding for finding in findings("smoke")}
+    found = {finding.id: finding for finding in findings_without_walks()}
     assert set(found) == {"hessian-is-covariance", "quadratic-contraction"}
     assert found["quadratic-contraction"].verdict == "supported"
     assert found["quadratic-contraction"].estimate < 1e-12
-    assert found["hessian-is-covariance"].verdict == "not supported"
+    assert found["hessian-is-covariance"].verdict == "contradicted"
+    # Once, not at each scale.
+    assert {finding.scale for finding in found.values()} == {None}
+    assert not {finding.id for finding in findings("smoke")} & set(found)
 
 
 def test_a_page_shows_its_own_claims(store):
@@ -216,9 +389,13 @@ def test_the_command_prints_the_ledger_and_json(capsys):
     main(["claims", "--scale", "smoke"])
     text = capsys.readouterr().out
     assert "Gradient descent on a quadratic contracts" in text
-    assert "2 findings." in text
+    assert re.search(r"\d+ findings: \d+ supported, \d+ contradicted, ", text)
+    lines = text.split("\n\n")[0].splitlines()
+    assert len(lines) % 2 == 0, "two lines a finding"
+    assert all(line.startswith(VERDICTS) for line in lines[::2])
     main(["claims", "--scale", "smoke", "--json"])
     objects = json.loads(capsys.readouterr().out)
+    assert sum(each["id"] == "quadratic-contraction" for each in objects) == 1
     needed = [
         "id",
         "claim",
@@ -229,15 +406,22 @@ def test_the_command_prints_the_ledger_and_json(capsys):
         "model",
         "dataset",
         "scale",
+        "kind",
+        "p_value",
+        "adjusted_p_value",
+        "family_interval",
+        "could_have_seen",
+        "seeds_needed",
+        "notes",
     ]
     assert all(name in each for each in objects for name in needed)
-    assert objects[0]["verdict"] in ("supported", "not supported", "inconclusive")
+    assert all(each["verdict"] in VERDICTS for each in objects)
 
 
 def test_a_smoke_ledger_from_real_walks():
     """Every claim can be computed from the walks it asks for."""
     store = Store()
-    own = [claim for claim in CLAIMS if "mlp" in claim.models]
+    own = [claim for claim in CLAIMS if "mlp" in claim.models and not claim.tested_on]
     needed = {
         experiment.hash: experiment
         for claim in own
@@ -253,16 +437,24 @@ def test_a_smoke_ledger_from_real_walks():
 def test_the_recorded_ledger_has_every_claim(tmp_path):
     """Each claim's number can be computed from the walks that come with the project."""
     store = Store(tmp_path, checkout() / "data" / "traces")
-    found = findings("quick", store=store)
+    found = findings("quick", store=store) + findings_without_walks()
+    rows = {(claim.id, model) for claim in CLAIMS for model in claim.models}
     assert {finding.id for finding in found} == {claim.id for claim in CLAIMS}
-    assert len(found) == CLAIM_COUNT
-    assert all(math.isfinite(finding.estimate) for finding in found)
-    assert min(finding.seeds for finding in found if finding.page != "fig28") >= 4
+    assert len(found) == len(rows)
+    assert sum(finding.kind == "primary" for finding in found) == FAMILY
+    # Where there is no barrier it has no height, and 2/η is crossed by one network alone; what
+    # convexity and the control of the noise need was not measured yet in these walks.
+    silent = {"small-barriers", "edge-of-stability"}
+    silent |= {"convex-segments", "noise-along-sharp-directions"}
+    told = [finding for finding in found if finding.estimate is not None]
+    assert {finding.id for finding in found if finding.estimate is None} <= silent
+    assert all(math.isfinite(finding.estimate) for finding in told)
+    assert min(finding.seeds for finding in told if finding.id != "small-barriers") >= 3
     table = ledger_table(found)
     assert table.count("\n") == len(CLAIMS) + 1
-    for verdict in ("supported", "not supported", "inconclusive"):
+    for verdict in VERDICTS:
         assert f"**{verdict}**" in table
-    assert len(json.loads(json.dumps(as_objects(found), allow_nan=False))) == CLAIM_COUNT
+    assert len(json.loads(json.dumps(as_objects(found), allow_nan=False))) == len(rows)
 
 
 def test_the_protocol_is_printed_without_any_walk(capsys):
@@ -271,7 +463,9 @@ def test_the_protocol_is_printed_without_any_walk(capsys):
     assert list(rows) == [claim.id for claim in CLAIMS]
     few = rows["few-barriers"]
     assert (few["needed"], few["networks"]) == ([None, 0.06], ["vgg11", "mlp"])
-    assert (few["statistic"], few["seeds"]) == ("share of steps that cross a barrier", [*range(5)])
+    assert (few["statistic"], few["primary"]) == ("share of steps that cross a barrier", ["vgg11"])
+    assert few["seeds"] == [*range(SEEDS)]
+    assert rows["small-barriers"]["premises"] == ["SGD crosses a barrier"]
     main(["claims", "--protocol"])
     text = capsys.readouterr().out
     assert all(claim.sentence in text for claim in CLAIMS)

@@ -1,3 +1,4 @@
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -83,3 +84,13 @@ def test_window_begins_at_the_epoch_and_ends_where_measuring_ends():
     assert len(measures.window(trace, epoch=3, iterations=2)["iteration"]) == 2
     with pytest.raises(ValueError, match="measured: iterations 8 to 11"):
         measures.window(trace, epoch=1)
+
+
+def test_pictures_are_drawn_onto_the_axes_that_are_given():
+    figure, axes = plt.subplots(3, 2)
+    assert figures.walk(bouncing(), axes=axes[:, 0]) is figure
+    assert len(figure.axes) == 6, "no axes of its own"
+    assert [len(axis.lines) > 0 for axis in axes.flat] == [True, False] * 3
+    assert figures.side_by_side([bouncing()], ["one"], axes=axes[:, 1:]) is figure
+    assert axes[0, 1].get_title() == "one"
+    plt.close(figure)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import yaml
@@ -12,7 +14,8 @@ from valleywalk.paper.factors import Factors
 from valleywalk.paper.heights import HeightTable
 from valleywalk.paper.isotropic import IsotropicNoise
 from valleywalk.paper.items import ITEMS, OF_THE_PAPER
-from valleywalk.paper.scales import SCALES
+from valleywalk.paper.page import ModelPage
+from valleywalk.paper.scales import JUDGED, settings_of
 from valleywalk.paper.schedules import Schedules
 from valleywalk.paper.spectral import SpectralNorm
 from valleywalk.paper.walks import GradientDescentWalk, StochasticWalk, WalkPage
@@ -32,7 +35,7 @@ def test_the_walk_figures_are_those_of_the_issue():
     assert [item.name for item in WALKS] == ["fig1", "fig2", *(f"fig{n}" for n in range(9, 22))]
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", JUDGED)
 @pytest.mark.parametrize("item", WALKS, ids=lambda item: item.name)
 def test_each_walk_measures_its_window(item, scale):
     experiment, *edge = item.experiments(scale)
@@ -62,7 +65,7 @@ def test_paper_scale_is_the_paper_s_setting(item):
     assert experiment.training_images == (10_000 if experiment.dataset == "tiny-imagenet" else None)
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", JUDGED)
 @pytest.mark.parametrize(("name", "rate"), [("fig3", 0.1), ("fig7", 0.3)])
 def test_spectral_walks(name, rate, scale):
     experiment, *edge = OF_THE_PAPER[name].experiments(scale)
@@ -78,7 +81,7 @@ def test_spectral_walks(name, rate, scale):
         assert experiment.augmentation
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", JUDGED)
 @pytest.mark.parametrize("model", ["mlp", "vgg11", "resnet56"])
 def test_the_walk_to_the_edge_descends_the_loss_whose_curvature_it_measures(model, scale):
     page = GradientDescentWalk(model=model, scale=scale, edge_of_stability=True, seed=2, width=0.5)
@@ -231,7 +234,7 @@ def test_every_notebook_serves_an_item():
     assert {item.page.notebook for item in ITEMS.values()} == files
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", JUDGED)
 @pytest.mark.parametrize("item", ITEMS.values(), ids=lambda item: item.name)
 def test_every_item_has_experiments_at_every_scale(item, scale):
     experiments = item.experiments(scale)
@@ -321,6 +324,53 @@ def test_a_page_s_own_parameters_are_checked():
     ):
         with pytest.raises(ValidationError, match=message):
             page(**change)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"quick": {"mlp": {"epoch_shown": (1,)}}}, "quick, mlp: .*did you mean 'epochs_shown'"),
+        ({"quick": {"every": {"learning_rates": (0.1,)}}}, "unknown setting 'learning_rates'"),
+        ({"quik": {}}, "unknown scale 'quik' .did you mean 'quick'"),
+        ({"quick": {"mnist6k": {}}}, "quick: unknown network or data set 'mnist6k'"),
+    ],
+)
+def test_a_setting_nobody_looks_at_is_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=f"settings of Misspelt: .*{message}"):
+        type("Misspelt", (ModelPage,), {"settings": settings})
+
+
+def test_later_settings_win():
+    """Of the scale, of gradient descent, of the page; for every network, the network, the data."""
+    of_scale = {"quick": {"every": {"points": 2}, "mlp": {"points": 3}}}
+    of_data = {"quick": {"mnist5k": {"points": 4}, "mlp": {"points": 5}}}
+    page = {"quick": {"every": {"points": 6}}}
+    for tables, points in (
+        ((), None),
+        ((of_scale,), 3),
+        ((of_scale, of_data), 4),
+        ((of_scale, of_data, page), 6),
+    ):
+        assert settings_of("quick", "mlp", "mnist5k", tables).get("points") == points
+    assert StochasticWalk(model="mlp", points=7).experiments[0].points == 7
+
+
+def test_walks_of_the_full_scale_are_those_of_the_protocol():
+    text = (checkout() / "book" / "protocol.md").read_text(encoding="utf-8")
+    walks = dict(re.findall(r"^\| (\w) \| `([0-9a-f]{16})` \|", text, flags=re.MULTILINE))
+    both = ["vgg11", "resnet56"]
+    for experiments, letters in (
+        (ITEMS["fig2"].experiments("full"), "A"),
+        (ITEMS["fig14"].experiments("full"), "A"),
+        (ITEMS["tab2"].experiments("full"), "AB"),
+        (ITEMS["tab1"].experiments("full"), "C"),
+        (HeightTable(scale="full", models=both).experiments, "ABDE"),
+        (BarrierTable(scale="full", models=both).experiments, "CF"),
+    ):
+        assert [e.hash for e in experiments] == [walks[letter] for letter in letters]
+    with pytest.raises(ValidationError, match="no walks of this page at the full scale; use smoke"):
+        Factors(scale="full")
+    assert "full" not in ITEMS["fig15"].scales
 
 
 @pytest.mark.slow

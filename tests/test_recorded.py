@@ -1,13 +1,20 @@
 """Recorded walks: what is kept, and the index that says what each is."""
 
+import json
 import re
 
-from valleywalk import Experiment, Store
+import h5py
+import numpy as np
+import pytest
+
+from valleywalk import Experiment, Store, open_trace, save
 from valleywalk.book import recorded
 from valleywalk.book.build import scale_of
 from valleywalk.cli import main
 from valleywalk.folders import checkout
 from valleywalk.paper.items import ITEMS
+from valleywalk.walks.catalogue import DATASETS
+from valleywalk.walks.datasets import load
 
 TRACES = checkout() / "data" / "traces"
 
@@ -19,6 +26,7 @@ def test_what_the_pages_need_is_recorded_and_nothing_else(tmp_path, monkeypatch,
     other = Experiment(**needed.model_dump() | {"seed": 77})
     for experiment in (needed, other):
         store.get(experiment, progress=False)
+    say_commits(store, needed, "0123456789ab")
     assert scale_of(ITEMS["fig18"], "recorded", store) == "quick", "nothing is recorded at all"
     main(["record", "--scale", "smoke"])
     assert "1 more walks recorded" in capsys.readouterr().out
@@ -26,7 +34,67 @@ def test_what_the_pages_need_is_recorded_and_nothing_else(tmp_path, monkeypatch,
     assert store.find(needed) == store.recorded / f"{needed.hash}.nc"
     text = (store.recorded / "README.md").read_text(encoding="utf-8")
     assert f"| `valleywalk figure fig18 --scale smoke` | `{needed.hash}` | MLP at width 0.1" in text
-    assert recorded.record(("smoke",), store) == [], "once"
+    assert recorded.record(("smoke",), store).new == [], "once"
+
+
+def say_commits(store, experiment, commits):
+    path = store.find(experiment)
+    save(open_trace(path).assign_attrs(git_commit=commits), path)
+
+
+@pytest.mark.parametrize(
+    ("commits", "named"),
+    [
+        ("aaa-dirty", "aaa-dirty"),
+        ("unknown", "unknown"),
+        ("", "unknown"),
+        ("aaa, bbb-dirty, ccc", "bbb-dirty"),
+        ("aaa, unknown, bbb-dirty", "unknown, bbb-dirty"),
+    ],
+)
+def test_a_walk_that_says_no_code_is_refused_and_the_others_kept(
+    tmp_path, monkeypatch, capsys, commits, named
+):
+    monkeypatch.setenv("VALLEYWALK_DATA", str(tmp_path))
+    store = Store()
+    experiments = {
+        experiment.hash: experiment
+        for item in ("fig18", "fig19")
+        for experiment in ITEMS[item].experiments("smoke")
+    }
+    refused, *others = experiments.values()
+    assert others
+    for experiment in experiments.values():
+        store.get(experiment, progress=False)
+        say_commits(store, experiment, "aaa, bbb")
+    say_commits(store, refused, commits)
+    with pytest.raises(SystemExit) as caught:
+        main(["record", "--scale", "smoke"])
+    said = str(caught.value)
+    assert f"{refused.hash}.nc (MLP at width" in said
+    assert f"made at commit {named})" in said
+    assert "walk again from a checkout without changes" in said
+    assert f"{len(others)} more walks recorded" in capsys.readouterr().out
+    assert {path.stem for path in store.recorded.glob("*.nc")} == {e.hash for e in others}
+    assert refused.hash not in (store.recorded / "README.md").read_text(encoding="utf-8")
+
+
+def test_recorded_walks_are_on_the_images_of_the_catalogue():
+    """Those on embedded images by the images; those on all of a data set by its entry."""
+    checked = 0
+    for path in TRACES.glob("*.nc"):
+        with h5py.File(path) as opened:
+            attributes = {name: np.ravel(value)[0] for name, value in opened.attrs.items()}
+        info = DATASETS[json.loads(attributes["experiment"])["dataset"]]
+        count, found = int(attributes["training_images"]), attributes["dataset_hash"]
+        if info.file is None:
+            assert found == load(info.name).first(count).hash, path.name
+        elif info.hash and count == info.training_images:
+            assert found == info.hash, path.name
+        else:
+            continue
+        checked += 1
+    assert checked > 390
 
 
 def test_the_scale_of_a_page_is_the_nearest_that_is_recorded(tmp_path):

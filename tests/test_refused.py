@@ -12,9 +12,11 @@ from PIL import Image
 from torch import nn
 
 import valleywalk
-from valleywalk import analysis, paper
+from valleywalk import analysis
 from valleywalk.cli import main
 from valleywalk.folders import checkout
+from valleywalk.paper.barriers import BarrierTable
+from valleywalk.paper.walks import StochasticWalk
 
 TEXT = (checkout() / "book" / "refused.md").read_text(encoding="utf-8")
 ROWS = [
@@ -57,8 +59,9 @@ def names():
         "evaluation_data": (torch.ones(4, 5), torch.arange(4) % 3),
     }
     everything = {name: getattr(valleywalk, name) for name in valleywalk.__all__}
-    more = {"analysis": analysis, "paper": paper, "torch": torch, "nn": nn, "Path": Path}
-    return everything | more | {"given": given}
+    pages = {"StochasticWalk": StochasticWalk, "BarrierTable": BarrierTable}
+    more = {"analysis": analysis, "torch": torch, "nn": nn, "Path": Path}
+    return everything | pages | more | {"given": given}
 
 
 def test_there_are_rows():

@@ -143,7 +143,8 @@ def test_the_tuned_rate_and_the_paired_difference():
     epochs = page.by_epoch(traces)
     assert page.tuned(epochs) == {"constant": 0.2, "stepwise": 0.2, "clr": 0.1, "trapezoid": 0.2}
     found = page.difference(epochs, "trapezoid", "stepwise", "validation_accuracy")
-    assert found == pytest.approx((0.05, 0.05, 0.05))
+    assert found.estimate == pytest.approx(0.05)
+    assert np.isnan(found.low), "the same in all seeds"
     assert page.difference(epochs, "trapezoid", "clr", "train_loss").estimate == pytest.approx(0)
     assert len(page.draw(traces).axes) == 3
 

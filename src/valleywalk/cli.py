@@ -1,6 +1,7 @@
 """The `valleywalk` command."""
 
 import sys
+from collections import Counter
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -15,12 +16,23 @@ from . import analysis, measures
 from .book import build as book
 from .book import recorded
 from .folders import datasets_folder
-from .paper.claim import FEWEST_SEEDS, LEDGER_CONFIDENCE, range_in_words
+from .paper.claim import ALPHA, FEWEST_SEEDS
 from .paper.items import item_named
-from .paper.ledger import CLAIM_COUNT, all_experiments, as_objects, findings
+from .paper.ledger import (
+    FAMILY,
+    VERDICTS,
+    all_experiments,
+    as_objects,
+    by_verdict,
+    findings,
+    findings_without_walks,
+    numbers_of,
+    where,
+)
 from .paper.ledger import protocol as plan
-from .paper.scales import SCALES, Scale
+from .paper.scales import JUDGED, SCALES, Scale
 from .show import list_items, show, where_it_is
+from .statistics import POWER
 from .trace import TraceError
 from .walks import datasets
 from .walks.catalogue import DATASETS
@@ -48,7 +60,8 @@ def figure(
 
     Args:
         name: fig1, fig2, …; see `valleywalk list`.
-        scale: smoke (seconds), quick (minutes), overnight (hours, real data) or paper (GPU).
+        scale: smoke (seconds), quick (minutes), overnight (hours, real data), full (the paper's
+            size, of some items) or paper (GPU).
         output: File to write, its suffix says the kind; default NAME.png.
         resources: What walks are computed with.
     """
@@ -143,12 +156,23 @@ def data(name: Positional[str | None] = None, download: bool = False) -> None:
 def record(scale: Scale | None = None) -> None:
     """Keep walks that were computed here with the recorded ones, and write their index.
 
+    Walks that were not made from a committed tree are named and left out.
+
     Args:
         scale: Those of the pages and the ledger at this scale; default all.
     """
     store = Store()
-    new = recorded.record(SCALES if scale is None else (scale,), store)
-    print(f"{len(new)} more walks recorded in {store.recorded}")
+    found = recorded.record(SCALES if scale is None else (scale,), store)
+    print(f"{len(found.new)} more walks recorded in {store.recorded}")
+    if found.refused:
+        lines = [f"{store.folder / f'{name}.nc'} ({why})" for name, why in found.refused.items()]
+        raise ValueError(
+            f"{len(lines)} not recorded, since their traces do not say by which code they were "
+            "made:\n"
+            + "\n".join(lines)
+            + "\nCommit all changes, delete these files, and walk again "
+            "from a checkout without changes"
+        )
 
 
 def bind(
@@ -162,7 +186,7 @@ def bind(
 
     Args:
         scale: recorded (each page from the best recorded walks), smoke (seconds), quick (minutes),
-            overnight (hours, real data) or paper (GPU).
+            overnight (hours, real data), full (some pages) or paper (GPU).
         strict: Take warnings as errors.
         repository: Address of the project's repository, for links to source, issues, Binder, Colab.
         resources: What walks and notebooks are computed with.
@@ -179,13 +203,13 @@ def ledger(
     *,
     resources: Flags[Resources] = Resources(),
 ) -> None:
-    """Print the claims of the paper, each with our number, its interval and a verdict.
+    """Print the claims of the paper by verdict, each with our number, its interval and its test.
 
     Args:
         scale: smoke, quick, overnight or paper; default all for which traces are there.
         protocol: Print instead what was fixed before any walk: statistics, ranges, seeds.
         json: For programs: a list of objects.
-        compute: Walk first what the scale's ledger needs and is not there (quick: an hour or more).
+        compute: Walk first what the scale's ledger needs and is not there (quick: hours).
         resources: What walks are computed with.
     """
     if protocol:
@@ -195,19 +219,26 @@ def ledger(
         if scale is None:
             raise ValueError("name the scale to compute, as in: valleywalk claims --scale quick")
         compute_walks(all_experiments(scale), Store(), resources)
-    found = [f for each in (SCALES if scale is None else (scale,)) for f in findings(each)]
+    found = findings_without_walks()
+    found += [f for each in (JUDGED if scale is None else (scale,)) for f in findings(each)]
     if json:
         print(dumps(as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))
         return
-    for f in found:
-        ends = "" if f.interval is None else f" [{f.interval[0]:.3g}, {f.interval[1]:.3g}]"
-        print(f"{f.verdict:14} {f.claim}")
-        print(f"{'':14} {f.statistic}: {f.estimate:.3g}{ends}; paper: {f.paper}")
-        print(f"{'':14} {f.model}, {f.dataset}, {f.scale}, seeds: {f.seeds}; {f.id}, {f.page}\n")
-    print(
-        f"{len(found)} findings. Intervals hold together at {LEDGER_CONFIDENCE:.0%} "
-        f"(Bonferroni over {CLAIM_COUNT})."
-    )
+    for f in by_verdict(found):
+        print(f"{f.verdict:14} {f.kind:11} {f.claim} {f.id}, {where(f)}")
+        print(f"{'':14} {numbers_of(f)}; holds if {f.holds}")
+    counts = Counter(f.verdict for f in found)
+    summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    print(f"\n{len(found)} findings: {summary}.\n{HOW}")
+
+
+# Under the ledger and under the protocol.
+HOW = (
+    f"Decided at p < {ALPHA}: a primary row by its p-value adjusted by Holm for the {FAMILY} "
+    "primary rows of the protocol at its scale, an exploratory one by its own; nothing is decided "
+    f"with fewer than {FEWEST_SEEDS} seeds. Could have seen: at {POWER:.0%} power, beyond the "
+    "nearer end of the range."
+)
 
 
 def _print_protocol(json: bool) -> None:
@@ -216,15 +247,15 @@ def _print_protocol(json: bool) -> None:
         print(dumps(rows, indent=2, ensure_ascii=False))
         return
     for row in rows:
-        where = ", ".join(row["networks"] or row["tested_on"])
+        networks = [
+            f"{name} (primary)" if name in row["primary"] else name for name in row["networks"]
+        ]
+        premises = "".join(f"; premise: {premise}" for premise in row["premises"])
         print(f"{row['number']:2}  {row['sentence']} ({row['source']})")
-        print(f"    {row['statistic']}: {range_in_words(row['needed'])}; paper: {row['paper']}")
-        print(f"    {where}; {row['id']}, {row['item']}\n")
-    print(
-        f"{len(rows)} claims, seeds {rows[0]['seeds'][0]} to {rows[0]['seeds'][-1]}, no verdict "
-        f"from fewer than {FEWEST_SEEDS}; {CLAIM_COUNT} intervals hold together at "
-        f"{LEDGER_CONFIDENCE:.0%}."
-    )
+        print(f"    {row['statistic']}: {row['holds']}; paper: {row['paper']}{premises}")
+        print(f"    {', '.join(networks or row['tested_on'])}; {row['id']}, {row['item']}\n")
+    seeds = rows[0]["seeds"]
+    print(f"{len(rows)} claims, seeds {seeds[0]} to {seeds[-1]}.\n{HOW}")
 
 
 COMMANDS: dict[str, Any] = {

@@ -777,6 +777,12 @@ class Hovering:
         How many the stretch has; 0 without a crossing.
     highest : float
         Largest λ_max η / 2 before the images are nearly fitted; NaN if none was measured.
+
+    Examples
+    --------
+    >>> from valleywalk.measures import Hovering
+    >>> Hovering(level=1.02, spread=0.1, farthest=1.05, measurements=6, highest=1.2).level
+    1.02
     """
 
     level: float

@@ -30,6 +30,9 @@ def list_items() -> None:
     for item in OF_THE_PAPER.values():
         times, there = "", []
         for scale in SCALES:
+            if scale not in item.scales:
+                times += f"{'–':>10}"
+                continue
             experiments = item.experiments(scale)
             times += f"{duration(sum(map(cost.seconds, experiments))):>10}"
             if all(store.find(experiment) for experiment in experiments):
@@ -48,7 +51,8 @@ def show(name: Positional[str], scale: Scale = "quick", device: str = "auto") ->
 
     Args:
         name: fig1, fig2, …; see `valleywalk list`.
-        scale: smoke (seconds), quick (minutes), overnight (hours, real data) or paper (GPU).
+        scale: smoke (seconds), quick (minutes), overnight (hours, real data), full (the paper's
+            size, of some items) or paper (GPU).
         device: Where it would be walked: auto, cpu, cuda, cuda:1.
     """
     item, store = item_named(name, "item"), Store()

@@ -81,7 +81,7 @@ def test_the_front_page_opens_with_the_ledger():
     text = (HTML / "index.html").read_text(encoding="utf-8")
     assert "The ledger" in text
     # What needs no walk has a verdict at any scale.
-    for words in ("contracts by", "<strong>supported</strong>", "<strong>not supported</strong>"):
+    for words in ("contracts by", "<strong>supported</strong>", "<strong>contradicted</strong>"):
         assert words in text
     for page in ("fig28", "appd"):
         assert f'href="figures/{page}.html"' in text

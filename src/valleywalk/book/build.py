@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 from urllib.parse import quote
 
 import nbformat
@@ -21,12 +21,10 @@ from tqdm import tqdm
 
 from ..folders import checkout
 from ..machine import cores
-from ..paper.claim import Verdict
 from ..paper.items import ITEMS, Item
-from ..paper.ledger import findings, ledger_table
-from ..paper.scales import SCALES, Scale
+from ..paper.ledger import VERDICTS, Finding, findings, findings_without_walks, ledger_table
+from ..paper.scales import JUDGED, Scale
 from ..trace import environment
-from ..walks.catalogue import DATASETS
 from ..walks.parallel import compute
 from ..walks.resources import Resources
 from ..walks.store import Store
@@ -34,7 +32,7 @@ from . import explorer
 
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
 BookScale = Scale | Literal["recorded"]
-NEAREST_FIRST: tuple[Scale, ...] = ("paper", "overnight", "quick")
+NEAREST_FIRST: tuple[Scale, ...] = ("paper", "full", "overnight", "quick")
 REPOSITORY = re.compile(r"https://[\w.-]+/[\w.-]+/[\w.-]+")
 
 
@@ -120,10 +118,10 @@ def _render(command: list[str]) -> int:
 
 def scale_of(item: Item, scale: BookScale, store: Store) -> Scale:
     """The scale at which an item is shown."""
-    if scale != "recorded":
+    if scale != "recorded" and scale in item.scales:
         return scale
     for nearest in NEAREST_FIRST:
-        needed = item.experiments(nearest)
+        needed = item.experiments(nearest) if nearest in item.scales else []
         if needed and all(store.find(experiment) for experiment in needed):
             return nearest
     return "quick"
@@ -131,15 +129,15 @@ def scale_of(item: Item, scale: BookScale, store: Store) -> Scale:
 
 def ledger() -> str:
     """The claims ledger in Markdown, a table a scale, from the traces that are there."""
-    parts = []
-    for scale in SCALES:
-        found = findings(scale)
-        # What needs no walk is the same at each scale: it alone makes no ledger.
-        if any(finding.dataset in DATASETS for finding in found):
-            counts = Counter(finding.verdict for finding in found)
-            summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict))
-            parts.append(f"### At the {scale} scale: {summary}\n\n{ledger_table(found)}")
-    return "\n\n".join(parts) or "No walk is there yet.\n"
+    found: dict[str, list[Finding]] = {
+        f"At the {scale} scale": of_scale for scale in JUDGED if (of_scale := findings(scale))
+    }
+    parts = [] if found else ["No walk is there yet."]
+    for title, of_title in (found | {"Without a walk": findings_without_walks()}).items():
+        counts = Counter(finding.verdict for finding in of_title)
+        summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+        parts.append(f"### {title}: {summary}\n\n{ledger_table(of_title)}")
+    return "\n\n".join(parts) + "\n"
 
 
 def _execute_all(

@@ -1,18 +1,19 @@
 """The recorded walks that come with the project: keep more of them, and say what each one is."""
 
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
 
 import xarray as xr
 
 from ..paper.items import ITEMS, in_words
 from ..paper.ledger import all_experiments
 from ..paper.page import markdown_table
-from ..paper.scales import SCALES, Scale
+from ..paper.scales import JUDGED, SCALES, Scale
 from ..trace import open_trace
 from ..walks.experiment import Experiment
-from ..walks.provenance import experiment_of
+from ..walks.identity import open_own
+from ..walks.provenance import experiment_of, unfit_commits
 from ..walks.store import Store
 
 INDEX = "README.md"
@@ -27,8 +28,27 @@ writes this table.
 """
 
 
-def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> list[Path]:
+@dataclass
+class Recorded:
+    """What became of the walks that were computed here.
+
+    Attributes
+    ----------
+    new : list of Path
+        The files that are recorded now and were not before.
+    refused : dict of str → str
+        Hash of a walk that is not recorded, and why.
+    """
+
+    new: list[Path] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> Recorded:
     """Keep walks that were computed here with the recorded ones, and write their index.
+
+    A walk whose trace does not say by which code it was made is refused: one of its commits is not
+    known, or is of a tree with changes that were not committed.
 
     Parameters
     ----------
@@ -38,28 +58,34 @@ def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> li
 
     Returns
     -------
-    list of Path
-        The files that are new.
+    Recorded
+        The files that are new, and what was refused.
     """
     store = store or Store()
     store.recorded.mkdir(parents=True, exist_ok=True)
-    new = []
+    found = Recorded()
     for scale in scales:
         for experiment in _commands(scale):
             computed = store.folder / f"{experiment.hash}.nc"
             kept = store.recorded / computed.name
             if computed.is_file() and not kept.is_file():
-                open_trace(computed, experiment.hash)
+                trace = open_own(computed, experiment)
+                if unfit := unfit_commits(trace):
+                    found.refused[experiment.hash] = (
+                        f"{in_words(experiment)}, seed {experiment.seed}: made at commit "
+                        f"{', '.join(name or 'unknown' for name in unfit)}"
+                    )
+                    continue
                 shutil.copyfile(computed, kept)
-                new.append(kept)
+                found.new.append(kept)
     (store.recorded / INDEX).write_text(index(store), encoding="utf-8")
-    return new
+    return found
 
 
 def index(store: Store) -> str:
     """What each recorded walk is, on what it was made, and the command that makes it again."""
     commands: dict[str, str] = {}
-    for scale in get_args(Scale):
+    for scale in SCALES:
         for experiment, command in _commands(scale).items():
             commands.setdefault(experiment.hash, command)
     rows = []
@@ -77,9 +103,9 @@ def _commands(scale: Scale) -> dict[Experiment, str]:
     """The walks of all pages and of the ledger at a scale, each with a command that makes it."""
     found: dict[Experiment, str] = {}
     for item in ITEMS.values():
-        for experiment in item.experiments(scale):
+        for experiment in item.experiments(scale) if scale in item.scales else ():
             found.setdefault(experiment, f"valleywalk figure {item.name} --scale {scale}")
-    for experiment in all_experiments(scale):
+    for experiment in all_experiments(scale) if scale in JUDGED else ():
         found.setdefault(experiment, f"valleywalk claims --scale {scale} --compute")
     return found
 

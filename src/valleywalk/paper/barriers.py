@@ -1,6 +1,7 @@
 """Figure 8 and Table 1: barriers that are crossed. The walks that both tables count, too."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import matplotlib.pyplot as plt
@@ -12,11 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .. import analysis, figures, measures, statistics
+from ..statistics import Share
 from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment, ModelName
 from .claim import Walked, claim
 from .page import ModelPage, NetworksPage, PositiveInt, WalksPage, markdown_table
-from .scales import Settings
+from .scales import EVERY, SCALES, Scale, Settings
 from .walks import window_experiment
 
 # The epochs of both tables.
@@ -35,12 +37,14 @@ COUNTED: Settings = {
         "mlp": {"iterations": None, "epochs_shown": (1, 10, 25), "evaluation_images": 2000},
     },
     "paper": {
-        "every": {"iterations": None, "epochs_shown": (1, 10, 25, 100)},
+        EVERY: {"iterations": None, "epochs_shown": (1, 10, 25, 100)},
         "mlp": {"epochs_shown": (1, 10, 25)},
         "vgg11": {"epochs_shown": (*range(1, 41), 100)},
     },
 }
 SMALL_RATE = 0.01
+# Networks that are walked at full size.
+FULL_SIZE: tuple[ModelName, ...] = ("vgg11",)
 
 
 def table_walk(
@@ -55,6 +59,8 @@ def table_walk(
     shown = tuple(fields["epochs_shown"])
     if learning_rate != 0.1:
         fields["learning_rate"] = learning_rate
+        if fields.get("sampled_iterations"):
+            fields["iterations"] = None  # Of steps drawn from the whole epoch no window is needed.
         shown = table_epochs(page, shown)
     images = page.available(fields["dataset"], fields)
     return window_experiment(fields, images, shown)
@@ -172,6 +178,16 @@ class TablePage(NetworksPage):
 
     settings: ClassVar[Settings] = COUNTED
 
+    @classmethod
+    def scales_of(cls, chosen: Mapping[str, Any]) -> tuple[Scale, ...]:
+        return SCALES
+
+    @classmethod
+    def parameters_at(cls, scale: Scale, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """At full size those networks whose walks there are."""
+        own = {"models": list(FULL_SIZE)} if scale == "full" else {}
+        return super().parameters_at(scale, {**chosen, **own})
+
     def counted(self, model: ModelName, trace: xr.Dataset) -> list[dict[str, Any]]:
         """What `measures.count_steps` finds in each epoch that is shown of a network's walk."""
         fields = self.fields_of(model)
@@ -183,6 +199,12 @@ class BarrierTable(TablePage):
     """Parameters of the notebook `tab1_barriers`."""
 
     notebook: ClassVar[str] = "tab1_barriers"
+    # Each step of an epoch, where barriers are few.
+    settings: ClassVar[Settings] = COUNTED | {
+        "full": {
+            EVERY: {"iterations": None, "sampled_iterations": None, "epochs_shown": (1, 10)},
+        },
+    }
     alternative_text: ClassVar[str] = (
         "For each network and epoch the share of steps that cross a barrier, with its interval, "
         "beside the paper's."
@@ -279,11 +301,17 @@ class SmallRate(ModelPage):
 
 # Claims -------------------------------------------------------------------------------------------
 
-SHARED = {"pages": (BarriersByEpoch,), "resolution": 0.01, "share": True}
+SHARED = {"pages": (BarriersByEpoch,), "quantity": "share"}
 
 
-def _barrier_share(trace: xr.Dataset) -> float:
-    return float(analysis.barriers(measures.measured_losses(trace)).mean())
+def _barriers(trace: xr.Dataset) -> Share:
+    return Share.of(analysis.barriers(measures.measured_losses(trace)))
+
+
+def crosses_a_barrier(walked: Walked) -> str:
+    """SGD crosses a barrier."""
+    crossed = _barriers(walked.trace)
+    return "" if crossed.times else f"no barrier in {crossed.steps:,} steps"
 
 
 @claim(
@@ -294,11 +322,12 @@ def _barrier_share(trace: xr.Dataset) -> float:
     paper="most",
     above=0.5,
     item="fig8",
+    primary=("vgg11",),
     **SHARED,
 )
-def interior_minimum(walked: Walked) -> float:
+def interior_minimum(walked: Walked) -> Share:
     """Share of segments with an interior minimum."""
-    return float(analysis.has_interior_minimum(measures.measured_losses(walked.trace)).mean())
+    return Share.of(analysis.has_interior_minimum(measures.measured_losses(walked.trace)))
 
 
 @claim(
@@ -309,14 +338,14 @@ def interior_minimum(walked: Walked) -> float:
     paper="roughly all",
     above=0.5,
     item="fig8",
+    primary=("vgg11",),
     **SHARED,
 )
-def convex_segments(walked: Walked) -> float:
+def convex_segments(walked: Walked) -> Share:
     """Share of segments that are convex, of those whose second differences the images resolve."""
     signs = measures.convexity_signs(walked.trace)
-    resolved = signs[np.abs(signs) == 1]
     # An older trace does not say how far its second differences may be off.
-    return float((resolved == 1).mean()) if len(resolved) else math.nan
+    return Share.of(signs[np.abs(signs) == 1] == 1)
 
 
 @claim(
@@ -327,11 +356,12 @@ def convex_segments(walked: Walked) -> float:
     paper="0 to 0.051 (0 to 23 of 450)",
     below=0.06,
     item="tab1",
+    primary=("vgg11",),
     **SHARED,
 )
-def few_barriers(walked: Walked) -> float:
+def few_barriers(walked: Walked) -> Share:
     """Share of steps that cross a barrier."""
-    return _barrier_share(walked.trace)
+    return _barriers(walked.trace)
 
 
 @claim(
@@ -342,12 +372,15 @@ def few_barriers(walked: Walked) -> float:
     paper="substantially smaller",
     below=0.1,
     item="fig8",
-    **SHARED,
+    pages=(BarriersByEpoch,),
+    quantity="ratio",
+    premises=(crosses_a_barrier,),
 )
 def small_barriers(walked: Walked) -> float:
-    """Height of the highest barrier, as a share of the loss there."""
+    """Height of the highest barrier over the loss there; no number where there is none."""
     loss = measures.measured_losses(walked.trace)
-    return max(0.0, float((analysis.barrier_height(loss) / loss.max(axis=1)).max()))
+    highest = float((analysis.barrier_height(loss) / loss.max(axis=1)).max())
+    return highest if highest > 0 else math.nan
 
 
 @claim(
@@ -360,6 +393,6 @@ def small_barriers(walked: Walked) -> float:
     item="tab1",
     **SHARED | {"pages": (SmallRate,)},
 )
-def small_rate_crosses_none(walked: Walked) -> float:
+def small_rate_crosses_none(walked: Walked) -> Share:
     """Share of steps at learning rate 0.01 that cross a barrier."""
-    return _barrier_share(walked.trace)
+    return _barriers(walked.trace)

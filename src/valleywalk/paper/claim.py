@@ -4,15 +4,20 @@ How it is decided, once for the whole ledger:
 
 - A claim gives one number for each seed, from that seed's own walks, paired where two walks are
   compared. Seeds are independent, so that nothing has to be assumed about how the steps of a walk
-  depend on each other.
-- The interval is Student's t over the seeds; for a ratio, over its logarithms. A share of steps
-  that comes out the same in all seeds is not therefore certain: the spread over the seeds is taken
-  to be at least the claim's `resolution`. All intervals of a ledger hold together with 95 %
-  confidence (Bonferroni): each has the confidence 1 − 0.05 / (number of claims and networks).
+  depend on each other. Only an interval for a share of steps assumes how alike they may be (see
+  `statistics.share_of_seeds`).
 - The range in which the number must lie for the claim to hold is written down beside its
-  statistic, before any walk. *Supported*: the whole interval lies inside. *Not supported*: the
-  whole interval lies outside. *Inconclusive*: anything else, and always where there are fewer than
-  three seeds.
+  statistic, before any walk. That something has *no* effect is such a range, too: a margin around
+  0, and the whole interval must lie inside it.
+- One test against each end of the range. Its p-value counts both sides, so that it is below 0.05
+  where the plain 95 % interval leaves the end out.
+- *Primary* is what the paper's Introduction lists as its findings, on VGG-11, the network of its
+  main text. The primary rows of the protocol are one family, whose p-values are adjusted by Holm;
+  a row that was not walked counts as p = 1. All else is *exploratory*: decided by its own p-value.
+- *Supported*: inside the range, p below 0.05. *Contradicted*: outside, p below 0.05. *Premise
+  absent*: what the claim speaks of did not happen in at least half of the seeds. *Inconclusive*:
+  anything else, and always where fewer than three seeds are left, or where all their numbers are
+  the same.
 - A verdict is for one network, one data set and one scale.
 """
 
@@ -25,13 +30,25 @@ import numpy as np
 import xarray as xr
 
 from .. import statistics
-from ..statistics import Interval
+from ..statistics import CONFIDENCE, Interval, Share
 from ..walks.experiment import ModelName
 from .page import Page
 
-Verdict = Literal["supported", "not supported", "inconclusive"]
-LEDGER_CONFIDENCE = 0.95
-SEEDS = 5
+Verdict = Literal["supported", "contradicted", "inconclusive", "premise absent"]
+# How a number spreads over seeds: evenly; as its logarithm; as Fisher's z; as the share of steps
+# that a `Share` counts; not at all, since it is mathematics.
+Quantity = Literal["number", "ratio", "correlation", "share", "exact"]
+# Numbers of each quantity that an interval can be made from lie strictly between these.
+BOUNDS: Mapping[Quantity, tuple[float, float]] = {"ratio": (0, math.inf), "correlation": (-1, 1)}
+# To where a quantity spreads evenly, and back.
+SPREADS_EVENLY: Mapping[Quantity, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "number": (np.asarray, np.asarray),
+    "ratio": (np.log, np.exp),
+    "correlation": (np.arctanh, np.tanh),
+    "share": (lambda share: np.arcsin(np.sqrt(share)), lambda angle: np.sin(angle) ** 2),
+}
+ALPHA = 0.05
+SEEDS = 10
 FEWEST_SEEDS = 3
 
 
@@ -67,19 +84,23 @@ class Claim:
         The paper's own value or direction.
     above, below : float
         The range in which the statistic must lie for the claim to hold.
+    outside : bool
+        The claim, one of a difference, holds outside of that range instead.
     item : str
         The item of the book that shows it.
     pages : tuple of type
         Whose walks are needed.
-    measure : callable (Walked of each page) → float
+    measure : callable (Walked of each page) → float or Share
+        Not a number where a seed says nothing.
+    quantity : str
+        How the statistic spreads over seeds.
+    premises : tuple of callable (Walked of each page) → str
+        What must have happened for the claim to say anything: nothing where it did, else what is
+        missing. The first line of its docstring is the premise.
     models : tuple of str
         Networks for which the paper claims it and that are tested.
-    logarithmic : bool
-        Whether the statistic is a ratio, whose logarithm is averaged.
-    resolution : float
-        Smallest difference that the statistic can show, such as one step's share of all steps.
-    share : bool
-        Whether the statistic is a share, which an interval cannot leave.
+    primary : tuple of str
+        Those of them whose row is primary.
     reasons : mapping of model → str
         Where walks contradict the claim: the likeliest reason, and what further walks showed.
     tested_on : (str, str), optional
@@ -94,13 +115,14 @@ class Claim:
     paper: str
     above: float = -math.inf
     below: float = math.inf
+    outside: bool = False
     item: str
     pages: tuple[type[Page], ...]
-    measure: Callable[..., float]
+    measure: Callable[..., float | Share]
+    quantity: Quantity = "number"
+    premises: tuple[Callable[..., str], ...] = ()
     models: tuple[ModelName, ...] = ("vgg11", "mlp")
-    logarithmic: bool = False
-    resolution: float = 0.0
-    share: bool = False
+    primary: tuple[ModelName, ...] = ()
     tested_on: tuple[str, str] | None = None
     reasons: Mapping[ModelName, str] = field(default_factory=dict)
 
@@ -110,15 +132,22 @@ class Claim:
         low, high = (None if math.isinf(end) else end for end in (self.above, self.below))
         return low, high
 
+    @property
+    def range_in_words(self) -> str:
+        """Where the statistic must lie."""
+        ends = zip(("above", "below"), self.needed, strict=True)
+        words = " and ".join(f"{side} {end:g}" for side, end in ends if end is not None)
+        return f"not between {self.above:g} and {self.below:g}" if self.outside else words
 
-def claim(**about: Any) -> Callable[[Callable[..., float]], Claim]:
+
+def claim(**about: Any) -> Callable[[Callable[..., float | Share]], Claim]:
     """Turn a function that measures a statistic into the claim that it tests.
 
     The function takes a `Walked` for each of the claim's pages; its docstring says what it
     measures.
     """
 
-    def made(measure: Callable[..., float]) -> Claim:
+    def made(measure: Callable[..., float | Share]) -> Claim:
         assert measure.__doc__ is not None
         text = " ".join(measure.__doc__.split()).rstrip(".")
         return Claim(statistic=text[0].lower() + text[1:], measure=measure, **about)
@@ -126,30 +155,116 @@ def claim(**about: Any) -> Callable[[Callable[..., float]], Claim]:
     return made
 
 
-def range_in_words(needed: tuple[float | None, float | None]) -> str:
-    """Where a statistic must lie."""
-    ends = zip(("above", "below"), needed, strict=True)
-    return " and ".join(f"{side} {end:g}" for side, end in ends if end is not None)
+def usable(claim: Claim, value: float | Share) -> str:
+    """Why a seed's number cannot be used; nothing where it can."""
+    number = float(value)
+    if not math.isfinite(number):
+        return "no number"
+    low, high = BOUNDS.get(claim.quantity, (-math.inf, math.inf))
+    return "" if low < number < high else f"{number:.3g} is no {claim.quantity}"
 
 
-def verdict_of(interval: Interval, above: float, below: float, seeds: int) -> Verdict:
-    """Whether a whole interval lies inside a range, outside, or neither."""
-    if seeds < FEWEST_SEEDS or math.isnan(interval.low) or math.isnan(interval.high):
-        return "inconclusive"
-    if above < interval.low and interval.high < below:
-        return "supported"
-    if interval.high <= above or interval.low >= below:
-        return "not supported"
-    return "inconclusive"
+@dataclass(frozen=True)
+class Evidence:
+    """What the numbers of some seeds say of a claim.
 
+    Attributes
+    ----------
+    claim : Claim
+    values : sequence of float or Share
+        One a usable seed, at least one.
 
-def judge(claim: Claim, values: Sequence[float], claims: int) -> tuple[Interval, Verdict]:
-    """Interval and verdict from one number a seed, in a ledger of so many claims."""
-    confidence = 1 - (1 - LEDGER_CONFIDENCE) / claims
-    numbers = np.log(values) if claim.logarithmic else np.asarray(values, dtype=float)
-    interval = statistics.mean_of_seeds(numbers, confidence, claim.resolution)
-    if claim.logarithmic:
-        interval = Interval(*(float(end) for end in np.exp(interval)))
-    if claim.share:
-        interval = Interval(*(float(end) for end in np.clip(interval, 0, 1)))
-    return interval, verdict_of(interval, claim.above, claim.below, len(values))
+    Examples
+    --------
+    >>> from valleywalk.paper.claim import Evidence
+    >>> from valleywalk.paper.items import CLAIMS
+    >>> (claim,) = (each for each in CLAIMS if each.id == "noise-travels-far")
+    >>> found = Evidence(claim, [8.0, 10.0, 12.5])
+    >>> print(found.interval())
+    10 [5.74, 17.4]
+    >>> found.verdict(found.p_value)
+    'supported'
+    """
+
+    claim: Claim
+    values: Sequence[Any]
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
+        """The estimate and its interval; without ends where nothing is known of the spread.
+
+        Student's t over the seeds, of logarithms for a ratio and of Fisher's z for a correlation;
+        for a share of steps `statistics.share_of_seeds`. What is exact has no interval: its
+        estimate is the largest number.
+        """
+        match self.claim.quantity:
+            case "exact":
+                return Interval(max(self.values), math.nan, math.nan)
+            case "share":
+                return statistics.share_of_seeds(self.values, confidence)
+        there, back = SPREADS_EVENLY[self.claim.quantity]
+        ends = statistics.mean_of_seeds(there(np.asarray(self.values)), confidence)
+        return Interval(*(float(back(end)) for end in ends))
+
+    @property
+    def inside(self) -> bool:
+        """Whether the estimate lies in the claim's range."""
+        return self.claim.above < self.interval().estimate < self.claim.below
+
+    @property
+    def ends(self) -> list[float]:
+        """The ends of the range that the estimate is tested against."""
+        found = [end for end in (self.claim.above, self.claim.below) if math.isfinite(end)]
+        if self.inside:
+            return found
+        estimate = self.interval().estimate
+        return [min(found, key=lambda end: abs(end - estimate))]
+
+    @property
+    def p_value(self) -> float:
+        """Of the side of the range on which the estimate lies; NaN where nothing can be said."""
+        if len(self.values) < FEWEST_SEEDS:
+            return math.nan
+        return max(statistics.p_value(self.interval, end) for end in self.ends)
+
+    def verdict(self, p_value: float) -> Verdict:
+        """From a p-value, adjusted or not."""
+        if self.claim.quantity == "exact":
+            return "supported" if self.inside else "contradicted"
+        if not p_value < ALPHA:
+            return "inconclusive"
+        return "supported" if self.inside != self.claim.outside else "contradicted"
+
+    def power(self, alpha: float = ALPHA) -> tuple[float | None, int | None]:
+        """What so many seeds could have seen, and how many it would take to see what they saw.
+
+        Both at 80 % power and for the spread that was observed.
+
+        Returns
+        -------
+        smallest : float or None
+            The number nearest to an end of the range, on the side of the estimate, that would have
+            been told from that end. None where nothing is known of the spread, or where there is no
+            such number.
+        needed : int or None
+            Seeds for a difference as large as that of the estimate from the nearer end. None above
+            10,000.
+        """
+        middle, seeds = self.interval(), len(self.values)
+        if math.isnan(middle.low):
+            return None, None
+        there, back = SPREADS_EVENLY[self.claim.quantity]
+        estimate, ends = there(middle.estimate), [float(there(end)) for end in self.ends]
+        end = min(ends, key=lambda each: abs(each - estimate))
+        distance = float(estimate - end)
+        if self.claim.quantity == "share":
+            steps = statistics.steps_that_count(self.values)
+            smallest = statistics.smallest_of_shares(steps, alpha)
+            needed = statistics.steps_needed(distance, alpha) / steps * seeds
+            found = None if needed > statistics.MOST_SEEDS else max(2, math.ceil(needed))
+        else:
+            deviation = float(np.std(there(np.asarray(self.values)), ddof=1))
+            smallest = statistics.smallest_effect(seeds, alpha) * deviation
+            found = statistics.seeds_needed(distance / deviation, alpha)
+        seen = end + math.copysign(smallest, distance)
+        possible = self.claim.quantity != "share" or 0 <= seen <= math.pi / 2
+        return (float(back(seen)) if possible else None), found

@@ -129,7 +129,7 @@ def share_in_words(trace: xr.Dataset) -> tuple[str, str]:
     below=1.25,
     item="fig3",
     pages=(EdgeOfStability,),
-    logarithmic=True,
+    quantity="ratio",
     reasons={
         "mlp": (
             "Likeliest reason: the network fits its digits while the curvature is still far below "

@@ -3,6 +3,7 @@
 A row says what makes an item of its page's notebook; everything else about it is in the page.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,18 +11,7 @@ from typing import Any
 from ..names import unknown_names
 from ..walks.catalogue import DATASETS, dataset_info, network_info
 from ..walks.experiment import Experiment, ModelName
-from . import (
-    barriers,
-    edge,
-    factors,
-    heights,
-    isotropic,
-    noise_structure,
-    quadratic,
-    schedules,
-    spectral,
-    walks,
-)
+from . import edge
 from .barriers import BarriersByEpoch, BarrierTable
 from .claim import Claim
 from .conventions import Conventions
@@ -61,6 +51,11 @@ class Item:
     title: str
     page: type[Page]
     chosen: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """At which there are walks of it."""
+        return self.page.scales_of(self.chosen)
 
     def parameters(self, scale: Scale) -> dict[str, Any]:
         """Parameters for the item's notebook at a scale."""
@@ -225,26 +220,12 @@ def item_named(name: str, kind: str) -> Item:
     return ITEMS[name]
 
 
-# All claims of all pages, those that say one thing together.
+# All claims, those that say one thing together: each stands in the file of a page whose walks it
+# needs.
+_ROOMS = dict.fromkeys([*(sys.modules[item.page.__module__] for item in ITEMS.values()), edge])
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(
-        (
-            found
-            for module in (
-                barriers,
-                walks,
-                factors,
-                heights,
-                spectral,
-                isotropic,
-                schedules,
-                noise_structure,
-                quadratic,
-                edge,
-            )
-            for found in vars(module).values()
-            if isinstance(found, Claim)
-        ),
+        (found for room in _ROOMS for found in vars(room).values() if isinstance(found, Claim)),
         key=lambda claim: claim.number,
     )
 )

@@ -3,41 +3,92 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import xarray as xr
 
-from ..statistics import Interval
-from ..trace import open_trace
+from .. import statistics
+from ..statistics import CONFIDENCE, Interval
 from ..walks.catalogue import NETWORKS
 from ..walks.experiment import Experiment, ModelName
+from ..walks.identity import identified
 from ..walks.store import Store
-from .claim import SEEDS, Claim, Verdict, Walked, judge, range_in_words
+from .claim import ALPHA, SEEDS, Claim, Evidence, Verdict, Walked, usable
 from .items import CLAIMS, ITEMS
 from .page import Page, markdown_table
-from .scales import Scale
+from .scales import JUDGED, Scale
 
-# How many intervals hold together: one a claim and network.
-CLAIM_COUNT = sum(len(claim.models) for claim in CLAIMS)
+# The family of tests at a scale: the primary rows, walked or not.
+FAMILY = sum(len(claim.primary) for claim in CLAIMS)
+FAMILY_CONFIDENCE = 1 - ALPHA / FAMILY
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+KINDS = {True: "primary", False: "exploratory"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What walks say about a claim, for one network, data set and scale."""
+    """What walks say about a claim, for one network, data set and scale.
+
+    Attributes
+    ----------
+    id, claim, source, statistic, paper : str
+        Those of the claim.
+    kind : str
+        "primary" if the row is one of the paper's own findings, else "exploratory".
+    estimate : float or None
+        None where no seed gives a number.
+    interval, family_interval : (float, float) or None
+        The plain 95 % interval, and Bonferroni's, so wide that those of all primary rows hold
+        together with 95 % confidence.
+    family_confidence : float
+        That of Bonferroni's interval.
+    needed : (float or None, float or None)
+        The ends of the range.
+    holds : str
+        Where the statistic must lie, in words.
+    verdict : str
+    p_value, adjusted_p_value : float or None
+        By its own, and adjusted by Holm for the family; None of the second for what is exploratory.
+    could_have_seen : float or None
+        The number nearest to the range's end that so many seeds tell from it with 80 % power.
+    seeds : int
+        Whose numbers the estimate is made from.
+    seeds_planned : int
+    seeds_needed : int or None
+        For a difference from the nearer end as large as the estimate's, at 80 % power.
+    notes : tuple of str
+        Premises that are absent and seeds that were left out, and why.
+    model, dataset : str
+    scale : str or None
+        None of what needs no walk.
+    page : str
+    reason : str
+        The likeliest one, where the claim does not hold.
+    """
 
     id: str
     claim: str
     source: str
     statistic: str
-    estimate: float
+    kind: str
+    estimate: float | None
     interval: tuple[float, float] | None
+    family_interval: tuple[float, float] | None
+    family_confidence: float
     needed: tuple[float | None, float | None]
+    holds: str
     paper: str
     verdict: Verdict
+    p_value: float | None
+    adjusted_p_value: float | None
+    could_have_seen: float | None
+    seeds: int
+    seeds_planned: int
+    seeds_needed: int | None
+    notes: tuple[str, ...]
     model: str
     dataset: str
-    scale: str
-    seeds: int
+    scale: Scale | None
     page: str
     reason: str
 
@@ -48,7 +99,11 @@ def protocol() -> list[dict[str, Any]]:
     return [
         {name: getattr(claim, name) for name in told}
         | {
+            "holds": claim.range_in_words,
+            "quantity": claim.quantity,
+            "premises": [in_a_sentence(premise.__doc__) for premise in claim.premises],
             "networks": [] if claim.tested_on else list(claim.models),
+            "primary": list(claim.primary),
             "tested_on": claim.tested_on,
             "seeds": list(range(SEEDS)),
         }
@@ -79,6 +134,31 @@ def all_experiments(scale: Scale, seeds: int = SEEDS) -> list[Experiment]:
     return list({experiment.hash: experiment for experiment in needed}.values())
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A claim and network, and what its seeds gave."""
+
+    claim: Claim
+    model: ModelName
+    dataset: str
+    evidence: Evidence | None
+    notes: tuple[str, ...]
+    premise_absent: bool
+    primary: bool
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.claim.id, self.model
+
+    @property
+    def p_value(self) -> float:
+        """Of the test that decides; 1 where there is nothing to test."""
+        if self.premise_absent or self.evidence is None or self.claim.quantity == "exact":
+            return 1.0
+        p_value = self.evidence.p_value
+        return 1.0 if math.isnan(p_value) else p_value
+
+
 def findings(
     scale: Scale,
     *,
@@ -92,71 +172,191 @@ def findings(
 
     Parameters
     ----------
-    scale : {"smoke", "quick", "paper"}
+    scale : {"smoke", "quick", "overnight", "paper"}
     store : Store, optional
     seeds : int
         Seeds 0 … seeds − 1 are looked for. A claim of which no seed is there is left out.
     claims : iterable of Claim
+        Those that need no walk are left out: see `findings_without_walks`.
     models : iterable of str, optional
         Default: those that each claim names.
     given : mapping, optional
         Parameters other than the scale's, such as the data set.
+
+    Returns
+    -------
+    list of Finding
+        Adjusted for the whole family, also where only some claims are asked for.
     """
     store, given = store or Store(), given or {}
-    opened: dict[str, xr.Dataset] = {}
+    asked = [
+        (claim, model)
+        for claim in claims
+        if not claim.tested_on
+        for model in (claim.models if models is None else models)
+    ]
+    rows = _measured(asked, scale, store, seeds, given)
+    family = {row.key: row for row in rows if row.primary}
+    missing = [
+        (claim, model)
+        for claim in CLAIMS
+        for model in claim.primary
+        if (claim.id, model) not in family
+    ]
+    # An adjusted p-value never depends on what is looked at together.
+    if family and missing:
+        family |= {row.key: row for row in _measured(missing, scale, store, seeds, {})}
+    p_values = [row.p_value for row in family.values()]
+    adjusted = dict(zip(family, statistics.holm(p_values, FAMILY), strict=True))
+    return [_finding(row, scale, adjusted.get(row.key)) for row in rows]
+
+
+def findings_without_walks(claims: Iterable[Claim] = CLAIMS, seeds: int = SEEDS) -> list[Finding]:
+    """What is found without any walk of the networks, the same at every scale."""
+    asked = [(claim, model) for claim in claims if claim.tested_on for model in claim.models]
+    return [_finding(row, None, None) for row in _measured(asked, "smoke", Store(), seeds, {})]
+
+
+def _measured(
+    asked: Iterable[tuple[Claim, ModelName]],
+    scale: Scale,
+    store: Store,
+    seeds: int,
+    given: Mapping[str, Any],
+) -> list[_Row]:
+    """Those rows of which at least one seed is there."""
+    opened: dict[Experiment, xr.Dataset | None] = {}
 
     def trace_of(experiment: Experiment) -> xr.Dataset | None:
-        if experiment.hash not in opened and (path := store.find(experiment)):
-            opened[experiment.hash] = open_trace(path, experiment.hash)
-        return opened.get(experiment.hash)
+        if experiment not in opened:
+            opened[experiment] = store.open(experiment)
+        return opened[experiment]
 
-    found = []
-    for claim in claims:
-        for model in claim.models if claim.tested_on or models is None else models:
-            values, dataset = [], ""
-            for seed in range(seeds):
-                pages = [page.for_seed(scale, model, seed, given) for page in claim.pages]
-                walks = _walks_of(claim, pages)
-                there = [[trace_of(experiment) for experiment in each] for each in walks]
-                traces = [[trace for trace in each if trace is not None] for each in there]
-                if any(len(own) < len(all_of) for own, all_of in zip(traces, there, strict=True)):
-                    continue
-                value = claim.measure(*map(Walked, pages, traces))
-                if math.isfinite(value):
-                    values.append(value)
-                dataset = walks[0][0].dataset if walks[0] else ""
-            if values:
-                found.append(_finding(claim, values, scale, model, dataset))
-    return found
+    rows = []
+    for claim, model in asked:
+        walked, dataset = {}, ""
+        for seed in range(seeds):
+            pages = [page.for_seed(scale, model, seed, given) for page in claim.pages]
+            walks = _walks_of(claim, pages)
+            there = [[trace_of(experiment) for experiment in each] for each in walks]
+            traces = [[trace for trace in each if trace is not None] for each in there]
+            if all(len(own) == len(all_of) for own, all_of in zip(traces, there, strict=True)):
+                walked[seed] = list(map(Walked, pages, traces))
+                dataset = identified(walks[0][0]).without_path.dataset if walks[0] else ""
+        if walked:
+            primary = model in claim.primary and _as_planned(claim, scale, model, given)
+            rows.append(_row(claim, model, dataset, walked, primary))
+    return rows
 
 
-def _finding(
-    claim: Claim, values: Sequence[float], scale: Scale, model: ModelName, dataset: str
-) -> Finding:
-    interval, verdict = judge(claim, values, CLAIM_COUNT)
-    model_name, dataset = claim.tested_on or (model, dataset)
+def _as_planned(claim: Claim, scale: Scale, model: ModelName, given: Mapping[str, Any]) -> bool:
+    """Whether walks with parameters of one's own are those of the protocol all the same."""
+    own = [page.for_seed(scale, model, 0, given).experiments for page in claim.pages]
+    return own == [page.for_seed(scale, model, 0, {}).experiments for page in claim.pages]
+
+
+def _row(
+    claim: Claim,
+    model: ModelName,
+    dataset: str,
+    walked: Mapping[int, Sequence[Walked]],
+    primary: bool,
+) -> _Row:
+    """A row from its seeds: those without a premise or a usable number are left out, by name.
+
+    Where a premise is absent in half of the seeds or more, all usable ones are shown instead.
+    """
+    values, notes, lacking = {}, [], set()
+    for premise in claim.premises:
+        missing = {seed: premise(*each) for seed, each in walked.items()}
+        absent = [seed for seed, what in missing.items() if what]
+        lacking |= set(absent)
+        if absent:
+            seen = "; ".join(dict.fromkeys(missing[seed] for seed in absent))
+            sentence = in_a_sentence(premise.__doc__)
+            notes.append(f"not so in {len(absent)} of {_seeds(len(walked))}: {sentence} ({seen})")
+    gone = 2 * len(lacking) >= len(walked)
+    for seed, each in walked.items():
+        if seed in lacking and not gone:
+            continue
+        value = claim.measure(*each)
+        if why := usable(claim, value):
+            if seed not in lacking:  # Else its premise has said why.
+                notes.append(f"seed {seed} not usable: {why}")
+        else:
+            values[seed] = value
+    evidence = Evidence(claim, list(values.values())) if values else None
+    return _Row(claim, model, dataset, evidence, tuple(notes), gone, primary)
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def in_a_sentence(text: str | None) -> str:
+    """A docstring's first line, to go into a sentence."""
+    first = (text or "").split("\n")[0].rstrip(".")
+    return first if first[1:2].isupper() else first[:1].lower() + first[1:]
+
+
+def _finding(row: _Row, scale: Scale | None, adjusted: float | None) -> Finding:
+    claim, evidence = row.claim, row.evidence
+    deciding = row.p_value if adjusted is None else adjusted
+    verdict: Verdict = evidence.verdict(deciding) if evidence else "inconclusive"
+    if row.premise_absent:
+        verdict = "premise absent"
+    told = evidence is not None and not row.premise_absent and claim.quantity != "exact"
+    alpha = ALPHA if adjusted is None else ALPHA / FAMILY
+    seen, needed = evidence.power(alpha) if evidence and told else (None, None)
+    model, dataset = claim.tested_on or (row.model, row.dataset)
+    same = evidence is not None and math.isnan(evidence.interval().low)
+    few = () if not (same and told) else ("no interval: all its seeds say the same",)
     return Finding(
         id=claim.id,
         claim=claim.sentence,
         source=claim.source,
         statistic=claim.statistic,
-        estimate=interval.estimate,
-        interval=None if math.isnan(interval.low) else (interval.low, interval.high),
+        kind=KINDS[row.primary],
+        estimate=evidence.interval().estimate if evidence else None,
+        interval=_ends(evidence.interval()) if evidence else None,
+        family_interval=_ends(evidence.interval(FAMILY_CONFIDENCE)) if evidence else None,
+        family_confidence=FAMILY_CONFIDENCE,
         needed=claim.needed,
+        holds=claim.range_in_words,
         paper=claim.paper,
         verdict=verdict,
-        model=model_name,
+        p_value=row.p_value if told and not same else None,
+        adjusted_p_value=adjusted,
+        could_have_seen=seen,
+        seeds=len(evidence.values) if evidence else 0,
+        seeds_planned=SEEDS,
+        seeds_needed=needed,
+        notes=row.notes + few,
+        model=model,
         dataset=dataset,
         scale=scale,
-        seeds=len(values),
         page=claim.item,
-        reason=claim.reasons.get(model, "") if verdict == "not supported" else "",
+        reason=claim.reasons.get(row.model, "")
+        if verdict in ("contradicted", "premise absent")
+        else "",
     )
+
+
+def _ends(interval: Interval) -> tuple[float, float] | None:
+    ends = interval.low, interval.high
+    return ends if all(map(math.isfinite, ends)) else None
 
 
 def as_objects(found: Iterable[Finding]) -> list[dict[str, Any]]:
     """For programs: one object a finding, ready for JSON."""
     return [asdict(finding) for finding in found]
+
+
+def by_verdict(found: Iterable[Finding]) -> list[Finding]:
+    """Findings in the order of their verdicts, what is primary first."""
+    return sorted(
+        found, key=lambda finding: (VERDICTS.index(finding.verdict), finding.kind != "primary")
+    )
 
 
 def ledger_table(found: Sequence[Finding], link: str = "[{0}](figures/{0}.ipynb)") -> str:
@@ -171,21 +371,48 @@ def ledger_table(found: Sequence[Finding], link: str = "[{0}](figures/{0}.ipynb)
         rows.append(
             [
                 " ".join([f"{first.claim} *({first.source})*", *reasons]),
-                f"{first.statistic}; holds if {range_in_words(first.needed)}",
+                f"{first.statistic}; holds if {first.holds}",
                 first.paper,
-                "<br>".join(_in_short(finding) for finding in of_claim),
+                "<br>".join(
+                    f"**{finding.verdict}** ({finding.kind}): {numbers_of(finding)} "
+                    f"({where(finding)})"
+                    for finding in of_claim
+                ),
                 link.format(first.page),
             ]
         )
     return markdown_table(["claim", "statistic", "paper", "ours", "page"], rows)
 
 
-def _in_short(finding: Finding) -> str:
-    ours = Interval(finding.estimate, *(finding.interval or (math.nan, math.nan)))
-    seeds = "1 seed" if finding.seeds == 1 else f"{finding.seeds} seeds"
+def where(finding: Finding) -> str:
+    """Network, data set, scale and seeds of a finding."""
     known = NETWORKS.get(finding.model)
-    where = f"{known.title if known else finding.model}, {finding.dataset}, {finding.scale}"
-    return f"**{finding.verdict}**: {ours} ({where}, {seeds})"
+    place = [known.title if known else finding.model, finding.dataset]
+    seeds = f"{finding.seeds} of {finding.seeds_planned} seeds"
+    return ", ".join([*place, *([finding.scale] if finding.scale else []), seeds])
+
+
+def numbers_of(finding: Finding) -> str:
+    """A finding's numbers in words, each with its name.
+
+    Both intervals of a primary row are labelled; one that is exploratory has the plain one alone.
+    """
+    parts = ["no number" if finding.estimate is None else f"{finding.estimate:.3g}"]
+    intervals = [(finding.interval, f"{CONFIDENCE:.0%}")]
+    if finding.kind == "primary":
+        intervals.append((finding.family_interval, f"family-wise {FAMILY_CONFIDENCE:.1%}"))
+    parts += [f"{label} [{ends[0]:.3g}, {ends[1]:.3g}]" for ends, label in intervals if ends]
+    if finding.p_value is not None and finding.interval:
+        adjusted = finding.adjusted_p_value
+        least = finding.p_value <= statistics.SMALLEST_P
+        parts.append(f"p {'below' if least else '='} {finding.p_value:.2g}")
+        parts += [] if adjusted is None else [f"adjusted {adjusted:.2g}"]
+    if finding.could_have_seen is not None:
+        parts.append(f"could have seen {finding.could_have_seen:.3g}")
+    if finding.could_have_seen is not None or finding.seeds_needed is not None:
+        needed = finding.seeds_needed
+        parts.append(f"seeds needed {needed if needed else f'over {statistics.MOST_SEEDS:,}'}")
+    return "; ".join([", ".join(parts), *finding.notes])
 
 
 def page_claims(page: Page) -> str:
@@ -194,9 +421,12 @@ def page_claims(page: Page) -> str:
     claims = [claim for claim in CLAIMS if own in claim.pages or own is ITEMS[claim.item].page]
     if not claims:
         return "No claim of the ledger rests on this page."
+    if page.shown_scale not in JUDGED:
+        return "Walks at this scale have one seed each: they are described, and judge no claim."
     found = findings(
         page.shown_scale, store=page.store, claims=claims, models=page.networks, given=page.given
     )
+    found += findings_without_walks(claims)
     if not found:
         return "The claims that rest on this page need walks that are not there yet."
     return ledger_table(found, "{0}")

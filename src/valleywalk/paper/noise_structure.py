@@ -278,7 +278,7 @@ def hessian_is_covariance(walked: Walked) -> float:
     source="Section 4",
     paper="above 1",
     above=2.0,
-    logarithmic=True,
+    quantity="ratio",
     **SHARED,
 )
 def noise_along_sharp_directions(walked: Walked) -> float:

@@ -32,7 +32,7 @@ class Transformer(nn.Module):
     def __init__(self, letters: int, width: int = 32):
         super().__init__()
         self.letter = nn.Embedding(letters, width)
-        self.place = nn.Embedding(CONTEXT, width)
+        self.position = nn.Embedding(CONTEXT, width)
         layer = nn.TransformerEncoderLayer(
             width, 4, 4 * width, dropout=0.1, batch_first=True, norm_first=True
         )
@@ -41,7 +41,7 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Scores of the next letter, shape (windows, letters, CONTEXT), of tokens."""
-        hidden = self.letter(tokens) + self.place.weight[: tokens.shape[1]]
+        hidden = self.letter(tokens) + self.position.weight[: tokens.shape[1]]
         mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1])
         return self.output(self.layers(hidden, mask=mask, is_causal=True)).transpose(1, 2)
 

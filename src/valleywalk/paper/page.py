@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 import xarray as xr
 from matplotlib.figure import Figure
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..walks.catalogue import dataset_info
 from ..walks.experiment import SIZES, Experiment, ModelName, Strict
@@ -14,7 +14,7 @@ from ..walks.parallel import compute
 from ..walks.provenance import provenance
 from ..walks.resources import Resources
 from ..walks.store import Store
-from .scales import Scale, Settings, check, dataset_at, default_dataset, settings_of
+from .scales import JUDGED, SCALES, Scale, Settings, check, dataset_at, default_dataset, settings_of
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -32,6 +32,11 @@ class Page(Strict):
     """What is shown, in a few words; of a page without walks."""
     alternative_text: ClassVar[str]
     """What the figure shows, for who cannot see it."""
+
+    @classmethod
+    def scales_of(cls, chosen: Mapping[str, Any]) -> tuple[Scale, ...]:
+        """The scales that there are for an item of the paper."""
+        return SCALES
 
     @classmethod
     def parameters_at(cls, scale: Scale, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,6 +114,21 @@ class WalksPage(Page):
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
         super().__pydantic_init_subclass__(**options)
         check(cls.settings, cls.model_fields, cls.__name__)
+
+    @model_validator(mode="after")
+    def _at_a_scale_that_there_is(self) -> Self:
+        scales = self.scales_of(self.given)
+        if self.scale not in scales:
+            raise ValueError(
+                f"there are no walks of this page at the {self.scale} scale; use "
+                f"{', '.join(scales)}"
+            )
+        return self
+
+    @classmethod
+    def scales_of(cls, chosen: Mapping[str, Any]) -> tuple[Scale, ...]:
+        """All at which walks are judged; a page that can be walked at full size says so."""
+        return JUDGED
 
     @classmethod
     def parameters_at(cls, scale: Scale, chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,13 +9,16 @@ from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 from ..names import unknown_names
-from ..walks.catalogue import DATASETS, network_info
+from ..walks.catalogue import DATASETS, NETWORKS, network_info
 from ..walks.experiment import Experiment, ModelName
 
 # Seconds for tests; minutes on data that need no download; hours on real data sets, on a CPU; the
-# paper's own setting, on a GPU.
-Scale = Literal["smoke", "quick", "overnight", "paper"]
+# paper's network, images and batches on a CPU, few steps measured, of some pages alone; the paper's
+# own setting, on a GPU.
+Scale = Literal["smoke", "quick", "overnight", "full", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
+# Walks of the full scale have one seed: they are described, not judged (see the book's protocol).
+JUDGED: tuple[Scale, ...] = tuple(scale for scale in SCALES if scale != "full")
 
 # At each scale, what is walked on in place of a data set of the paper: at two of them, where no
 # download is wanted, what its entry in the catalogue names.
@@ -24,6 +27,7 @@ STAND_IN: dict[Scale, dict[str, str]] = {
     "smoke": EMBEDDED,
     "quick": EMBEDDED,
     "overnight": {"cifar10": "cifar9k"},
+    "full": {"cifar10": "cifar10-jpeg"},
     "paper": {},
 }
 # ResNet-56 is deep: each of its images costs ten times what one of VGG-11's costs.
@@ -32,9 +36,9 @@ SMALLER = {("resnet56", "photos"): "photos16"}
 # Scale → "every", a network or a data set → experiment fields, and what only pages know.
 Settings = dict[Scale, dict[str, dict[str, Any]]]
 EVERY = "every"
-# No experiment fields: the length of the window that a figure shows, and the epochs at whose start
-# one walk opens such windows.
-OF_PAGES = {"iterations", "epochs_shown"}
+# No experiment fields: the length of the window that a figure shows, the epochs at whose start one
+# walk opens such windows, and whether it opens that of the first epoch, too.
+OF_PAGES = {"iterations", "epochs_shown", "first_too"}
 
 SETTINGS: Settings = {
     "smoke": {
@@ -94,6 +98,18 @@ SETTINGS: Settings = {
         },
         "tiny-imagenet": {"classes": 20, "training_images": 1000},
     },
+    "full": {
+        EVERY: {
+            "evaluation_images": 1000,
+            "tolerance": 0.02,
+            "evaluate_every": 1,
+            "sampled_iterations": 40,
+            "iterations": 40,
+            "epochs_shown": (1, 2, 10),
+            "first_too": True,
+        },
+        "cifar10-jpeg": {"augmentation": True},
+    },
     "paper": {
         EVERY: {"iterations": 40, "epochs_shown": (2, 25, 100)},
         "mlp": {"epochs_shown": (1, 2)},
@@ -141,11 +157,13 @@ def check(settings: Settings, own: Iterable[str], owner: str) -> None:
     Raises
     ------
     ValueError
-        Names the unknown setting, or the unknown scale, and what is allowed.
+        Names the unknown setting, scale, network or data set, and what is allowed.
     """
     known = {*Experiment.model_fields, *OF_PAGES, *own}
-    problem = unknown_names(set(settings), set(SCALES), "scale")
+    problem = unknown_names(set(settings), SCALES, "scale")
     for scale, of_scale in settings.items():
+        walked = unknown_names(set(of_scale), {EVERY, *NETWORKS, *DATASETS}, "network or data set")
+        problem = problem or (walked and f"{scale}: {walked}")
         for key, values in of_scale.items():
             unknown = unknown_names(set(values), known, "setting")
             problem = problem or (unknown and f"{scale}, {key}: {unknown}")

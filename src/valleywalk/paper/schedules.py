@@ -170,7 +170,9 @@ class Schedules(ModelPage):
             )
             rows.append([f"{schedule} − {other}", "", str(loss), str(accuracy)])
         header = ["schedule", "tuned largest rate", "training loss", "validation accuracy"]
-        return markdown_table(header, rows)
+        seeds = ends["seed"].nunique()
+        note = f"In brackets: 95 % intervals over the {seeds} seeds of this page, by Student's t."
+        return markdown_table(header, rows) + "\n\n" + note
 
 
 # Claims -------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import figures, measures
+from ..trace import TraceError
 from ..walks.experiment import Experiment
 from ..walks.provenance import experiment_of, provenance
 from ..walks.walk import walk
@@ -35,10 +36,23 @@ class Twin(ModelPage):
         return StochasticWalk(**self.given | {"seed": self.seed}).experiments
 
     def get_traces(self) -> list[xr.Dataset]:
-        """The trace that is kept, and one that is walked now."""
+        """The trace that is kept, and one that is walked now.
+
+        Raises
+        ------
+        TraceError
+            The two are on other images.
+        """
         (experiment,) = self.experiments
         kept = self.store.get(experiment, device=self.device)
-        return [kept, walk(experiment, device=self.device, progress=False)]
+        live = walk(experiment, device=self.device, progress=False)
+        kept_on, live_on = (trace.attrs["dataset_hash"] for trace in (kept, live))
+        if kept_on != live_on:
+            raise TraceError(
+                f"the trace of {experiment.dataset!r} was made on other images: the hash of those "
+                f"it was made on is {kept_on}, of those that are here {live_on}"
+            )
+        return [kept, live]
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """The losses along the segments of both, and their difference."""

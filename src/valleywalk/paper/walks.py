@@ -4,18 +4,32 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from pydantic import Field
 
-from .. import figures, measures
+from .. import analysis, figures, measures
+from ..statistics import Share
 from ..walks.experiment import Convention, Experiment, ModelName, UpdateName
+from ..walks.provenance import experiment_of
 from .claim import Walked, claim
 from .edge import EdgePage, share_in_words
 from .page import ModelPage, PositiveFloat, PositiveInt, epochs_for, experiment, markdown_table
-from .scales import GRADIENT_DESCENT, Settings, default_dataset, original_dataset
+from .scales import (
+    EVERY,
+    GRADIENT_DESCENT,
+    JUDGED,
+    SCALES,
+    SETTINGS,
+    STAND_IN,
+    Scale,
+    Settings,
+    default_dataset,
+    original_dataset,
+)
 
 # Numbers the paper prints about the walk figures: (section or caption, value).
 PRINTED: dict[tuple[ModelName, str, UpdateName, int], dict[str, str]] = {
@@ -81,7 +95,7 @@ def window_experiment(
         epochs=epochs,
         probed_epochs=epochs_shown,
         probed_iterations=iterations,
-        evaluate_every=max(1, min(5, epochs // 4)),
+        evaluate_every=fields.get("evaluate_every", max(1, min(5, epochs // 4))),
     )
 
 
@@ -119,7 +133,8 @@ class WalkPage(ModelPage):
         fields = self.fields | {"update": self.update}
         images = self.available(fields["dataset"], fields)
         shown = fields["epochs_shown"]
-        together = self.update == "sgd" and 1 < self.epoch in shown
+        first = 1 if fields.get("first_too") else 2
+        together = self.update == "sgd" and first <= self.epoch in shown
         return [window_experiment(fields, images, shown if together else (self.epoch,))]
 
     @property
@@ -208,17 +223,53 @@ class StochasticWalk(WalkPage):
     notebook: ClassVar[str] = "fig2_sgd_walk"
     update: ClassVar[UpdateName] = "sgd"
 
+    @classmethod
+    def scales_of(cls, chosen: Mapping[str, Any]) -> tuple[Scale, ...]:
+        """At full size VGG-11's on CIFAR-10, in the epochs of which its walk opens a window."""
+        network = (chosen.get("model", "vgg11"), chosen.get("dataset", "cifar10"))
+        own = network in (("vgg11", "cifar10"), ("vgg11", STAND_IN["full"]["cifar10"]))
+        shown = SETTINGS["full"][EVERY]["epochs_shown"]
+        return SCALES if own and chosen.get("epoch", 1) in shown else JUDGED
+
 
 # Claims -------------------------------------------------------------------------------------------
 
-# Of gradient descent, and of both.
+# Of gradient descent, of SGD, and of both.
 GD = {"item": "fig1", "pages": (GradientDescentWalk,)}
+SGD = {"item": "fig2", "pages": (StochasticWalk,)}
 BOTH = {"item": "fig2", "pages": (GradientDescentWalk, StochasticWalk)}
+# What two walks must have in common to have walked on one surface.
+SURFACE = ("dataset", "classes", "training_images", "augmentation", "width")
 CREEPS = (
     "Likeliest reason: at this rate gradient descent creeps down one side of the valley, "
     "since 0.1 is below 1/λ. Further walk: the code's sum of nine chunks, by which 0.1 acts "
     "as 0.9; it bounces at first, and its cosine settles at +1 all the same."
 )
+
+
+def bounces(gd: Walked, *others: Walked) -> str:
+    """Gradient descent bounces at last: most of its last ten segments have a minimum inside."""
+    inside = Share.of(analysis.has_interior_minimum(measures.measured_losses(gd.trace)[-10:]))
+    return "" if float(inside) > 0.5 else f"{inside.times} of {inside.steps}"
+
+
+def same_surface(gd: Walked, sgd: Walked) -> str:
+    """Gradient descent and SGD train one network on the same images."""
+    first, second = experiment_of(gd.trace), experiment_of(sgd.trace)
+    differ = [name for name in SURFACE if getattr(first, name) != getattr(second, name)]
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_or_all(first, name)} against {_or_all(second, name)}"
+        for name in differ
+    )
+
+
+def _or_all(experiment: Experiment, name: str) -> str:
+    value = getattr(experiment, name)
+    return "all" if value is None else f"{value}"
+
+
+def _floor_rises(trace: xr.Dataset) -> Share:
+    return Share.of(np.diff(analysis.floor(measures.measured_losses(trace))) > 0)
 
 
 @claim(
@@ -228,13 +279,12 @@ CREEPS = (
     source="Section 3.1, Figure 1",
     paper="0",
     below=0.05,
-    resolution=0.025,
-    share=True,
+    quantity="share",
     **GD,
 )
-def gd_floor(gd: Walked) -> float:
+def gd_floor(gd: Walked) -> Share:
     """Share of the first steps in which the floor rises."""
-    return measures.floor_rises(gd.trace)
+    return _floor_rises(gd.trace)
 
 
 @claim(
@@ -244,18 +294,19 @@ def gd_floor(gd: Walked) -> float:
     source="Section 3.1, Figure 2",
     paper="many ups and downs",
     above=0.1,
-    resolution=0.025,
+    quantity="share",
+    primary=("vgg11",),
     reasons={
         "mlp": (
             "Likeliest reason: the first 40 steps are mostly descent. Further windows: at epochs "
             "10 and 25 the floor rises in a tenth of the MLP's steps (seeds 0 to 2)."
         ),
     },
-    **BOTH,
+    **SGD,
 )
-def sgd_floor(gd: Walked, sgd: Walked) -> float:
-    """Share of the first steps in which the floor rises, SGD minus gradient descent."""
-    return measures.floor_rises(sgd.trace) - measures.floor_rises(gd.trace)
+def sgd_floor(sgd: Walked) -> Share:
+    """Share of the first steps in which the floor rises."""
+    return _floor_rises(sgd.trace)
 
 
 @claim(
@@ -265,6 +316,7 @@ def sgd_floor(gd: Walked, sgd: Walked) -> float:
     source="Section 3.1, Figure 1",
     paper="near −1",
     below=-0.8,
+    premises=(bounces,),
     reasons={"mlp": CREEPS},
     **GD,
 )
@@ -280,6 +332,7 @@ def gd_cosine(gd: Walked) -> float:
     source="Section 3.1, Figure 2",
     paper="less negative",
     above=0.1,
+    premises=(bounces, same_surface),
     reasons={"mlp": CREEPS},
     **BOTH,
 )
@@ -295,7 +348,8 @@ def sgd_cosine(gd: Walked, sgd: Walked) -> float:
     source="Section 3.1",
     paper="1.7 / 1.4 = 1.2",
     above=1.0,
-    logarithmic=True,
+    quantity="ratio",
+    premises=(same_surface,),
     **BOTH,
 )
 def distance(gd: Walked, sgd: Walked) -> float:

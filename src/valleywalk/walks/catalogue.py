@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from ..names import unknown_names
 
-FOLDER_PREFIX = "folder:"
+# A folder of images, by its path or, where the path is not told, by the hash of its images.
+FOLDER_NAME = "folder"
+FOLDER_PREFIX = f"{FOLDER_NAME}:"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ class DatasetInfo:
         The embedded data set to use where this one is not there.
     of_the_paper : bool
         Whether the paper walks on it.
+    hash : str or None
+        Hash of its pixels and labels (`Dataset.hash`). None: not known, or there are several, as
+        many as the classes that are taken.
     """
 
     name: str
@@ -67,6 +72,7 @@ class DatasetInfo:
     download: bool = True
     stand_in: str | None = None
     of_the_paper: bool = False
+    hash: str | None = None
 
     @property
     def by_class(self) -> bool:
@@ -86,10 +92,22 @@ NETWORKS: dict[str, NetworkInfo] = {
 DATASETS: dict[str, DatasetInfo] = {
     dataset.name: dataset
     for dataset in (
-        DatasetInfo("photos", "crops of photographs", 32, 5_000, 1_000),
-        DatasetInfo("photos16", "crops of photographs, 16×16", 16, 5_000, 1_000),
-        DatasetInfo("photos64", "crops of photographs, 64×64", 64, 5_000, 1_000),
-        DatasetInfo("mnist5k", "5,000 digits of MNIST", 28, 4_000, 1_000, channels=1),
+        DatasetInfo("photos", "crops of photographs", 32, 5_000, 1_000, hash="2f3a080ae2d6fa50"),
+        DatasetInfo(
+            "photos16", "crops of photographs, 16×16", 16, 5_000, 1_000, hash="2d46f8a9003084b9"
+        ),
+        DatasetInfo(
+            "photos64", "crops of photographs, 64×64", 64, 5_000, 1_000, hash="dc2b1c02a36c68b5"
+        ),
+        DatasetInfo(
+            "mnist5k",
+            "5,000 digits of MNIST",
+            28,
+            4_000,
+            1_000,
+            channels=1,
+            hash="4e84212e8acc630c",
+        ),
         DatasetInfo(
             "mnist",
             "MNIST",
@@ -100,6 +118,7 @@ DATASETS: dict[str, DatasetInfo] = {
             file="MNIST",
             stand_in="mnist5k",
             of_the_paper=True,
+            hash="2c21c91a81cdf0e1",
         ),
         DatasetInfo(
             "cifar10",
@@ -119,6 +138,7 @@ DATASETS: dict[str, DatasetInfo] = {
             1_017,
             file="cifar9k.npz",
             stand_in="photos",
+            hash="8ae0e72f397b35d0",
         ),
         # Nobody offers it under a known checksum.
         DatasetInfo(
@@ -130,6 +150,7 @@ DATASETS: dict[str, DatasetInfo] = {
             file="cifar10-jpeg",
             download=False,
             stand_in="photos",
+            hash="12ad5da3248196ad",
         ),
         DatasetInfo(
             "tiny-imagenet",
@@ -162,6 +183,11 @@ def network_info(name: str) -> NetworkInfo:
     return NETWORKS[name]
 
 
+def is_folder(name: str) -> bool:
+    """Whether a data set's name says a folder of images, with its path or without."""
+    return name == FOLDER_NAME or name.startswith(FOLDER_PREFIX)
+
+
 def dataset_info(name: str) -> DatasetInfo:
     """The entry of a data set, or for folder:PATH what a folder is taken for.
 
@@ -170,7 +196,7 @@ def dataset_info(name: str) -> DatasetInfo:
     ValueError
         There is none of that name; says the nearest one, and all.
     """
-    if name.startswith(FOLDER_PREFIX):
+    if is_folder(name):
         return FOLDER
     if problem := unknown_names({name}, DATASETS, "data set"):
         raise ValueError(f"{problem}, or folder:PATH for your own images")

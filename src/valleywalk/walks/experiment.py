@@ -12,7 +12,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from ..analysis import draw_steps, stretches
 from ..names import unknown_names
-from .catalogue import DATASETS, FOLDER_PREFIX, NETWORKS, dataset_info, network_info
+from .catalogue import (
+    DATASETS,
+    FOLDER_NAME,
+    FOLDER_PREFIX,
+    NETWORKS,
+    dataset_info,
+    is_folder,
+    network_info,
+)
 
 # Raised whenever the same fields, or another default, would give other numbers, so that older
 # traces are not mistaken for these.
@@ -20,6 +28,9 @@ REVISION = 1
 
 # Fields that cannot be larger than the number of training images.
 SIZES = ("batch_size", "switch_batch_size", "evaluation_batch_size", "evaluation_images")
+
+# What the hash of a folder's images stands for.
+SAID_BY_IMAGES = ("dataset", "image_size", "classes")
 
 # Sets the random numbers that draw steps apart from all others.
 DRAWN_STEPS = 13
@@ -73,7 +84,8 @@ class Experiment(Strict):
     """One walk: model, data, update rule, and what is measured on the way.
 
     Instances are immutable. Two experiments are the same if and only if their `hash` is the same,
-    in any process and any version of Python.
+    in any process and any version of Python. A walk on a folder of images is named by the images,
+    not by where they lie: by `data_hash`, which `identity.identified` reads.
 
     Raises
     ------
@@ -84,7 +96,11 @@ class Experiment(Strict):
     model: ModelName = Field(description=f"Network: {', '.join(NETWORKS)}.")
     """Network: a name in the catalogue."""
     dataset: str = Field(description=f"{', '.join(DATASETS)}, or folder:PATH.")
-    """Data set: a name in the catalogue, or folder:PATH."""
+    """Data set: a name in the catalogue, or folder:PATH; folder, with `data_hash`, where the path
+    is not told."""
+    data_hash: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] | None = None
+    """Hash of the pixels and labels of a folder, as they are cut and chosen; it stands for path,
+    image_size and classes in what the experiment is. None: they are not read yet."""
     update: UpdateName = "sgd"
     """sgd: one mini-batch a step. gd: the mean gradient of all training images a step."""
     learning_rate: float = Field(0.1, gt=0)
@@ -159,9 +175,18 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _possible(self) -> "Experiment":
-        folder = self.dataset.startswith(FOLDER_PREFIX)
-        if folder and self.dataset == FOLDER_PREFIX:
+        folder = is_folder(self.dataset)
+        if self.dataset == FOLDER_PREFIX:
             raise ValueError("dataset 'folder:' needs a path, as in folder:/data/my-images")
+        if self.dataset == FOLDER_NAME and self.data_hash is None:
+            raise ValueError(
+                "dataset 'folder' needs a path, as in folder:/data/my-images, or data_hash, the "
+                "hash of images on which a trace was made"
+            )
+        if self.data_hash is not None and not folder:
+            raise ValueError(
+                f"data_hash applies to folder:PATH only; {self.dataset!r} is known by its name"
+            )
         info = dataset_info(self.dataset)
         if self.image_size is not None and not folder:
             raise ValueError(
@@ -258,12 +283,50 @@ class Experiment(Strict):
         )
 
     @property
+    def unread(self) -> bool:
+        """Whether its images lie in a folder and are not read yet."""
+        return self.dataset.startswith(FOLDER_PREFIX) and self.data_hash is None
+
+    @property
+    def without_path(self) -> "Experiment":
+        """The same experiment, not saying where its images lie; for what is kept."""
+        return self if self.data_hash is None else self.model_copy(update={"dataset": FOLDER_NAME})
+
+    @property
     def hash(self) -> str:
-        """16 hexadecimal digits that name this experiment."""
+        """16 hexadecimal digits that name this experiment.
+
+        Raises
+        ------
+        ValueError
+            The images of its folder are not read yet.
+        """
+        if self.unread:
+            raise ValueError(
+                f"what the walk is on {self.dataset!r} depends on its images, which are not read "
+                "yet; walks.identity.identified(experiment) reads them"
+            )
         # Defaults are left out, so that a new field with a default renames no older experiment.
-        content = {"revision": REVISION, **self.model_dump(mode="json", exclude_defaults=True)}
+        content = self.model_dump(mode="json", exclude_defaults=True)
+        if self.data_hash is not None:
+            content = {k: v for k, v in content.items() if k not in SAID_BY_IMAGES}
+        content |= {"revision": REVISION}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def _content(self) -> tuple[Any, ...]:
+        """What makes two experiments the same."""
+        left_out = SAID_BY_IMAGES if self.data_hash is not None else ()
+        return tuple(
+            getattr(self, name) for name in type(self).model_fields if name not in left_out
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Experiment) and self._content == other._content
+
+    def __hash__(self) -> int:
+        return hash(self._content)
 
     def extends(self, other: "Experiment") -> bool:
         """Whether this is the other walk with more epochs, so that it can go on from its end.

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from . import cluster
 from .cost import announcement, work
 from .experiment import Experiment
+from .identity import identified
 from .resources import Resources
 from .store import Store, say
 
@@ -42,9 +43,12 @@ def compute(
     ------
     RuntimeError
         Some walks failed; names each with its error. The others are finished and kept.
+    DatasetError
+        A folder of images cannot be read.
     ClusterError
         A scheduler was named, but Dask is not installed, or no scheduler answers.
     """
+    experiments = [identified(experiment) for experiment in experiments]
     missing = list({e.hash: e for e in experiments if store.find(e) is None}.values())
     if not missing:
         return

@@ -1,11 +1,34 @@
 """What a trace was made by, and the line under a figure that says so."""
 
 import json
+import subprocess
 from collections.abc import Sequence
 
 import xarray as xr
 
+from ..folders import checkout
 from .experiment import Experiment
+
+PROTOCOL = "book/protocol.md"
+
+
+def protocol_commit() -> str:
+    """The last commit that changed the protocol, read now; unknown where there is none."""
+    root = checkout()
+    if root is None:
+        return "unknown"
+    asked = ["git", "-C", str(root), "log", "-1", "--abbrev=12", "--format=%h", "--", PROTOCOL]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def unfit_commits(trace: xr.Dataset) -> list[str]:
+    """Those of a trace's commits that name no code: of a tree with changes, or not known."""
+    commits = str(trace.attrs["git_commit"]).split(", ")
+    return [name for name in commits if name in ("", "unknown") or name.endswith("-dirty")]
 
 
 def experiment_of(trace: xr.Dataset) -> Experiment:
@@ -34,6 +57,8 @@ def provenance(*traces: xr.Dataset) -> str:
     if experiment.curvature_every:
         images = experiment.curvature_images or attributes["evaluation_images"]
         curvature = f"curvature on {images} of them each {experiment.curvature_every} epochs; "
+    protocol = attributes.get("protocol_commit", "unknown")
+    commits = attributes["git_commit"] + (f"; protocol {protocol}" if protocol != "unknown" else "")
     seconds = float(attributes["wall_seconds"])
     duration = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
     return (
@@ -47,7 +72,7 @@ def provenance(*traces: xr.Dataset) -> str:
         f"convention {experiment.convention}; seed {experiment.seed}; "
         f"{attributes['device']}, {duration}, {attributes['started'][:10]}; "
         f"torch {versions['torch']}, valleywalk {versions['valleywalk']} "
-        f"({attributes['git_commit']}); experiment {attributes['experiment_hash']}, "
+        f"({commits}); experiment {attributes['experiment_hash']}, "
         f"plan {attributes['plan_hash']}, data {attributes['dataset_hash']}"
     )
 

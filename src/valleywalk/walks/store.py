@@ -11,10 +11,11 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ..folders import data_folder
-from ..trace import open_trace, save
+from ..trace import save
 from .cost import announcement
 from .experiment import Experiment
 from .extension import longest_shorter, position_of
+from .identity import identified, open_own
 from .resources import Resources
 from .walk import WalkError, walk
 
@@ -41,13 +42,35 @@ class Store:
         self.recorded = Path(recorded) if recorded else data_folder() / "traces"
 
     def find(self, experiment: Experiment) -> Path | None:
-        """The file of an experiment's trace, None if there is none."""
+        """The file of an experiment's trace, None if there is none.
+
+        Raises
+        ------
+        DatasetError
+            The experiment is on a folder of images that cannot be read.
+        """
+        experiment = identified(experiment)
         candidates = (where / f"{experiment.hash}.nc" for where in (self.recorded, self.folder))
         return next((path for path in candidates if path.is_file()), None)
 
     def begun(self, experiment: Experiment) -> bool:
         """Whether a walk was stopped here and goes on from its checkpoint."""
-        return (self.folder / f"{experiment.hash}.checkpoint").is_file()
+        return (self.folder / f"{identified(experiment).hash}.checkpoint").is_file()
+
+    def open(self, experiment: Experiment) -> xr.Dataset | None:
+        """The trace of an experiment, None if there is none; nothing is walked.
+
+        Raises
+        ------
+        TraceError
+            The file found is damaged, of another version or experiment, or was made on other
+            images.
+        DatasetError
+            The experiment is on a folder of images that cannot be read.
+        """
+        experiment = identified(experiment)
+        path = self.find(experiment)
+        return None if path is None else open_own(path, experiment)
 
     def _kept_state(self, experiment: Experiment) -> Path:
         return self.folder / f"{experiment.hash}.state"
@@ -83,7 +106,10 @@ class Store:
         Raises
         ------
         TraceError
-            The file found is damaged, of another version or of another experiment.
+            The file found is damaged, of another version or experiment, or was made on other
+            images.
+        DatasetError
+            The images are not there, or are others.
         CheckpointError
             The same of a checkpoint.
         WalkError
@@ -91,6 +117,7 @@ class Store:
         PermissionError, OSError
             The folder cannot be written to; found out before the walk.
         """
+        experiment = identified(experiment)
         path = None if recompute else self.find(experiment)
         if path is None:
             self.check_writable()
@@ -112,7 +139,7 @@ class Store:
                 f"no state is kept of {experiment.hash}: its trace was there, and nothing was "
                 "walked; --recompute walks it again"
             )
-        return open_trace(path, experiment.hash)
+        return open_own(path, experiment)
 
     @contextmanager
     def _alone(self, experiment: Experiment, tell: bool) -> Iterator[None]:
@@ -182,6 +209,7 @@ def walk_into(
     WalkError
         The walk diverged; what was seen until then is kept in a file that is named.
     """
+    experiment = identified(experiment)
     # Whatever the file's own ending is, those beside it are others.
     stem = path.name.removesuffix(".nc")
     checkpoint = path.with_name(f"{stem}.checkpoint")

@@ -32,7 +32,9 @@ from .datasets import Dataset, DatasetError, load
 from .epoch_probes import epoch_probes
 from .experiment import SIZES, Experiment, Phase
 from .extension import begun_by
+from .identity import on_images
 from .loader import Loader
+from .provenance import protocol_commit
 from .updates import accumulate_gradient, add_isotropic_noise, scheduler
 
 # A walk sets torch's global modes: two threads of one process would set them for each other.
@@ -78,7 +80,8 @@ def walk(
         CPU threads. One gives the same bits on any number of cores; run several walks at once
         rather than one on several threads.
     dataset : Dataset, optional
-        Default: loaded by the experiment's name.
+        Default: loaded by the experiment's name. Of a folder the trace keeps the images' hash, not
+        the path.
     progress : bool or callable
         Show a progress bar, or call this after each step.
     checkpoint : Path, optional
@@ -101,7 +104,7 @@ def walk(
     Raises
     ------
     DatasetError
-        Data missing, or fewer images than the experiment needs.
+        Data missing, other images than the experiment is on, or fewer than it needs.
     DeviceError
         The device is not there.
     WalkError
@@ -116,10 +119,12 @@ def walk(
         dataset = load(
             experiment.dataset, image_size=experiment.image_size, classes=experiment.classes
         )
+    experiment = on_images(experiment, dataset)
+    whole_dataset_hash = dataset.hash
     dataset = dataset.first(experiment.training_images)
     _check_sizes(experiment, dataset)
     with ONE_AT_A_TIME, reproducible(threads):
-        state = _Walk(experiment, dataset, chosen)
+        state = _Walk(experiment, dataset, chosen, whole_dataset_hash)
         with state.watcher:
             if checkpoint is not None and checkpoint.is_file():
                 state.restore(*load_checkpoint(checkpoint, state.made_by))
@@ -151,8 +156,15 @@ def _is_out_of_memory(error: BaseException) -> bool:
 class _Walk:
     """A walk in progress: everything that a checkpoint must hold to go on as if never stopped."""
 
-    def __init__(self, experiment: Experiment, dataset: Dataset, device: torch.device):
+    def __init__(
+        self,
+        experiment: Experiment,
+        dataset: Dataset,
+        device: torch.device,
+        whole_dataset_hash: str,
+    ):
         self.experiment, self.dataset, self.device = experiment, dataset, device
+        self.whole_dataset_hash = whole_dataset_hash
         seeds = [int(seed) for seed in np.random.SeedSequence(experiment.seed).generate_state(5)]
         model = models.build(
             experiment.model,
@@ -192,6 +204,8 @@ class _Walk:
         self.order = self.loader.order.bit_generator.state
         # Those of the processes that walked, in order.
         self.commits = [environment()["git_commit"]]
+        # That which was in force when the first of them began.
+        self.protocol_commit = protocol_commit()
 
     def go(self, progress: bool | Callable[[], None], checkpointer: Checkpointer) -> xr.Dataset:
         """Walk from where it stands to the end."""
@@ -300,6 +314,7 @@ class _Walk:
                 "experiment_hash": self.experiment.hash,
                 "plan_hash": loader.plan.hash,
                 "dataset_hash": self.dataset.hash,
+                "whole_dataset_hash": self.whole_dataset_hash,
                 "dataset_description": self.dataset.description,
                 "training_images": len(self.dataset.train_images),
                 "evaluation_images": loader.plan.images,
@@ -309,6 +324,7 @@ class _Walk:
                 "threads": torch.get_num_threads(),
                 "final_state_hash": _state_hash(self.model),
                 "git_commit": ", ".join(self.commits),
+                "protocol_commit": self.protocol_commit,
             },
             batch_images=self.watcher.interpolation.batch_images,
         )
@@ -342,6 +358,7 @@ class _Walk:
         return tensors | remembered, values | numbers | {
             "experiment": self.experiment.model_dump(mode="json"),
             "commits": self.commits,
+            "protocol_commit": self.protocol_commit,
             "order": self.order,
             "position": self.position,
             "epochs": self.epochs,
@@ -363,7 +380,8 @@ class _Walk:
         self.epochs = {int(epoch): measured for epoch, measured in values["epochs"].items()}
         self.gradient_variance = values["gradient_variance"]
         self.gradient_variance_error = values.get("gradient_variance_error", 0.0)
-        # Older checkpoints do not say by which commit they were begun.
+        # Older checkpoints do not say by which commits they were begun.
+        self.protocol_commit = values.get("protocol_commit", "unknown")
         before = values.get("commits", ["unknown"])
         self.commits = before + [commit for commit in self.commits if commit != before[-1]]
         if self.experiment.switch_epoch is None:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ...folders import datasets_folder
-from ..catalogue import FOLDER_PREFIX, dataset_info
-from .dataset import Dataset, DatasetError
+from ..catalogue import FOLDER_NAME, FOLDER_PREFIX, dataset_info
+from .dataset import Dataset, DatasetError, check_hash
 from .downloaded import cifar9k, cifar10, cifar10_jpeg, mnist, tiny_imagenet
 from .embedded import mnist5k, photos
-from .folder import load_folder
+from .folder import files_of, load_folder
 
-__all__ = ["READERS", "Dataset", "DatasetError", "load"]
+__all__ = ["READERS", "Dataset", "DatasetError", "folder_files", "load"]
 
 # One a data set of the catalogue, whose entry says what it is given: the data sets' folder where
 # it has files, whether to download them where they can be, how many classes where that is free.
@@ -58,7 +58,7 @@ def load(
     ------
     DatasetError
         Unknown name; files missing (says where to put them, how to fetch them, and which embedded
-        set to use instead); files damaged.
+        set to use instead); files damaged; other images than the catalogue knows it by.
     """
     folder = Path(folder) if folder is not None else datasets_folder()
     loaded = _load(name, image_size, classes, folder, download)
@@ -68,15 +68,36 @@ def load(
                 f"data set {name!r} has labels from {int(labels.min())} to {int(labels.max())}, "
                 f"but {len(loaded.classes)} classes; its files are damaged: fetch them again"
             )
+    if name in READERS:
+        check_hash(loaded, folder)
     return loaded
+
+
+def folder_files(name: str, classes: int | None = None) -> str:
+    """16 hexadecimal digits that change when a file of folder:PATH does; none of them is read.
+
+    Raises
+    ------
+    DatasetError
+        It is no folder of images.
+    """
+    return files_of(_root(name), classes)
+
+
+def _root(name: str) -> Path:
+    return Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
 
 
 def _load(
     name: str, image_size: int | None, classes: int | None, folder: Path, download: bool
 ) -> Dataset:
+    if name == FOLDER_NAME:
+        raise DatasetError(
+            "images that are known by their hash alone cannot be loaded: say where they lie, as in "
+            "folder:/data/my-images"
+        )
     if name.startswith(FOLDER_PREFIX):
-        root = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
-        return load_folder(root, name, image_size, classes)
+        return load_folder(_root(name), FOLDER_NAME, image_size, classes)
     try:
         info = dataset_info(name)
     except ValueError as error:

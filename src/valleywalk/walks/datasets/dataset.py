@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..catalogue import dataset_info
+
 # Of CIFAR-10, for colour images at large.
 COLOUR_MEAN, COLOUR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
@@ -86,6 +88,42 @@ class Dataset:
         fields["train_images"] = self.train_images[:training_images]
         fields["train_labels"] = self.train_labels[:training_images]
         return Dataset(**fields)
+
+
+def check_hash(dataset: Dataset, folder: Path) -> None:
+    """Refuse a named data set whose images are not those that the catalogue knows it by.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    folder : Path
+        The data sets' folder.
+
+    Raises
+    ------
+    DatasetError
+        Says both hashes and what to do.
+    """
+    info = dataset_info(dataset.name)
+    if info.hash in (None, dataset.hash):
+        return
+    if info.file is None:
+        advice = (
+            "The installed packages hold or decode them in another way: install the versions in "
+            "constraints.txt"
+        )
+    elif info.download:
+        advice = f"Delete {folder / info.file} and fetch it again"
+    else:
+        root = folder / info.file
+        advice = (
+            f"The files in {root} are others, or the JPEG library decodes them in another way: "
+            f"put the original files there, or use it as 'folder:{root}'"
+        )
+    raise DatasetError(
+        f"these are not the images of data set {dataset.name!r}: the hash of their pixels and "
+        f"labels is {dataset.hash}, not {info.hash}. {advice}."
+    )
 
 
 def read_arrays(cache: Path) -> dict[str, np.ndarray] | None:

@@ -23,9 +23,7 @@ def load_folder(
     The validation folder has class folders too, or Tiny-ImageNet's layout: images/* and
     val_annotations.txt. The cache is found by names, sizes and times of all files.
     """
-    if not root.is_dir():
-        raise DatasetError(f"there is no folder {root}; give folder:PATH of an existing folder")
-    names, train_files, validation_files = _folder_listing(root, classes)
+    names, train_files, validation_files = _listing(root, classes)
     return Dataset(
         name=name,
         description=f"{root.name}: {len(names)} classes, {len(train_files)} training images",
@@ -36,6 +34,32 @@ def load_folder(
     )
 
 
+def files_of(root: Path, classes: int | None = None) -> str:
+    """16 hexadecimal digits of the names, labels, sizes and times of a folder's image files."""
+    _, train_files, validation_files = _listing(root, classes)
+    return _digest(root, train_files + validation_files)
+
+
+def _listing(
+    root: Path, classes: int | None
+) -> tuple[list[str], list[tuple[Path, int]], list[tuple[Path, int]]]:
+    if not root.is_dir():
+        raise DatasetError(f"there is no folder {root}; give folder:PATH of an existing folder")
+    return _folder_listing(root, classes)
+
+
+def _digest(root: Path, files: list[tuple[Path, int]], more: str = "") -> str:
+    digest = hashlib.sha256(more.encode())
+    for file, label in files:
+        if not file.is_file():
+            raise DatasetError(f"{file} is listed in val_annotations.txt but is not there")
+        status = file.stat()
+        # A file can be replaced by one of its size, and be given its time; not that of the change.
+        times = (status.st_mtime_ns, status.st_ctime_ns)
+        digest.update(repr((str(file.relative_to(root)), label, status.st_size, times)).encode())
+    return digest.hexdigest()[:16]
+
+
 def decoded(
     root: Path,
     name: str,
@@ -44,14 +68,8 @@ def decoded(
     size: int | None,
 ) -> dict[str, Tensor]:
     """Images and labels of both splits, from the cache or decoded now and cached."""
-    digest = hashlib.sha256(str(size).encode())
-    for file, label in train_files + validation_files:
-        if not file.is_file():
-            raise DatasetError(f"{file} is listed in val_annotations.txt but is not there")
-        status = file.stat()
-        entry = (str(file.relative_to(root)), label, status.st_size, status.st_mtime_ns)
-        digest.update(repr(entry).encode())
-    cache = datasets_folder() / "decoded" / f"{digest.hexdigest()[:16]}.npz"
+    digest = _digest(root, train_files + validation_files, str(size))
+    cache = datasets_folder() / "decoded" / f"{digest}.npz"
     arrays = read_arrays(cache)
     if arrays is None:
         train = _decode(train_files, size, f"{name}, training")
@@ -122,11 +140,15 @@ def _folder_listing(
         validation_files = [
             (file, number[name]) for name in classes for file in _images_below(validation / name)
         ]
-    for split, files in (("training", train_files), ("validation", validation_files)):
-        if not files:
-            raise DatasetError(
-                f"{root} has no {split} images ({', '.join(sorted(IMAGE_SUFFIXES))})"
-            )
+    # So that the labels say how many classes there are.
+    empty = sorted(set(number.values()) - {label for _, label in train_files})
+    if empty:
+        raise DatasetError(
+            f"{train / classes[empty[0]]} has no training images "
+            f"({', '.join(sorted(IMAGE_SUFFIXES))}); remove it if it is no class"
+        )
+    if not validation_files:
+        raise DatasetError(f"{root} has no validation images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     # Files come sorted by class: a fixed shuffle makes any first part of them balanced.
     order = np.random.RandomState(0).permutation(len(train_files))
     return classes, [train_files[i] for i in order], validation_files

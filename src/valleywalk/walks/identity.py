@@ -1,0 +1,116 @@
+"""Which images an experiment is on: the hash of their pixels, wherever they lie."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import xarray as xr
+
+from ..trace import TraceError, open_trace
+from .catalogue import dataset_info
+from .datasets import Dataset, DatasetError, folder_files, load
+from .experiment import Experiment
+
+
+def identified(experiment: Experiment) -> Experiment:
+    """The experiment with the hash of its images, which are read if they lie in a folder.
+
+    An experiment on a named data set, or whose hash is given, comes back as it is: then the images
+    need not be there. Within a process a folder is read once, unless a file of it changes.
+
+    Parameters
+    ----------
+    experiment : Experiment
+
+    Returns
+    -------
+    Experiment
+        With `data_hash`, and with the images' size and the number of classes as they were found.
+
+    Raises
+    ------
+    DatasetError
+        The folder is not there, or is no folder of images.
+
+    Examples
+    --------
+    >>> from valleywalk import Experiment
+    >>> from valleywalk.walks.identity import identified
+    >>> experiment = Experiment(model="mlp", dataset="mnist5k")
+    >>> identified(experiment) is experiment
+    True
+    """
+    if not experiment.unread:
+        return experiment
+    name, size, classes = experiment.dataset, experiment.image_size, experiment.classes
+    return experiment.model_copy(update=_found(name, size, classes, folder_files(name, classes)))
+
+
+@lru_cache(maxsize=64)
+def _found(name: str, image_size: int | None, classes: int | None, files: str) -> dict[str, object]:
+    """What a folder's images say of an experiment; `files` changes when one of its files does."""
+    return _said_by(load(name, image_size=image_size, classes=classes))
+
+
+def _said_by(dataset: Dataset) -> dict[str, object]:
+    return {
+        "data_hash": dataset.hash,
+        "image_size": dataset.image_size,
+        "classes": len(dataset.classes),
+    }
+
+
+def on_images(experiment: Experiment, dataset: Dataset) -> Experiment:
+    """The experiment with the hash of these images, without their path.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    dataset : Dataset
+        All of it, before `training_images` takes a part.
+
+    Raises
+    ------
+    DatasetError
+        The experiment is on other images.
+    """
+    if experiment.unread:
+        experiment = experiment.model_copy(update=_said_by(dataset))
+    elif experiment.data_hash not in (None, dataset.hash):
+        raise DatasetError(
+            f"{experiment.dataset!r} holds other images than the experiment is on: their hash is "
+            f"{dataset.hash}, not {experiment.data_hash}; ask again, without data_hash, for a walk "
+            "on the images that are there now"
+        )
+    return experiment.without_path
+
+
+def open_own(path: Path, experiment: Experiment) -> xr.Dataset:
+    """The trace of an experiment from its file, if it was made on the experiment's images.
+
+    Parameters
+    ----------
+    path : Path
+    experiment : Experiment
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    TraceError
+        The file is damaged, of another version or experiment, or was made on other images than the
+        catalogue knows the data set by. Of an older trace that was made on a part of them this
+        cannot be said.
+    """
+    trace = open_trace(path, experiment.hash)
+    info = dataset_info(experiment.dataset)
+    known = experiment.data_hash or info.hash
+    found = trace.attrs.get("whole_dataset_hash")
+    if found is None and trace.attrs.get("training_images", 0) == info.training_images:
+        found = trace.attrs.get("dataset_hash")
+    if None not in (known, found) and found != known:
+        raise TraceError(
+            f"{path} was made on other images: their hash is {found}, that of "
+            f"{experiment.without_path.dataset!r} is {known}; delete it, or ask for it to be "
+            "recomputed"
+        )
+    return trace
