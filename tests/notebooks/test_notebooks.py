@@ -43,7 +43,7 @@ SHOWN = {
     "fig4_lr_bs": "change for each doubling of the batch size",
     "fig5_isotropic_noise": "| then SGD | ",
     "fig6_schedules": "| trapezoid − clr | ",
-    "fig8_barriers": "| barriers, above noise | ",
+    "fig8_barriers": "| barriers, both, resolved | ",
     "tab1_barriers": "| MLP | 1 | 0 of 450 | ",
     "tab2_height": "| MLP | 0.05 | 1 | not printed | ",
     "appd_noise_structure": "| overlap by chance | ",
