@@ -205,7 +205,7 @@ def test_an_epoch_of_one_s_own():
     ("change", "message"),
     [
         ({"epochs": 3}, "did you mean 'epoch'"),
-        ({"scale": "huge"}, "'smoke', 'quick', 'overnight' or 'paper'"),
+        ({"scale": "huge"}, "'smoke', 'quick', 'overnight', 'full' or 'paper'"),
         ({"batch_size": "many"}, "integer"),
         ({"points": 1}, "greater than or equal to 2"),
         ({"iterations": 0}, "greater than or equal to 1"),
