@@ -31,7 +31,7 @@ LIKENESS = 0.05
 # A p-value is not followed further down, nor a number of seeds further up.
 SMALLEST_P = 1e-12
 # Numbers that differ by this share of themselves are the same but for rounding.
-ROUNDING = 1e-12
+ALIKE = 1e-12
 MOST_SEEDS = 10_000
 
 
@@ -422,7 +422,7 @@ def mean_of_seeds(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval
     """
     numbers = _numbers(values)
     mean = float(numbers.mean())
-    if np.ptp(numbers) <= ROUNDING * np.abs(numbers).max():
+    if np.ptp(numbers) <= ALIKE * np.abs(numbers).max():
         return Interval(mean, np.nan, np.nan)
     error = float(numbers.std(ddof=1)) / len(numbers) ** 0.5
     half = -float(special.stdtrit(len(numbers) - 1, (1 - confidence) / 2)) * error
