@@ -189,8 +189,8 @@ def second_differences(loss: ArrayLike, alpha: ArrayLike) -> np.ndarray:
     --------
     >>> from valleywalk.analysis import second_differences
     >>> second_differences([[4.0, 1.0, 4.0], [4.0, 3.5, 1.0]], alpha=[0, 0.5, 1])
-    array([[ 24.],
-           [ -8.]])
+    array([[24.],
+           [-8.]])
     >>> second_differences([1.0, 0.25, 0.0, 1.0], alpha=[-1, -0.5, 0, 1])
     array([2., 2.])
     """
