@@ -27,7 +27,7 @@ from valleywalk.paper.ledger import (
     page_claims,
 )
 from valleywalk.paper.walks import GradientDescentWalk, StochasticWalk
-from valleywalk.statistics import Share, holm
+from valleywalk.seeds import Share, holm
 from valleywalk.trace import assemble, open_trace, save
 
 ALPHA = np.linspace(0, 1, 11)

@@ -6,7 +6,17 @@ from scipy import linalg, stats
 from statsmodels.stats.power import NormalIndPower, TTestPower
 
 from valleywalk import statistics
-from valleywalk.statistics import Share
+from valleywalk.seeds import (
+    Share,
+    holm,
+    mean_of_seeds,
+    p_value,
+    seeds_needed,
+    share_of_seeds,
+    slopes,
+    smallest_effect,
+    steps_needed,
+)
 
 
 def autoregressive(random, length, memory=0.7):
@@ -42,7 +52,7 @@ def test_interval_of_a_walk_s_mean_holds_the_truth(length, memory):
         series = autoregressive(random, length, memory)
         low, high = statistics.mean_of_steps(series)[1:]
         held += low < 0 < high
-        low, high = statistics.mean_of_seeds(series)[1:]
+        low, high = mean_of_seeds(series)[1:]
         plain += low < 0 < high
     # True shares are 95 to 98 %; 400 walks may show 2.5 % less.
     assert held / 400 >= 0.93
@@ -104,13 +114,13 @@ def test_a_series_that_falls_all_the_way_has_a_wide_interval():
 
 
 def test_mean_of_seeds_is_student_s():
-    found = statistics.mean_of_seeds([1.0, 2.0, 6.0])
+    found = mean_of_seeds([1.0, 2.0, 6.0])
     # t of 2 degrees of freedom at 97.5 % is 4.302653.
     half = 4.302653 * np.std([1, 2, 6], ddof=1) / np.sqrt(3)
     assert found == pytest.approx((3, 3 - half, 3 + half), rel=1e-6)
     # Nothing is known of how seeds spread that all say the same.
-    assert str(statistics.mean_of_seeds([2.0, 2.0, 2.0])) == "2"
-    assert str(statistics.mean_of_seeds([0.3, 0.1 + 0.2, 0.3])) == "0.3", "but for rounding"
+    assert str(mean_of_seeds([2.0, 2.0, 2.0])) == "2"
+    assert str(mean_of_seeds([0.3, 0.1 + 0.2, 0.3])) == "0.3", "but for rounding"
 
 
 @pytest.mark.parametrize("likeness", [0, 0.01, 0.05])
@@ -126,7 +136,7 @@ def test_the_interval_of_a_share_over_seeds_holds_the_truth(likeness, truth, see
             size = 1 / likeness - 1
             own = random.beta(truth * size, (1 - truth) * size, seeds)
         times = random.binomial(200, own)
-        found = statistics.share_of_seeds([Share(int(each), 200) for each in times])
+        found = share_of_seeds([Share(int(each), 200) for each in times])
         held += found.low <= truth <= found.high
     assert held >= 0.95 * 300
 
@@ -137,45 +147,45 @@ def test_shares_that_differ_much_widen_their_interval():
     held = 0
     for _ in range(400):
         times = random.binomial(200, random.beta(2, 2, 5))  # An intraclass correlation of 0.2.
-        found = statistics.share_of_seeds([Share(int(each), 200) for each in times])
+        found = share_of_seeds([Share(int(each), 200) for each in times])
         held += found.low <= 0.5 <= found.high
     assert held >= 0.93 * 400
 
 
 def test_the_interval_of_a_share_that_never_changes_is_clopper_and_pearson_s():
     # 20 seeds of one step each are 20 independent steps.
-    found = statistics.share_of_seeds([Share(0, 1)] * 20)
+    found = share_of_seeds([Share(0, 1)] * 20)
     assert found == pytest.approx((0, 0, 1 - 0.025 ** (1 / 20)))
-    assert statistics.share_of_seeds([Share(1, 1)] * 20).low == pytest.approx(0.025 ** (1 / 20))
+    assert share_of_seeds([Share(1, 1)] * 20).low == pytest.approx(0.025 ** (1 / 20))
     # However many steps, a seed counts as 1 / 0.05 of them.
-    long = statistics.share_of_seeds([Share(0, 10**9)] * 5)
+    long = share_of_seeds([Share(0, 10**9)] * 5)
     assert long.high == pytest.approx(1 - 0.025 ** (1 / 100), rel=1e-6)
-    assert np.isnan(statistics.share_of_seeds([Share(1, 4)]).low)
+    assert np.isnan(share_of_seeds([Share(1, 4)]).low)
     for bad in ([], [Share(0, 0), Share(1, 2)]):
         with pytest.raises(ValueError, match="at least one step"):
-            statistics.share_of_seeds(bad)
+            share_of_seeds(bad)
 
 
 @pytest.mark.parametrize("border", [-1.0, 0.0, 2.9, 3.1, 100.0])
 def test_a_p_value_is_where_the_interval_touches_the_border(border):
     values = [1.0, 2.0, 6.0, 3.0]
-    found = statistics.p_value(lambda c: statistics.mean_of_seeds(values, c), border)
+    found = p_value(lambda c: mean_of_seeds(values, c), border)
     assert found == pytest.approx(stats.ttest_1samp(values, border).pvalue, rel=1e-6)
 
 
 def test_p_values_at_their_ends():
     values = [1.0, 2.0, 6.0]
-    assert statistics.p_value(lambda c: statistics.mean_of_seeds(values, c), 3.0) == 1
-    alike = statistics.p_value(lambda c: statistics.mean_of_seeds([2.0, 2.0], c), 0.0)
+    assert p_value(lambda c: mean_of_seeds(values, c), 3.0) == 1
+    alike = p_value(lambda c: mean_of_seeds([2.0, 2.0], c), 0.0)
     assert np.isnan(alike)
     close = [1.0, 1.0 + 1e-9, 1.0 - 1e-9, 1.0, 1.0]
-    assert statistics.p_value(lambda c: statistics.mean_of_seeds(close, c), 0.0) < 2e-12
+    assert p_value(lambda c: mean_of_seeds(close, c), 0.0) < 2e-12
 
 
 def test_holm_over_a_family_of_fixed_size():
     # Of ten: 0.001 × 10, then 0.004 × 9, then max(0.036, 0.0041 × 8), in any order.
-    assert statistics.holm([0.004, 0.001, 0.0041], 10) == pytest.approx([0.036, 0.01, 0.036])
-    assert statistics.holm([], 10) == []
+    assert holm([0.004, 0.001, 0.0041], 10) == pytest.approx([0.036, 0.01, 0.036])
+    assert holm([], 10) == []
 
 
 @pytest.mark.parametrize(
@@ -183,23 +193,23 @@ def test_holm_over_a_family_of_fixed_size():
 )
 def test_power_is_that_of_the_non_central_t(effect, seeds, alpha):
     power = TTestPower().power(effect, seeds, alpha)
-    assert statistics.smallest_effect(seeds, alpha, power) == pytest.approx(effect, rel=1e-3)
-    assert statistics.seeds_needed(effect, alpha, power - 1e-3) == seeds
+    assert smallest_effect(seeds, alpha, power) == pytest.approx(effect, rel=1e-3)
+    assert seeds_needed(effect, alpha, power - 1e-3) == seeds
 
 
 def test_seeds_needed_by_the_tables():
     # Cohen 1988: d of 0.2, 0.5, 0.8 in a one-sample test at 5 % and a power of 80 %.
-    assert [statistics.seeds_needed(d, 0.05) for d in (0.2, 0.5, 0.8)] == [199, 34, 15]
-    assert statistics.seeds_needed(0.0, 0.05) is None
-    assert statistics.seeds_needed(1e9, 0.05) == 2
-    assert np.isnan(statistics.smallest_effect(1, 0.05))
-    assert statistics.steps_needed(0.1, 0.05) == pytest.approx(
+    assert [seeds_needed(d, 0.05) for d in (0.2, 0.5, 0.8)] == [199, 34, 15]
+    assert seeds_needed(0.0, 0.05) is None
+    assert seeds_needed(1e9, 0.05) == 2
+    assert np.isnan(smallest_effect(1, 0.05))
+    assert steps_needed(0.1, 0.05) == pytest.approx(
         NormalIndPower().solve_power(0.2, alpha=0.05, power=0.8, ratio=0), rel=1e-4
     )
-    assert statistics.steps_needed(0.0, 0.05) == np.inf
+    assert steps_needed(0.0, 0.05) == np.inf
 
 
-@pytest.mark.parametrize("function", [statistics.mean_of_steps, statistics.mean_of_seeds])
+@pytest.mark.parametrize("function", [statistics.mean_of_steps, mean_of_seeds])
 def test_too_little_for_an_interval(function):
     found = function([0.5])
     assert found.estimate == 0.5
@@ -225,4 +235,4 @@ def test_as_text():
 
 
 def test_slopes():
-    assert statistics.slopes([0, 1, 2], [[1, 3, 5], [0, -1, -2]]) == pytest.approx([2, -1])
+    assert slopes([0, 1, 2], [[1, 3, 5], [0, -1, -2]]) == pytest.approx([2, -1])

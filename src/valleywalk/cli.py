@@ -31,8 +31,8 @@ from .paper.ledger import (
 )
 from .paper.ledger import protocol as plan
 from .paper.scales import JUDGED, SCALES, Scale
+from .seeds import POWER
 from .show import list_items, show, where_it_is
-from .statistics import POWER
 from .trace import TraceError
 from .walks import datasets
 from .walks.catalogue import DATASETS

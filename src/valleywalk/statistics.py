@@ -1,18 +1,15 @@
-"""Intervals: numbers in, an estimate with its uncertainty out.
+"""Intervals of one walk: numbers in, an estimate with its uncertainty out.
 
-Steps of a walk follow one another, so that their numbers are autocorrelated; walks of different
-seeds are independent. Each function says which of the two it is for. Those that take `values`
-raise `ValueError` unless they are a series of numbers, not empty and without NaN.
+Steps of a walk follow one another, so that their numbers are autocorrelated. What independent walks
+say together is in `valleywalk.seeds`. Functions that take `values` raise `ValueError` unless they
+are a series of numbers, not empty and without NaN.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, special, stats
-from statsmodels.stats.multitest import multipletests
+from scipy import optimize, stats
 from statsmodels.stats.proportion import proportion_confint
 
 from .analysis import standard_error_over_batches
@@ -24,15 +21,6 @@ SHORTEST_SERIES = 11
 CORRELATIONS = np.linspace(-0.995, 0.995, 200)
 # What is left of a sum of squares below this share of it is rounding.
 ROUNDING = 1e-14
-POWER = 0.8
-# Intraclass correlation of the steps of one walk: at least this is assumed of a share. In the
-# recorded walks it is 0.01 or less.
-LIKENESS = 0.05
-# A p-value is not followed further down, nor a number of seeds further up.
-SMALLEST_P = 1e-12
-# Numbers that differ by this share of themselves are the same but for rounding.
-ALIKE = 1e-12
-MOST_SEEDS = 10_000
 
 
 class Interval(NamedTuple):
@@ -153,7 +141,7 @@ def mean_over_batches(values: ArrayLike, images: ArrayLike, population: float = 
     >>> print(mean_over_batches([1.0, 2.0, 3.0], images=[100, 100, 100]).interval())
     2 [-0.484, 4.48]
     """
-    seen, sizes = _numbers(values), np.asarray(images, dtype=float)
+    seen, sizes = as_series(values), np.asarray(images, dtype=float)
     error = standard_error_over_batches(seen, sizes) * finite_population(sizes.sum(), population)
     return Estimate(float(seen @ sizes / sizes.sum()), error, len(seen) - 1)
 
@@ -201,7 +189,7 @@ def mean_of_drawn_steps(
     >>> found.value, found.error
     (0.25, 0.0740)
     """
-    numbers, strata = _numbers(values), np.asarray(stretch, dtype=int)
+    numbers, strata = as_series(values), np.asarray(stretch, dtype=int)
     sizes = np.diff(np.asarray(borders, dtype=int))
     if not np.array_equal(np.bincount(strata, minlength=len(sizes)), np.full(len(sizes), 2)):
         raise ValueError("two steps must have been drawn from each stretch")
@@ -346,7 +334,7 @@ def mean_of_steps(
     >>> found.low < found.estimate < found.high
     True
     """
-    numbers = _numbers(values)
+    numbers = as_series(values)
     mean = float(numbers.mean())
     if len(numbers) < SHORTEST_SERIES:
         return Interval(mean, np.nan, np.nan)
@@ -398,352 +386,28 @@ def ratio_of_means(
     return Interval(value, value * float(np.exp(-down)), value * float(np.exp(up)))
 
 
-def mean_of_seeds(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
-    """Mean of one number a seed, by Student's t.
+def as_series(values: ArrayLike) -> np.ndarray:
+    """Numbers, or an error where they are none.
 
     Parameters
     ----------
-    values : array_like, shape (seeds,)
-    confidence : float
+    values : array_like, shape (numbers,)
 
     Returns
     -------
-    Interval
-        Without ends for a single seed, and where all are the same: then nothing is known of how
-        they spread.
-
-    Examples
-    --------
-    >>> from valleywalk.statistics import mean_of_seeds
-    >>> print(mean_of_seeds([0.9, 1.0, 1.1]))
-    1 [0.752, 1.25]
-    >>> print(mean_of_seeds([1.0, 1.0, 1.0]))
-    1
-    """
-    numbers = _numbers(values)
-    mean = float(numbers.mean())
-    if np.ptp(numbers) <= ALIKE * np.abs(numbers).max():
-        return Interval(mean, np.nan, np.nan)
-    error = float(numbers.std(ddof=1)) / len(numbers) ** 0.5
-    half = -float(special.stdtrit(len(numbers) - 1, (1 - confidence) / 2)) * error
-    return Interval(mean, mean - half, mean + half)
-
-
-class Share(NamedTuple):
-    """In how many of a walk's steps something happened.
-
-    Attributes
-    ----------
-    times, steps : int
-
-    Examples
-    --------
-    >>> from valleywalk.statistics import Share
-    >>> float(Share.of([True, False, False, False]))
-    0.25
-    """
-
-    times: int
-    steps: int
-
-    @classmethod
-    def of(cls, happened: ArrayLike) -> Self:
-        """From one truth value a step."""
-        flags = np.asarray(happened, dtype=bool)
-        return cls(int(flags.sum()), flags.size)
-
-    def __float__(self) -> float:
-        return self.times / self.steps if self.steps else math.nan
-
-
-def steps_that_count(shares: Sequence[Share], confidence: float = CONFIDENCE) -> float:
-    """How many independent steps would tell a share as well as those of some walks.
-
-    p (1 − p) over the variance between walks, times (z / t)² since few walks tell that variance
-    (Korn and Graubard 1998). At most Σ n / (1 + (n − 1) ρ) with ρ = `LIKENESS`, the intraclass
-    correlation that is assumed at least; it alone counts where all walks have the same share, such
-    as none. However long it is, a walk counts as no more than 1 / ρ = 20 steps.
-
-    Parameters
-    ----------
-    shares : sequence of Share
-        One a walk, from two on.
-    confidence : float
-        Of the interval that is made from it.
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> from valleywalk.statistics import Share, steps_that_count
-    >>> steps_that_count([Share(0, 41), Share(0, 41)])
-    27.3
-    >>> steps_that_count([Share(4, 41), Share(37, 41)])
-    0.0367
-    """
-    counts, totals = np.array(shares, dtype=float).T
-    share, walks = counts.sum() / totals.sum(), len(shares)
-    assumed = float((totals / (1 + (totals - 1) * LIKENESS)).sum())
-    deviations = (counts - share * totals) / totals.sum()
-    variance = float(deviations @ deviations) * walks / (walks - 1)
-    if not variance:
-        return assumed
-    tail = (1 - confidence) / 2
-    few = special.ndtri(tail) / special.stdtrit(walks - 1, tail)
-    return min(assumed, float(share * (1 - share) / variance * few**2))
-
-
-def share_of_seeds(shares: Sequence[Share], confidence: float = CONFIDENCE) -> Interval:
-    """Share of all steps in which something happened, with an interval over walks.
-
-    The interval of Clopper and Pearson for as many steps as `steps_that_count` says.
-
-    Parameters
-    ----------
-    shares : sequence of Share
-        One a seed.
-    confidence : float
-
-    Returns
-    -------
-    Interval
-        Inside 0 … 1; without ends for a single seed.
+    ndarray of float, shape (numbers,)
 
     Raises
     ------
     ValueError
-        No shares, or one of no steps.
+        Not a series, empty, or with NaN.
 
     Examples
     --------
-    >>> from valleywalk.statistics import Share, share_of_seeds
-    >>> print(share_of_seeds([Share(0, 400)] * 5))
-    0 [0, 0.0379]
-    >>> print(share_of_seeds([Share(20, 40), Share(30, 40), Share(25, 40)]))
-    0.625 [0.271, 0.9]
+    >>> from valleywalk.statistics import as_series
+    >>> as_series([1, 2])
+    array([1., 2.])
     """
-    if not shares or not all(total for _, total in shares):
-        raise ValueError(f"expected shares of at least one step each, got {list(shares)!r}")
-    counts, totals = np.array(shares).T
-    share = float(counts.sum() / totals.sum())
-    if len(shares) == 1:
-        return Interval(share, np.nan, np.nan)
-    tail, steps = (1 - confidence) / 2, steps_that_count(shares, confidence)
-    happened = share * steps
-    low = special.betaincinv(happened, steps - happened + 1, tail) if share > 0 else 0.0
-    high = 1 - special.betaincinv(steps - happened, happened + 1, tail) if share < 1 else 1.0
-    # Of less than one step that counts there is little left below.
-    return Interval(share, float(low) if low > SMALLEST_P else 0.0, float(high))
-
-
-def p_value(interval: Callable[[float], Interval], border: float) -> float:
-    """Two-sided p-value against a border: the α at which an interval just touches it.
-
-    Twice the p-value of the one-sided test of the side on which the estimate lies. An interval of
-    confidence 1 − α leaves the border out if and only if p < α.
-
-    Parameters
-    ----------
-    interval : callable (confidence) → Interval
-    border : float
-
-    Returns
-    -------
-    float
-        NaN where there is no interval; not below 1e-12.
-
-    Examples
-    --------
-    >>> from scipy import stats
-    >>> from valleywalk.statistics import mean_of_seeds, p_value
-    >>> values = [1.0, 2.0, 4.0, 5.0]
-    >>> p_value(lambda confidence: mean_of_seeds(values, confidence), 0.0)
-    0.0462
-    >>> float(stats.ttest_1samp(values, 0.0).pvalue)
-    0.0462
-    """
-
-    def leaves_out(alpha: float) -> bool:
-        found = interval(1 - alpha)
-        return not found.low <= border <= found.high
-
-    middle = interval(CONFIDENCE)
-    if math.isnan(middle.low) or math.isnan(middle.high):
-        return math.nan
-    if middle.estimate == border:
-        return 1.0
-    low, high = math.log(SMALLEST_P), 0.0
-    for _ in range(30):  # To eight digits.
-        half = (low + high) / 2
-        low, high = (low, half) if leaves_out(math.exp(half)) else (half, high)
-    return math.exp(high)
-
-
-def holm(p_values: Sequence[float], family: int) -> list[float]:
-    """p-values adjusted by Holm for a family of fixed size; those that are not there count as 1.
-
-    Parameters
-    ----------
-    p_values : sequence of float
-    family : int
-        Tests that were planned, no fewer than there are p-values.
-
-    Returns
-    -------
-    list of float
-
-    Examples
-    --------
-    >>> from valleywalk.statistics import holm
-    >>> holm([0.01, 0.02], family=4)
-    [0.04, 0.06]
-    """
-    planned = [*p_values, *[1.0] * (family - len(p_values))]
-    return [float(p) for p in multipletests(planned, method="holm")[1][: len(p_values)]]
-
-
-def smallest_effect(seeds: int, alpha: float, power: float = POWER) -> float:
-    """Effect that a two-sided t-test over seeds would find with this power.
-
-    Parameters
-    ----------
-    seeds : int
-    alpha : float
-    power : float
-
-    Returns
-    -------
-    float
-        In standard deviations over seeds; NaN for one seed.
-
-    Examples
-    --------
-    >>> from valleywalk.statistics import smallest_effect
-    >>> smallest_effect(seeds=34, alpha=0.05)
-    0.495
-    """
-    if seeds < 2:
-        return math.nan
-    low, high = 0.0, 1.0
-    while _power(high, seeds, alpha) < power:
-        low, high = high, 2 * high
-    for _ in range(40):
-        half = (low + high) / 2
-        low, high = (low, half) if _power(half, seeds, alpha) >= power else (half, high)
-    return high
-
-
-def seeds_needed(effect: float, alpha: float, power: float = POWER) -> int | None:
-    """Seeds with which a two-sided t-test would find an effect with this power.
-
-    Parameters
-    ----------
-    effect : float
-        In standard deviations over seeds.
-    alpha, power : float
-
-    Returns
-    -------
-    int or None
-        None above 10,000.
-
-    Examples
-    --------
-    >>> from valleywalk.statistics import seeds_needed
-    >>> seeds_needed(effect=0.5, alpha=0.05)
-    34
-    """
-    if not _power(effect, MOST_SEEDS, alpha) >= power:
-        return None
-    low, high = 1, MOST_SEEDS  # One seed never suffices.
-    while high - low > 1:
-        half = (low + high) // 2
-        low, high = (low, half) if _power(effect, half, alpha) >= power else (half, high)
-    return high
-
-
-def smallest_of_shares(steps: float, alpha: float, power: float = POWER) -> float:
-    """Effect that a two-sided test of a share would find with this power.
-
-    Parameters
-    ----------
-    steps : float
-        Independent ones (see `steps_that_count`).
-    alpha, power : float
-
-    Returns
-    -------
-    float
-        As a difference of arcsines of roots of shares, half of Cohen's h.
-
-    Examples
-    --------
-    >>> from valleywalk.statistics import smallest_of_shares
-    >>> 2 * smallest_of_shares(steps=196.2, alpha=0.05)
-    0.2
-    """
-    return float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) / 2 / steps**0.5
-
-
-def steps_needed(effect: float, alpha: float, power: float = POWER) -> float:
-    """Independent steps with which a two-sided test of a share would find an effect.
-
-    Parameters
-    ----------
-    effect : float
-        See `smallest_of_shares`.
-    alpha, power : float
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> from valleywalk.statistics import steps_needed
-    >>> steps_needed(effect=0.1, alpha=0.05)
-    196.2
-    """
-    return (smallest_of_shares(1, alpha, power) / effect) ** 2 if effect else math.inf
-
-
-def _power(effect: float, seeds: int, alpha: float) -> float:
-    """Power of a two-sided t-test, averaged over what the deviation may come out as.
-
-    statsmodels asks scipy's non-central t, which is no number for large effects.
-    """
-    freedom, shift = seeds - 1, abs(effect) * seeds**0.5
-    places = (np.arange(1000) + 0.5) / 1000
-    spread = np.sqrt(2 * special.gammaincinv(freedom / 2, places) / freedom)
-    ends = -special.stdtrit(freedom, alpha / 2) * spread
-    return float((special.ndtr(shift - ends) + special.ndtr(-ends - shift)).mean())
-
-
-def slopes(x: ArrayLike, y: Sequence[ArrayLike]) -> np.ndarray:
-    """Least-squares slope of each row of y over x.
-
-    Parameters
-    ----------
-    x : array_like, shape (values,)
-    y : sequence of array_like, each of shape (values,)
-        One a seed.
-
-    Returns
-    -------
-    ndarray, shape (seeds,)
-
-    Examples
-    --------
-    >>> from valleywalk.statistics import slopes
-    >>> slopes([1, 2, 3], [[2.0, 4.0, 6.0], [1.0, 1.0, 1.0]])
-    array([2., 0.])
-    """
-    return np.array([stats.linregress(x, row).slope for row in y])
-
-
-def _numbers(values: ArrayLike) -> np.ndarray:
     numbers = np.asarray(values, dtype=float)
     if numbers.ndim != 1 or not len(numbers) or np.isnan(numbers).any():
         raise ValueError(f"expected a series of numbers without NaN, got {numbers!r}")

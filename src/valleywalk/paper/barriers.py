@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .. import analysis, figures, measures, statistics
-from ..statistics import Share
+from ..seeds import Share
 from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment, ModelName
 from .claim import Walked, claim

@@ -5,7 +5,7 @@ How it is decided, once for the whole ledger:
 - A claim gives one number for each seed, from that seed's own walks, paired where two walks are
   compared. Seeds are independent, so that nothing has to be assumed about how the steps of a walk
   depend on each other. Only an interval for a share of steps assumes how alike they may be (see
-  `statistics.share_of_seeds`).
+  `seeds.share_of_seeds`).
 - The range in which the number must lie for the claim to hold is written down beside its
   statistic, before any walk. That something has *no* effect is such a range, too: a margin around
   0, and the whole interval must lie inside it.
@@ -29,8 +29,19 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from .. import statistics
-from ..statistics import CONFIDENCE, Interval, Share
+from ..seeds import (
+    MOST_SEEDS,
+    Share,
+    mean_of_seeds,
+    p_value,
+    seeds_needed,
+    share_of_seeds,
+    smallest_effect,
+    smallest_of_shares,
+    steps_needed,
+    steps_that_count,
+)
+from ..statistics import CONFIDENCE, Interval
 from ..walks.experiment import ModelName
 from .page import Page
 
@@ -193,16 +204,16 @@ class Evidence:
         """The estimate and its interval; without ends where nothing is known of the spread.
 
         Student's t over the seeds, of logarithms for a ratio and of Fisher's z for a correlation;
-        for a share of steps `statistics.share_of_seeds`. What is exact has no interval: its
+        for a share of steps `seeds.share_of_seeds`. What is exact has no interval: its
         estimate is the largest number.
         """
         match self.claim.quantity:
             case "exact":
                 return Interval(max(self.values), math.nan, math.nan)
             case "share":
-                return statistics.share_of_seeds(self.values, confidence)
+                return share_of_seeds(self.values, confidence)
         there, back = SPREADS_EVENLY[self.claim.quantity]
-        ends = statistics.mean_of_seeds(there(np.asarray(self.values)), confidence)
+        ends = mean_of_seeds(there(np.asarray(self.values)), confidence)
         return Interval(*(float(back(end)) for end in ends))
 
     @property
@@ -224,7 +235,7 @@ class Evidence:
         """Of the side of the range on which the estimate lies; NaN where nothing can be said."""
         if len(self.values) < FEWEST_SEEDS:
             return math.nan
-        return max(statistics.p_value(self.interval, end) for end in self.ends)
+        return max(p_value(self.interval, end) for end in self.ends)
 
     def verdict(self, p_value: float) -> Verdict:
         """From a p-value, adjusted or not."""
@@ -257,14 +268,14 @@ class Evidence:
         end = min(ends, key=lambda each: abs(each - estimate))
         distance = float(estimate - end)
         if self.claim.quantity == "share":
-            steps = statistics.steps_that_count(self.values)
-            smallest = statistics.smallest_of_shares(steps, alpha)
-            needed = statistics.steps_needed(distance, alpha) / steps * seeds
-            found = None if needed > statistics.MOST_SEEDS else max(2, math.ceil(needed))
+            steps = steps_that_count(self.values)
+            smallest = smallest_of_shares(steps, alpha)
+            needed = steps_needed(distance, alpha) / steps * seeds
+            found = None if needed > MOST_SEEDS else max(2, math.ceil(needed))
         else:
             deviation = float(np.std(there(np.asarray(self.values)), ddof=1))
-            smallest = statistics.smallest_effect(seeds, alpha) * deviation
-            found = statistics.seeds_needed(distance / deviation, alpha)
+            smallest = smallest_effect(seeds, alpha) * deviation
+            found = seeds_needed(distance / deviation, alpha)
         seen = end + math.copysign(smallest, distance)
         possible = self.claim.quantity != "share" or 0 <= seen <= math.pi / 2
         return (float(back(seen)) if possible else None), found

@@ -10,7 +10,8 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 
-from .. import figures, statistics
+from .. import figures
+from ..seeds import mean_of_seeds, slopes
 from ..statistics import Interval
 from ..walks.experiment import Experiment, ModelName
 from ..walks.provenance import experiment_of
@@ -157,9 +158,7 @@ class Factors(ModelPage):
         table = measured.pivot(index="seed", columns=factor, values=measure)
         if table.shape[1] < 2:
             return Interval(np.nan, np.nan, np.nan)
-        return statistics.mean_of_seeds(
-            statistics.slopes(np.log2(table.columns.astype(float)), list(table.values))
-        )
+        return mean_of_seeds(slopes(np.log2(table.columns.astype(float)), list(table.values)))
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """The cosine by iteration, a panel for each factor that varies.
@@ -202,7 +201,7 @@ class Factors(ModelPage):
         for factor, name in NAMES.items():
             measured = self.measures(self.varied(steps, factor))
             for value, walks in measured.groupby(factor):
-                cells = [str(statistics.mean_of_seeds(walks[measure])) for measure in MEASURES]
+                cells = [str(mean_of_seeds(walks[measure])) for measure in MEASURES]
                 rows.append([f"{name} {value:g}", *cells])
         for factor, name in NAMES.items():
             effects = [str(self.effect(steps, factor, measure)) for measure in MEASURES]

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from .. import analysis, figures, measures, statistics
-from ..statistics import Interval, Share
+from ..seeds import Share
+from ..statistics import Interval
 from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment, ModelName
 from .barriers import TablePage, table_walk

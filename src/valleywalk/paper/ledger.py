@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import xarray as xr
 
-from .. import statistics
+from ..seeds import MOST_SEEDS, SMALLEST_P, holm
 from ..statistics import CONFIDENCE, Interval
 from ..walks.catalogue import NETWORKS
 from ..walks.experiment import Experiment, ModelName
@@ -207,7 +207,7 @@ def findings(
     if family and missing:
         family |= {row.key: row for row in _measured(missing, scale, store, seeds, {})}
     p_values = [row.p_value for row in family.values()]
-    adjusted = dict(zip(family, statistics.holm(p_values, FAMILY), strict=True))
+    adjusted = dict(zip(family, holm(p_values, FAMILY), strict=True))
     return [_finding(row, scale, adjusted.get(row.key)) for row in rows]
 
 
@@ -406,14 +406,14 @@ def numbers_of(finding: Finding) -> str:
     parts += [f"{label} [{ends[0]:.3g}, {ends[1]:.3g}]" for ends, label in intervals if ends]
     if finding.p_value is not None and finding.interval:
         adjusted = finding.adjusted_p_value
-        least = finding.p_value <= statistics.SMALLEST_P
+        least = finding.p_value <= SMALLEST_P
         parts.append(f"p {'below' if least else '='} {finding.p_value:.2g}")
         parts += [] if adjusted is None else [f"adjusted {adjusted:.2g}"]
     if finding.could_have_seen is not None:
         parts.append(f"could have seen {finding.could_have_seen:.3g}")
     if finding.could_have_seen is not None or finding.seeds_needed is not None:
         needed = finding.seeds_needed
-        parts.append(f"seeds needed {needed if needed else f'over {statistics.MOST_SEEDS:,}'}")
+        parts.append(f"seeds needed {needed if needed else f'over {MOST_SEEDS:,}'}")
     return "; ".join([", ".join(parts), *finding.notes])
 
 

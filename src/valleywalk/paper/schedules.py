@@ -11,7 +11,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .. import figures, statistics
+from .. import figures
+from ..seeds import mean_of_seeds
 from ..statistics import Interval
 from ..walks.experiment import Experiment, ModelName, Schedule
 from ..walks.provenance import experiment_of
@@ -116,7 +117,7 @@ class Schedules(ModelPage):
             .sort_index()
             for name in (schedule, other)
         }
-        return statistics.mean_of_seeds(values[schedule] - values[other])
+        return mean_of_seeds(values[schedule] - values[other])
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """Each tuned schedule: means over the seeds, bands from the lowest seed to the highest."""
@@ -155,8 +156,8 @@ class Schedules(ModelPage):
         rows = []
         for schedule, rate in rates.items():
             chosen = ends[(ends["schedule"] == schedule) & (ends["largest_rate"] == rate)]
-            loss = statistics.mean_of_seeds(chosen["train_loss"])
-            accuracy = statistics.mean_of_seeds(chosen["validation_accuracy"])
+            loss = mean_of_seeds(chosen["train_loss"])
+            accuracy = mean_of_seeds(chosen["validation_accuracy"])
             rows.append([schedule, f"{rate:g}", str(loss), str(accuracy)])
         pairs: tuple[tuple[Schedule, Schedule], ...] = (
             ("trapezoid", "clr"),

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from pydantic import Field
 
 from .. import analysis, figures, measures
-from ..statistics import Share
+from ..seeds import Share
 from ..walks.experiment import Convention, Experiment, ModelName, UpdateName
 from ..walks.provenance import experiment_of
 from .claim import Walked, claim
