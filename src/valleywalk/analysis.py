@@ -65,6 +65,29 @@ def floor(loss: ArrayLike) -> np.ndarray:
     return np.min(_segments(loss), axis=1)
 
 
+def floor_rises(loss: np.ndarray) -> np.ndarray:
+    """Whether the valley floor is higher than in the segment before.
+
+    Parameters
+    ----------
+    loss : ndarray, shape (segments, points + 1)
+        Segments that follow each other.
+
+    Returns
+    -------
+    ndarray of bool, shape (segments − 1,)
+        Of each segment but the first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from valleywalk.analysis import floor_rises
+    >>> floor_rises(np.array([[3.0, 1.0, 2.0], [2.0, 0.5, 1.5], [1.5, 1.8, 1.0]]))
+    array([False,  True])
+    """
+    return np.diff(floor(loss)) > 0
+
+
 def floor_alpha(loss: ArrayLike, alpha: ArrayLike) -> np.ndarray:
     """α of the valley floor; NaN where the segment was not measured.
 

@@ -444,7 +444,7 @@ def convexity_signs(steps: xr.Dataset, confidence: float = CONFIDENCE) -> np.nda
     loss, alpha = steps["loss"].values, steps["alpha"].values
     if "second_difference_error" not in steps:
         return np.full(len(loss), np.nan)
-    known = steps["measured"].values if "measured" in steps else np.ones(loss.shape, dtype=bool)
+    known = _measured_points(steps)
     errors = steps["second_difference_error"].values.astype(float)
     freedom = steps.sizes["batch"] - 1
     if freedom < 1:
@@ -460,6 +460,13 @@ def convexity_signs(steps: xr.Dataset, confidence: float = CONFIDENCE) -> np.nda
             all_up = bends > _student(freedom, confidence) * error
             signs.append(float(len(bends) > 0 and all_up.all()))
     return np.array(signs)
+
+
+def _measured_points(steps: xr.Dataset) -> np.ndarray:
+    """Which losses were measured and not read off; an older trace does not say, and has all."""
+    if "measured" in steps:
+        return steps["measured"].values
+    return np.ones(steps["loss"].shape, dtype=bool)
 
 
 def along_step(trace: xr.Dataset) -> xr.Dataset:
@@ -508,7 +515,7 @@ def along_step(trace: xr.Dataset) -> xr.Dataset:
     """
     steps = measured_steps(trace)
     loss, alpha = steps["loss"].values, steps["alpha"].values
-    known = steps["measured"].values if "measured" in steps else np.ones(loss.shape, dtype=bool)
+    known = _measured_points(steps)
     rows = [_of_curve(alpha[seen], row[seen]) for row, seen in zip(loss, known, strict=True)]
     table = np.array(rows).reshape(-1, 3, 2)
     length = steps["step_length"].values if "step_length" in steps else np.full(len(loss), np.nan)
@@ -711,7 +718,7 @@ def walk_numbers(window: xr.Dataset) -> dict[str, float | int | None]:
         "sharpness": None if np.isnan(sharpness) else sharpness,
         "barriers": int(analysis.barriers(loss).sum()),
         "barriers_either": int(analysis.barriers(loss, "either").sum()),
-        "floor_rises": int((np.diff(analysis.floor(loss)) > 0).sum()),
+        "floor_rises": int(analysis.floor_rises(loss).sum()),
     }
 
 
@@ -734,7 +741,7 @@ def floor_rises(trace: xr.Dataset) -> float:
     >>> measures.floor_rises(assemble(steps, alpha=[0, 0.5, 1]))
     0.5
     """
-    return float((np.diff(analysis.floor(measured_losses(trace))) > 0).mean())
+    return float(analysis.floor_rises(measured_losses(trace)).mean())
 
 
 def last_cosine(trace: xr.Dataset) -> float:

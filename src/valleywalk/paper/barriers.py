@@ -1,7 +1,7 @@
 """Figure 8 and Table 1: barriers that are crossed. The walks that both tables count, too."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import matplotlib.pyplot as plt
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -18,7 +19,7 @@ from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment, ModelName
 from .claim import Walked, claim
 from .page import ModelPage, NetworksPage, PositiveInt, WalksPage, markdown_table
-from .scales import EVERY, SCALES, Scale, Settings
+from .scales import EVERY, FULL_SIZE, SCALES, Scale, Settings
 from .walks import window_experiment
 
 # The epochs of both tables.
@@ -43,8 +44,6 @@ COUNTED: Settings = {
     },
 }
 SMALL_RATE = 0.01
-# Networks that are walked at full size.
-FULL_SIZE: tuple[ModelName, ...] = ("vgg11",)
 
 
 def table_walk(
@@ -188,6 +187,37 @@ class TablePage(NetworksPage):
         own = {"models": list(FULL_SIZE)} if scale == "full" else {}
         return super().parameters_at(scale, {**chosen, **own})
 
+    def panels(
+        self, draw: Callable[[Axes, ModelName], Sequence[int]], label: str, height: float
+    ) -> Figure:
+        """A panel a network, with one vertical axis.
+
+        Parameters
+        ----------
+        draw : callable (Axes, network) → epochs
+            Draws at 0, 1, … what belongs to each of the epochs that it returns.
+        label : str
+            Of the vertical axis.
+        height : float
+            Of the figure, in inches.
+        """
+        figure, axes = plt.subplots(
+            1,
+            len(self.models),
+            sharey=True,
+            squeeze=False,
+            figsize=(10, height),
+            layout="constrained",
+        )
+        for axis, model in zip(axes[0], self.models, strict=True):
+            epochs = draw(axis, model)
+            axis.set_xticks(range(len(epochs)), epochs)
+            axis.set_title(network_info(model).title)
+            axis.set_xlabel("epoch")
+        axes[0, 0].set_ylabel(label)
+        sns.despine(figure)
+        return figure
+
     def counted(self, model: ModelName, trace: xr.Dataset) -> list[dict[str, Any]]:
         """What `measures.count_steps` finds in each epoch that is shown of a network's walk."""
         fields = self.fields_of(model)
@@ -225,38 +255,29 @@ class BarrierTable(TablePage):
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """The share of steps that cross a barrier, beside the paper's."""
         counts = self.counts(traces)
-        with figures.style():
-            figure, axes = plt.subplots(
-                1,
-                len(self.models),
-                sharey=True,
-                squeeze=False,
-                figsize=(10, 4),
-                layout="constrained",
+
+        def draw(axis: Axes, model: ModelName) -> list[int]:
+            rows = counts[counts["model"] == model]
+            positions = np.arange(len(rows))
+            shares = [
+                statistics.proportion(both, steps)
+                for both, steps in zip(rows["both"], rows["steps"], strict=True)
+            ]
+            figures.intervals(shares, positions, axes=axis, label="this walk")
+            axis.plot(
+                positions + 0.15,
+                rows["paper"] / 450,
+                "D",
+                color=figures.ORANGE,
+                markerfacecolor="none",
+                label="paper",
             )
-            for axis, model in zip(axes[0], self.models, strict=True):
-                rows = counts[counts["model"] == model]
-                positions = np.arange(len(rows))
-                shares = [
-                    statistics.proportion(both, steps)
-                    for both, steps in zip(rows["both"], rows["steps"], strict=True)
-                ]
-                figures.intervals(shares, positions, axes=axis, label="this walk")
-                axis.plot(
-                    positions + 0.15,
-                    rows["paper"] / 450,
-                    "D",
-                    color=figures.ORANGE,
-                    markerfacecolor="none",
-                    label="paper",
-                )
-                axis.set_xticks(positions, rows["epoch"])
-                axis.set_title(network_info(model).title)
-                axis.set_xlabel("epoch")
-            axes[0, 0].set_ylabel("share of steps with a barrier")
-            axes[0, 0].set_ylim(bottom=-0.005)
-            axes[0, 0].legend(frameon=False)
-            sns.despine(figure)
+            return list(rows["epoch"])
+
+        with figures.style():
+            figure = self.panels(draw, "share of steps with a barrier", height=4)
+            figure.axes[0].set_ylim(bottom=-0.005)
+            figure.axes[0].legend(frameon=False)
         return figure
 
     def table(self, traces: list[xr.Dataset]) -> str:

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
 
@@ -87,44 +87,34 @@ class HeightTable(TablePage):
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """The mean height by epoch for each learning rate, and the paper's."""
         rows = self.heights(traces)
+
+        def draw(axis: Axes, model: ModelName) -> list[int]:
+            here = rows[rows["model"] == model]
+            epochs = sorted(here["epoch"].unique())
+            for rate, colour in zip(
+                self.rates(model), sns.color_palette("colorblind"), strict=False
+            ):
+                of_rate = here[here["rate"] == rate]
+                positions = np.array([epochs.index(epoch) for epoch in of_rate["epoch"]])
+                name = rf"$\eta = {rate:g}$"
+                figures.intervals(
+                    of_rate["interval"], positions, axes=axis, colour=colour, label=name
+                )
+                axis.plot(
+                    positions + 0.1,
+                    of_rate["paper"],
+                    "D--",
+                    color=colour,
+                    markerfacecolor="none",
+                    alpha=0.6,
+                    label=f"paper, {name}",
+                )
+            axis.set_yscale("log")
+            axis.legend(frameon=False, fontsize="small")
+            return epochs
+
         with figures.style():
-            figure, axes = plt.subplots(
-                1,
-                len(self.models),
-                sharey=True,
-                squeeze=False,
-                figsize=(10, 4.5),
-                layout="constrained",
-            )
-            for axis, model in zip(axes[0], self.models, strict=True):
-                here = rows[rows["model"] == model]
-                epochs = sorted(here["epoch"].unique())
-                for rate, colour in zip(
-                    self.rates(model), sns.color_palette("colorblind"), strict=False
-                ):
-                    of_rate = here[here["rate"] == rate]
-                    positions = np.array([epochs.index(epoch) for epoch in of_rate["epoch"]])
-                    name = rf"$\eta = {rate:g}$"
-                    figures.intervals(
-                        of_rate["interval"], positions, axes=axis, colour=colour, label=name
-                    )
-                    axis.plot(
-                        positions + 0.1,
-                        of_rate["paper"],
-                        "D--",
-                        color=colour,
-                        markerfacecolor="none",
-                        alpha=0.6,
-                        label=f"paper, {name}",
-                    )
-                axis.set_yscale("log")
-                axis.set_xticks(range(len(epochs)), epochs)
-                axis.set_title(network_info(model).title)
-                axis.set_xlabel("epoch")
-                axis.legend(frameon=False, fontsize="small")
-            axes[0, 0].set_ylabel("mean height above the valley floor")
-            sns.despine(figure)
-        return figure
+            return self.panels(draw, "mean height above the valley floor", height=4.5)
 
     def table(self, traces: list[xr.Dataset]) -> str:
         heights = self.heights(traces)

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import matplotlib.pyplot as plt
-import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
@@ -20,13 +19,14 @@ from .edge import EdgePage, share_in_words
 from .page import ModelPage, PositiveFloat, PositiveInt, epochs_for, experiment, markdown_table
 from .scales import (
     EVERY,
+    FULL_SIZE,
     GRADIENT_DESCENT,
     JUDGED,
     SCALES,
     SETTINGS,
-    STAND_IN,
     Scale,
     Settings,
+    dataset_at,
     default_dataset,
     original_dataset,
 )
@@ -225,9 +225,10 @@ class StochasticWalk(WalkPage):
 
     @classmethod
     def scales_of(cls, chosen: Mapping[str, Any]) -> tuple[Scale, ...]:
-        """At full size VGG-11's on CIFAR-10, in the epochs of which its walk opens a window."""
-        network = (chosen.get("model", "vgg11"), chosen.get("dataset", "cifar10"))
-        own = network in (("vgg11", "cifar10"), ("vgg11", STAND_IN["full"]["cifar10"]))
+        """At full size the networks walked there, in the epochs whose windows their walks open."""
+        model, dataset = chosen.get("model", "vgg11"), chosen.get("dataset", "cifar10")
+        walked = dataset_at("full", model, FULL_SIZE.get(model, ""))
+        own = dataset_at("full", model, dataset) == walked
         shown = SETTINGS["full"][EVERY]["epochs_shown"]
         return SCALES if own and chosen.get("epoch", 1) in shown else JUDGED
 
@@ -269,7 +270,7 @@ def _or_all(experiment: Experiment, name: str) -> str:
 
 
 def _floor_rises(trace: xr.Dataset) -> Share:
-    return Share.of(np.diff(analysis.floor(measures.measured_losses(trace))) > 0)
+    return Share.of(analysis.floor_rises(measures.measured_losses(trace)))
 
 
 @claim(
