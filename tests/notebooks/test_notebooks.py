@@ -1,13 +1,17 @@
 """Each notebook runs with papermill, and refuses wrong parameters before any work."""
 
 import ast
+import re
+import shlex
 
 import matplotlib.pyplot as plt
 import nbformat
 import papermill
 import pytest
+from papermill.cli import _resolve_type
 from papermill.exceptions import PapermillExecutionError
 
+from valleywalk.book.notebook import check
 from valleywalk.folders import checkout
 from valleywalk.paper.items import ITEMS
 
@@ -113,3 +117,27 @@ def test_sources_have_no_outputs(path):
     for cell in nbformat.read(path, as_version=4).cells:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
+
+
+def page_of(command):
+    """The page that a papermill command makes: its words are read as papermill reads them."""
+    words = shlex.split(command)
+    notebook = words[1].removeprefix("notebooks/").removesuffix(".ipynb")
+    assert words[0] == "papermill"
+    starts = range(3, len(words), 3)
+    assert all(words[start] == "-p" for start in starts)
+    given = {words[start + 1]: _resolve_type(words[start + 2]) for start in starts}
+    return check(given, PAGES[notebook])
+
+
+@pytest.mark.parametrize("item", ITEMS.values(), ids=lambda item: item.name)
+def test_the_command_on_a_page_makes_that_page(item):
+    for scale in item.scales:
+        assert page_of(item.papermill(scale)) == item.at(scale)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=ids)
+def test_commands_in_a_notebook_are_accepted(path):
+    text = "".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "markdown")
+    for command in re.findall(r"`(papermill notebooks/[^`]+)`", text):
+        assert page_of(command)

@@ -1,6 +1,8 @@
 """What the cells of every notebook call: check its parameters, show what its page says."""
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -36,7 +38,7 @@ def check(namespace: Mapping[str, Any], parameters: type[Parameters]) -> Paramet
         Names each unknown name or bad value and what is allowed.
     """
     given = {
-        name: value
+        name: _read(value)
         for name, value in namespace.items()
         if not name.startswith("_")
         and name not in _IPYTHON
@@ -52,6 +54,14 @@ def check(namespace: Mapping[str, Any], parameters: type[Parameters]) -> Paramet
             got = f" (given: {problem['input']!r})" if where else ""
             lines.append(f"{where + ': ' if where else ''}{problem['msg']}{got}")
         raise ParameterError("; ".join(lines)) from None
+
+
+def _read(value: Any) -> Any:
+    """A list, where papermill's command line gives one as text: [0.1, 0.2]."""
+    if isinstance(value, str) and value.startswith("["):
+        with suppress(ValueError):
+            return json.loads(value)
+    return value
 
 
 def provenance_line(page: Page, traces: list[xr.Dataset]) -> Markdown:

@@ -3,6 +3,8 @@
 A row says what makes an item of its page's notebook; everything else about it is in the page.
 """
 
+import json
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,7 +73,11 @@ class Item:
 
     def papermill(self, scale: Scale) -> str:
         """The command that runs the item's notebook at a scale."""
-        chosen = "".join(f" -p {name} {value}" for name, value in self.parameters(scale).items())
+        words = {
+            name: json.dumps(value) if isinstance(value, list) else str(value)
+            for name, value in self.parameters(scale).items()
+        }
+        chosen = "".join(f" -p {name} {shlex.quote(word)}" for name, word in words.items())
         return f"papermill notebooks/{self.page.notebook}.ipynb out.ipynb{chosen}"
 
     def setting(self, scale: Scale) -> str:
