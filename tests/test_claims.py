@@ -11,24 +11,25 @@ from scipy import stats
 from valleywalk import Store
 from valleywalk.cli import main
 from valleywalk.folders import checkout
-from valleywalk.paper.claim import SEEDS, Claim, Evidence
+from valleywalk.paper.claim import SUBJECTS, Claim, Evidence
 from valleywalk.paper.items import CLAIMS, ITEMS
 from valleywalk.paper.ledger import (
     FAMILY,
     VERDICTS,
-    all_experiments,
     as_objects,
     by_verdict,
-    experiments_of,
     findings,
     findings_without_walks,
     ledger_table,
     numbers_of,
     page_claims,
 )
-from valleywalk.paper.walks import GradientDescentWalk, StochasticWalk
+from valleywalk.paper.protocol import ORDER, all_experiments, experiments_of, groups, protocol
+from valleywalk.paper.scales import FIRST_SEEDS
+from valleywalk.paper.walks import GradientDescentWalk, StochasticTwin, StochasticWalk
 from valleywalk.seeds import Share, holm
 from valleywalk.trace import assemble, open_trace, save
+from valleywalk.walks import provenance as made_by
 
 ALPHA = np.linspace(0, 1, 11)
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -36,14 +37,14 @@ BY_ID = {claim.id: claim for claim in CLAIMS}
 
 def test_claims_are_complete():
     assert len(BY_ID) == len(CLAIMS)
-    assert {claim.number for claim in CLAIMS} == set(range(1, 18))
+    assert {claim.number for claim in CLAIMS} == set(range(1, 19))
     for claim in CLAIMS:
         assert claim.item in ITEMS
         assert claim.above < claim.below
         assert set(claim.primary) <= {"vgg11"}, "the network of the main text"
         assert not (claim.primary and claim.tested_on)
         assert all(premise.__doc__ for premise in claim.premises)
-        assert "ection" in claim.source or "ootnote" in claim.source
+        assert re.search("ection|ootnote|arXiv", claim.source)
 
 
 def a_claim(**about):
@@ -170,7 +171,7 @@ def test_what_could_have_been_seen_and_what_it_would_take():
 
 def test_the_seeds_of_the_ledger_share_no_walk():
     for claim in CLAIMS:
-        for model in claim.models:
+        for model in claim.subjects:
             walks = [experiments_of(claim, "quick", model, seed) for seed in range(3)]
             assert all({e.seed for e in own} <= {seed} for seed, own in enumerate(walks))
 
@@ -213,7 +214,7 @@ def by_id(found):
 
 
 def test_the_paper_s_picture_is_supported(store):
-    found = by_id(findings("quick", store=store))
+    found = by_id(findings("quick", store=store, seeds=5))
     for name in ("sgd-floor", "gd-cosine", "sgd-cosine", "distance"):
         assert found[name].verdict == "supported", name
         assert found[name].kind == ("primary" if name == "sgd-floor" else "exploratory")
@@ -230,7 +231,7 @@ def test_the_opposite_picture_is_not(store):
         Claim(**vars(BY_ID[name]) | {"pages": BY_ID[name].pages[::-1]})
         for name in ("sgd-cosine", "distance")
     ]
-    found = by_id(findings("quick", store=store, claims=swapped))
+    found = by_id(findings("quick", store=store, seeds=5, claims=swapped))
     assert {finding.verdict for finding in found.values()} == {"contradicted"}
 
 
@@ -238,12 +239,12 @@ def made(store, values, **about):
     """What is found where seeds 0, 1, 2 … give these values."""
     numbers = iter(values)
     claim = a_claim(id="made-up", pages=(StochasticWalk,), measure=lambda _: next(numbers), **about)
-    (found,) = findings("quick", store=store, claims=[claim], models=["vgg11"])
+    (found,) = findings("quick", store=store, seeds=5, claims=[claim], subjects=[SUBJECTS["vgg11"]])
     return found
 
 
 def test_a_row_of_the_family_is_adjusted_for_all_of_it(store):
-    found = by_id(findings("quick", store=store))
+    found = by_id(findings("quick", store=store, seeds=5))
     primary = [finding for finding in found.values() if finding.kind == "primary"]
     # Only one of the family is there; the others count as 1, so that it is Bonferroni's.
     assert [finding.id for finding in primary] == ["sgd-floor"]
@@ -254,9 +255,9 @@ def test_a_row_of_the_family_is_adjusted_for_all_of_it(store):
     assert floor.interval[1] < floor.family_interval[1]
     assert found["gd-cosine"].adjusted_p_value is None
     # The same where it is looked at with others, or alone.
-    alone = findings("quick", store=store, claims=[BY_ID["sgd-floor"]])
+    alone = findings("quick", store=store, seeds=5, claims=[BY_ID["sgd-floor"]])
     assert by_id(alone)["sgd-floor"] == floor
-    other = findings("quick", store=store, claims=[BY_ID["gd-cosine"]])
+    other = findings("quick", store=store, seeds=5, claims=[BY_ID["gd-cosine"]])
     assert by_id(other)["gd-cosine"] == found["gd-cosine"]
 
 
@@ -277,7 +278,9 @@ def test_walks_of_one_s_own_are_not_of_the_family(store):
         trace.attrs |= {"experiment": own.model_dump_json(), "experiment_hash": own.hash}
         save(trace, store.folder / f"{own.hash}.nc")
     kinds = {
-        width: findings("quick", store=store, claims=[claim], given={"width": width})[0].kind
+        width: findings("quick", store=store, seeds=5, claims=[claim], given={"width": width})[
+            0
+        ].kind
         for width in (0.125, 0.5)
     }
     assert kinds == {0.125: "primary", 0.5: "exploratory"}
@@ -322,7 +325,7 @@ def test_seeds_that_all_say_the_same_decide_nothing(store):
 
 
 def test_numbers_are_never_without_a_name(store):
-    found = by_id(findings("quick", store=store))
+    found = by_id(findings("quick", store=store, seeds=5))
     floor, cosine = numbers_of(found["sgd-floor"]), numbers_of(found["gd-cosine"])
     for text in (floor, cosine):
         assert re.search(r"^-?0\.\d+, 95% \[", text)
@@ -332,7 +335,7 @@ def test_numbers_are_never_without_a_name(store):
     assert re.search(r"family-wise 99\.\d% \[.*adjusted 0\.", floor)
     assert "family-wise" not in cosine
     assert "adjusted" not in cosine
-    assert "5 of 10 seeds" in ledger_table([found["gd-cosine"]])
+    assert "5 of 5 seeds" in ledger_table([found["gd-cosine"]])
     order = [VERDICTS.index(finding.verdict) for finding in by_verdict(found.values())]
     assert order == sorted(order)
 
@@ -349,7 +352,7 @@ def test_a_claim_whose_walks_are_only_partly_there_is_left_out(store):
         (experiment,) = StochasticWalk.for_seed("quick", "vgg11", seed, {}).experiments
         if seed != 3:
             (store.folder / f"{experiment.hash}.nc").unlink()
-    found = by_id(findings("quick", store=store))
+    found = by_id(findings("quick", store=store, seeds=5))
     assert found["gd-cosine"].seeds == 5
     assert found["distance"].seeds == 1
 
@@ -360,7 +363,7 @@ def test_the_ledger_s_walks_are_those_of_its_claims_each_once():
     needed = {
         experiment.hash
         for claim in CLAIMS
-        for model in claim.models
+        for model in claim.subjects
         for seed in (0, 1)
         for experiment in experiments_of(claim, "quick", model, seed)
     }
@@ -422,7 +425,7 @@ def test_the_command_prints_the_ledger_and_json(capsys):
 def test_a_smoke_ledger_from_real_walks():
     """Every claim can be computed from the walks it asks for."""
     store = Store()
-    own = [claim for claim in CLAIMS if "mlp" in claim.models and not claim.tested_on]
+    own = [claim for claim in CLAIMS if "mlp" in claim.subjects and not claim.tested_on]
     needed = {
         experiment.hash: experiment
         for claim in own
@@ -430,7 +433,7 @@ def test_a_smoke_ledger_from_real_walks():
     }
     for experiment in needed.values():
         store.get(experiment, progress=False)
-    found = {f.id for f in findings("smoke", claims=own, models=["mlp"], seeds=1)}
+    found = {f.id for f in findings("smoke", claims=own, subjects=[SUBJECTS["mlp"]], seeds=1)}
     assert found == {claim.id for claim in own}
 
 
@@ -438,8 +441,8 @@ def test_a_smoke_ledger_from_real_walks():
 def test_the_recorded_ledger_has_every_claim(tmp_path):
     """Each claim's number can be computed from the walks that come with the project."""
     store = Store(tmp_path, checkout() / "data" / "traces")
-    found = findings("quick", store=store) + findings_without_walks()
-    rows = {(claim.id, model) for claim in CLAIMS for model in claim.models}
+    found = findings("quick", store=store, seeds=5) + findings_without_walks()
+    rows = {(claim.id, model) for claim in CLAIMS for model in claim.subjects}
     assert {finding.id for finding in found} == {claim.id for claim in CLAIMS}
     assert len(found) == len(rows)
     assert sum(finding.kind == "primary" for finding in found) == FAMILY
@@ -460,14 +463,91 @@ def test_the_recorded_ledger_has_every_claim(tmp_path):
 
 def test_the_protocol_is_printed_without_any_walk(capsys):
     main(["claims", "--protocol", "--json"])
-    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
+    planned = json.loads(capsys.readouterr().out)
+    rows = {row["id"]: row for row in planned["claims"]}
     assert list(rows) == [claim.id for claim in CLAIMS]
     few = rows["few-barriers"]
-    assert (few["needed"], few["networks"]) == ([None, 0.06], ["vgg11", "mlp"])
+    assert (few["needed"], few["subjects"]) == ([None, 0.06], ["vgg11", "resnet56", "mlp"])
     assert (few["statistic"], few["primary"]) == ("share of steps that cross a barrier", ["vgg11"])
-    assert few["seeds"] == [*range(SEEDS)]
     assert rows["small-barriers"]["premises"] == ["SGD crosses a barrier"]
+    assert planned["seeds"]["mlp"] == [*range(10, 20)]
+    assert planned["seeds"]["vgg11 on tiny-imagenet"] == [*range(10, 15)]
     main(["claims", "--protocol"])
     text = capsys.readouterr().out
     assert all(claim.sentence in text for claim in CLAIMS)
     assert "share of steps that cross a barrier: below 0.06" in text
+
+
+def test_the_protocol_in_the_file_is_that_of_the_code():
+    """To change it: `valleywalk claims --protocol --json > data/protocol.json`, and say why."""
+    kept = json.loads((checkout() / made_by.PROTOCOL).read_text(encoding="utf-8"))
+    assert kept == json.loads(json.dumps(protocol()))
+
+
+def test_the_order_has_each_walk_that_a_claim_needs_once():
+    asked = {
+        (subject, page)
+        for claim in CLAIMS
+        if not claim.tested_on
+        for subject in claim.subjects
+        for page in claim.pages
+    }
+    ordered = [(subject, page) for subject, pages in ORDER for page in pages]
+    assert set(ordered) == asked
+    assert len(ordered) == len(asked)
+    hashes = [
+        walk.hash
+        for group in groups("overnight")
+        for walks in group["walks"].values()
+        for walk in walks
+    ]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_what_decides_was_not_walked_before():
+    """The seeds of the protocol are others than those of the recorded walks before it."""
+    walks = all_experiments("overnight")
+    assert min(walk.seed for walk in walks) == FIRST_SEEDS["overnight"] == 10
+    assert all(walk.seed >= 10 for walk in ITEMS["fig4"].experiments("overnight"))
+
+
+def test_walks_from_before_the_protocol_do_not_count(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    subject = SUBJECTS["vgg11 on tiny-imagenet"]
+    seeds = subject.planned_seeds("overnight")
+    random = np.random.default_rng(0)
+    for seed in seeds:
+        page = StochasticWalk.for_seed("overnight", "vgg11", seed, subject.given("overnight"))
+        (experiment,) = page.experiments
+        floor = np.linspace(2, 1, 40) + random.standard_normal(40)
+        trace = walk_trace(experiment, np.full(40, -0.1), floor)
+        save(trace.assign_attrs(protocol_commit="abc"), store.folder / f"{experiment.hash}.nc")
+    claims = [BY_ID["sgd-floor"]]
+
+    def found_after(commits):
+        monkeypatch.setattr("valleywalk.paper.ledger.protocol_commits", lambda: commits)
+        return findings("overnight", store=store, claims=claims, subjects=[subject])
+
+    (counted,) = found_after(["def", "abc"])
+    assert (counted.seeds, counted.verdict) == (5, "supported")
+    assert found_after(["def"]) == []
+    (counted,) = found_after(None)
+    assert counted.seeds == 5, "nothing is known where git does not say"
+    first = store.folder / f"{experiment.hash}.nc"
+    save(open_trace(first).assign_attrs(protocol_commit="unknown"), first)
+    (counted,) = found_after(["abc"])
+    assert (counted.seeds, counted.verdict) == (4, "inconclusive")
+    assert "seed 14 walked before the protocol" in counted.notes
+    assert "4 of 5 seeds walked: nothing is decided before the last" in counted.notes
+
+
+def test_sgd_is_compared_on_the_images_of_gradient_descent():
+    for name, subject in SUBJECTS.items():
+        given = subject.given("overnight")
+        gd, sgd = (
+            page.for_seed("overnight", subject.model, 10, given).experiments[0]
+            for page in (GradientDescentWalk, StochasticTwin)
+        )
+        assert gd.training_images == sgd.training_images, name
+        assert (gd.width, gd.dataset, gd.classes) == (sgd.width, sgd.dataset, sgd.classes)
+        assert (gd.update, sgd.update) == ("gd", "sgd")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from valleywalk.paper.items import ITEMS
-from valleywalk.paper.ledger import all_experiments
+from valleywalk.paper.protocol import all_experiments
 from valleywalk.paper.scales import JUDGED, SCALES
 
 FILE = Path(__file__).parent / "golden" / "experiments.json"

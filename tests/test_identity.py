@@ -23,6 +23,7 @@ from valleywalk import (
     walk,
 )
 from valleywalk.cli import main
+from valleywalk.paper.claim import SUBJECTS
 from valleywalk.paper.items import CLAIMS
 from valleywalk.paper.ledger import findings
 from valleywalk.paper.walks import GradientDescentWalk
@@ -261,7 +262,7 @@ def test_a_page_on_a_folder_of_images(tmp_path, monkeypatch):
         trace.experiment_hash for trace in before
     ]
     claims = [claim for claim in CLAIMS if claim.pages == (GradientDescentWalk,)]
-    found = findings("smoke", models=["mlp"], seeds=1, claims=claims, given=page.given)
+    found = findings("smoke", subjects=[SUBJECTS["mlp"]], seeds=1, claims=claims, given=page.given)
     assert {finding.dataset for finding in found} == {"folder"}
 
 
@@ -328,9 +329,9 @@ def test_the_protocols_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(made_by, "checkout", lambda: tmp_path)
     assert made_by.protocol_commit() == "unknown", "no repository"
     git("init")
-    (tmp_path / "book").mkdir()
+    (tmp_path / "data").mkdir()
     commits = []
-    for name in ("other", "book/protocol.md", "other", "book/protocol.md", "other"):
+    for name in ("other", made_by.PROTOCOL, "other", made_by.PROTOCOL, "other"):
         with (tmp_path / name).open("a") as stream:
             stream.write("more\n")
         git("add", "-A")
@@ -338,8 +339,10 @@ def test_the_protocols_commit(tmp_path, monkeypatch):
         commits.append((git("rev-parse", "--short=12", "HEAD"), made_by.protocol_commit()))
     (_, none), (first, same), (_, later), (second, at_once), (_, last) = commits
     assert (none, same, later, at_once, last) == ("unknown", first, first, second, second)
+    assert made_by.protocol_commits() == [second, first]
     monkeypatch.setattr(made_by, "checkout", lambda: None)
     assert made_by.protocol_commit() == "unknown"
+    assert made_by.protocol_commits() is None
 
 
 def test_a_walk_keeps_the_protocols_commit_of_its_begin(tmp_path, monkeypatch):

@@ -21,7 +21,6 @@ from .paper.items import item_named
 from .paper.ledger import (
     FAMILY,
     VERDICTS,
-    all_experiments,
     as_objects,
     by_verdict,
     findings,
@@ -29,7 +28,8 @@ from .paper.ledger import (
     numbers_of,
     where,
 )
-from .paper.ledger import protocol as plan
+from .paper.protocol import all_experiments
+from .paper.protocol import protocol as planned
 from .paper.scales import JUDGED, SCALES, Scale
 from .seeds import POWER
 from .show import list_items, show, where_it_is
@@ -242,20 +242,21 @@ HOW = (
 
 
 def _print_protocol(json: bool) -> None:
-    rows = plan()
+    plan = planned()
     if json:
-        print(dumps(rows, indent=2, ensure_ascii=False))
+        print(dumps(plan, indent=1, ensure_ascii=False))
         return
-    for row in rows:
+    for row in plan["claims"]:
         networks = [
-            f"{name} (primary)" if name in row["primary"] else name for name in row["networks"]
+            f"{name} (primary)" if name in row["primary"] else name for name in row["subjects"]
         ]
         premises = "".join(f"; premise: {premise}" for premise in row["premises"])
         print(f"{row['number']:2}  {row['sentence']} ({row['source']})")
         print(f"    {row['statistic']}: {row['holds']}; paper: {row['paper']}{premises}")
         print(f"    {', '.join(networks or row['tested_on'])}; {row['id']}, {row['item']}\n")
-    seeds = rows[0]["seeds"]
-    print(f"{len(rows)} claims, seeds {seeds[0]} to {seeds[-1]}.\n{HOW}")
+    for name, seeds in plan["seeds"].items():
+        print(f"{name}: seeds {seeds[0]} to {seeds[-1]}")
+    print(f"{len(plan['claims'])} claims.\n{HOW}")
 
 
 COMMANDS: dict[str, Any] = {

@@ -69,6 +69,33 @@ def measured_steps(trace: xr.Dataset) -> xr.Dataset:
     return trace.isel(iteration=np.flatnonzero(analysis.measured(trace["loss"].values)))
 
 
+def whole_steps(trace: xr.Dataset) -> xr.Dataset:
+    """Those iterations whose segment was measured at every point by plan (`whole_every`).
+
+    A segment is also measured whole where few points find that they do not do, so that those
+    measured whole by chance are no sample.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+
+    Returns
+    -------
+    xarray.Dataset
+        All measured iterations of a trace without such a plan.
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> steps = [{"loss": [3.0, 1.0], "whole": True}, {"loss": [1.0, 0.5]}]
+    >>> measures.whole_steps(assemble(steps, alpha=[0, 1]))["iteration"].values
+    array([0])
+    """
+    measured = measured_steps(trace)
+    return measured.isel(iteration=measured["whole"].values) if "whole" in measured else measured
+
+
 def measured_losses(trace: xr.Dataset) -> np.ndarray:
     """Losses of the measured segments.
 

@@ -29,6 +29,7 @@ _MARK = b"valleywalk-sha256:"
 VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "loss": (("iteration", "alpha"), "nat", "training loss along the segment"),
     "measured": (("iteration", "alpha"), "1", "whether that loss was measured, not read off"),
+    "whole": (("iteration",), "1", "whether each loss of the segment was measured by plan"),
     "loss_error": (("iteration",), "nat", "estimate of the largest error of a segment's losses"),
     "step_length": (("iteration",), "1", "length of the step, ‖θ_{t+1} − θ_t‖"),
     "batch_height": (("iteration", "batch"), "nat", "height of each evaluation batch at the floor"),
@@ -74,9 +75,14 @@ COORDINATES = {
     "epoch": "epoch, counted from 1",
     "batch": "batch of the evaluation plan, counted from 0",
 }
-# Kinds of what is no float64. Batches differ in all digits, so that they hardly compress.
+# Kinds of what is no float64. Steps and batches differ in all digits, so that they hardly compress.
 KINDS = {
     "measured": np.dtype(bool),
+    "whole": np.dtype(bool),
+    "cosine": np.dtype(np.float32),
+    "distance": np.dtype(np.float32),
+    "parameter_norm": np.dtype(np.float32),
+    "minibatch_loss": np.dtype(np.float32),
     "batch_height": np.dtype(np.float32),
     "second_difference_error": np.dtype(np.float32),
 }
@@ -228,8 +234,8 @@ def save(trace: xr.Dataset, path: Path) -> None:
     True
     """
     encoding = {
-        name: {"zlib": True, "complevel": 4}
-        for name in trace.data_vars
+        name: {"zlib": True, "complevel": 4, "shuffle": True}
+        for name in trace.variables
         if trace[name].nbytes > WORTH_COMPRESSING
     }
     with atomic_path(path) as temporary:

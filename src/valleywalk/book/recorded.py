@@ -7,8 +7,8 @@ from pathlib import Path
 import xarray as xr
 
 from ..paper.items import ITEMS, in_words
-from ..paper.ledger import all_experiments
 from ..paper.page import markdown_table
+from ..paper.protocol import all_experiments
 from ..paper.scales import JUDGED, SCALES, Scale
 from ..trace import open_trace
 from ..walks.experiment import Experiment

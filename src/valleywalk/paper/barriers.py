@@ -31,11 +31,26 @@ PRINTED: dict[str, dict[int, int]] = {
     "resnet56": {1: 0, 10: 0, 25: 2, 100: 23},
     "mlp": {1: 0, 10: 3, 25: 5},
 }
-# At the paper's scale whole epochs, otherwise the same walks as in the walk figures.
+# At the paper's scale whole epochs; at the overnight scale steps drawn from them, with the
+# curvature that Figures 3 and 7 show; otherwise the same walks as in the walk figures.
 COUNTED: Settings = {
-    # Whole epochs of the MLP as in the paper, their loss on fewer images.
     "overnight": {
-        "mlp": {"iterations": None, "epochs_shown": (1, 10, 25), "evaluation_images": 2000},
+        EVERY: {
+            "iterations": None,
+            "sampled_iterations": 20,
+            "whole_every": 5,
+            "epochs_shown": EPOCHS,
+            "evaluate_every": 1,
+            "curvature_every": 5,
+            "curvature_images": 400,
+        },
+        "mlp": {
+            "sampled_iterations": 40,
+            "epochs_shown": EPOCHS[:3],
+            "curvature_every": 2,
+            "curvature_images": 1000,
+        },
+        "vgg11": {"epochs_shown": (*range(1, LAST_EPOCH_OF_FIGURE_8 + 1), EPOCHS[-1])},
     },
     "paper": {
         EVERY: {"iterations": None, "epochs_shown": (1, 10, 25, 100)},
@@ -43,20 +58,25 @@ COUNTED: Settings = {
         "vgg11": {"epochs_shown": (*range(1, 41), 100)},
     },
 }
+# The learning rate of Figures 3 and 7: only there is the curvature measured.
+SPECTRAL_RATES: Mapping[str, float] = {"resnet56": 0.3}
+USUAL_RATE = 0.1
 SMALL_RATE = 0.01
 
 
 def table_walk(
-    page: WalksPage, model: ModelName, dataset: str | None = None, learning_rate: float = 0.1
+    page: WalksPage, model: ModelName, dataset: str | None = None, learning_rate: float = USUAL_RATE
 ) -> Experiment:
-    """The walk of a network whose windows are counted.
+    """The walk of a network whose steps are counted.
 
-    At learning rate 0.1 it shows all epochs of the settings, so that the walk figures and Figure 8
-    need no other; at another one only those of Tables 1 and 2.
+    At learning rate 0.1 it shows all epochs of the settings, so that Figure 8 needs no other; at
+    another one only those of Tables 1 and 2.
     """
     fields = page.fields_of(model, dataset)
     shown = tuple(fields["epochs_shown"])
-    if learning_rate != 0.1:
+    if learning_rate != SPECTRAL_RATES.get(model, USUAL_RATE):
+        fields = {name: value for name, value in fields.items() if "curvature" not in name}
+    if learning_rate != USUAL_RATE:
         fields["learning_rate"] = learning_rate
         if fields.get("sampled_iterations"):
             fields["iterations"] = None  # Of steps drawn from the whole epoch no window is needed.
@@ -313,7 +333,9 @@ def _resolved(row: dict[str, Any]) -> str:
 class SmallRate(ModelPage):
     """SGD at a tenth of the paper's learning rate (Section 6); no figure shows it."""
 
-    settings: ClassVar[Settings] = COUNTED
+    settings: ClassVar[Settings] = COUNTED | {
+        "overnight": {**COUNTED["overnight"], "vgg11": {"epochs_shown": EPOCHS[:3]}},
+    }
 
     @property
     def experiments(self) -> list[Experiment]:
@@ -364,7 +386,7 @@ def interior_minimum(walked: Walked) -> Share:
 )
 def convex_segments(walked: Walked) -> Share:
     """Share of segments that are convex, of those whose second differences the images resolve."""
-    signs = measures.convexity_signs(walked.trace)
+    signs = measures.convexity_signs(measures.whole_steps(walked.trace))
     # An older trace does not say how far its second differences may be off.
     return Share.of(signs[np.abs(signs) == 1] == 1)
 
@@ -412,6 +434,7 @@ def small_barriers(walked: Walked) -> float:
     paper="almost 0",
     below=0.06,
     item="tab1",
+    subjects=("vgg11", "mlp"),
     **SHARED | {"pages": (SmallRate,)},
 )
 def small_rate_crosses_none(walked: Walked) -> Share:

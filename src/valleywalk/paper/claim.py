@@ -44,6 +44,7 @@ from ..seeds import (
 from ..statistics import CONFIDENCE, Interval
 from ..walks.experiment import ModelName
 from .page import Page
+from .scales import FIRST_SEEDS, Scale, dataset_at
 
 Verdict = Literal["supported", "contradicted", "inconclusive", "premise absent"]
 # How a number spreads over seeds: evenly; as its logarithm; as Fisher's z; as the share of steps
@@ -59,8 +60,54 @@ SPREADS_EVENLY: Mapping[Quantity, tuple[Callable[[Any], Any], Callable[[Any], An
     "share": (lambda share: np.arcsin(np.sqrt(share)), lambda angle: np.sin(angle) ** 2),
 }
 ALPHA = 0.05
-SEEDS = 10
 FEWEST_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a claim is tested on: a network, on its own data set or on another one of the paper's.
+
+    Attributes
+    ----------
+    model : str
+    seeds : int
+        How many decide.
+    dataset : str or None
+        The paper's; None: the network's own.
+    """
+
+    model: ModelName
+    seeds: int
+    dataset: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As claims say it."""
+        return self.model if self.dataset is None else f"{self.model} on {self.dataset}"
+
+    def given(self, scale: Scale) -> dict[str, Any]:
+        """What a page must be given to walk it at a scale, beside the network."""
+        if self.dataset is None:
+            return {}
+        return {"dataset": dataset_at(scale, self.model, self.dataset)}
+
+    def planned_seeds(self, scale: Scale, count: int | None = None) -> range:
+        """The seeds that decide, or the first so many."""
+        first = FIRST_SEEDS.get(scale, 0)
+        return range(first, first + (self.seeds if count is None else count))
+
+
+SUBJECTS: Mapping[str, Subject] = {
+    subject.name: subject
+    for subject in (
+        Subject("vgg11", 10),
+        Subject("resnet56", 5),
+        Subject("mlp", 10),
+        Subject("vgg11", 5, "tiny-imagenet"),
+    )
+}
+EVERY_NETWORK = ("vgg11", "resnet56", "mlp")
+EVERY_SUBJECT = tuple(SUBJECTS)
 
 
 @dataclass(frozen=True)
@@ -108,11 +155,11 @@ class Claim:
     premises : tuple of callable (Walked of each page) → str
         What must have happened for the claim to say anything: nothing where it did, else what is
         missing. The first line of its docstring is the premise.
-    models : tuple of str
-        Networks for which the paper claims it and that are tested.
+    subjects : tuple of str
+        Names of what it is tested on: where the paper claims it, and what is walked.
     primary : tuple of str
         Those of them whose row is primary.
-    reasons : mapping of model → str
+    reasons : mapping of subject → str
         Where walks contradict the claim: the likeliest reason, and what further walks showed.
     tested_on : (str, str), optional
         Model and data set of a claim that needs no walk of one of the networks.
@@ -132,10 +179,10 @@ class Claim:
     measure: Callable[..., float | Share]
     quantity: Quantity = "number"
     premises: tuple[Callable[..., str], ...] = ()
-    models: tuple[ModelName, ...] = ("vgg11", "mlp")
-    primary: tuple[ModelName, ...] = ()
+    subjects: tuple[str, ...] = EVERY_NETWORK
+    primary: tuple[str, ...] = ()
     tested_on: tuple[str, str] | None = None
-    reasons: Mapping[ModelName, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def needed(self) -> tuple[float | None, float | None]:

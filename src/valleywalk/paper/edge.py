@@ -129,6 +129,7 @@ def share_in_words(trace: xr.Dataset) -> tuple[str, str]:
     below=1.25,
     item="fig3",
     pages=(EdgeOfStability,),
+    subjects=("vgg11", "mlp"),
     quantity="ratio",
     reasons={
         "mlp": (

@@ -15,7 +15,7 @@ from ..seeds import mean_of_seeds, slopes
 from ..statistics import Interval
 from ..walks.experiment import Experiment, ModelName
 from ..walks.provenance import experiment_of
-from .claim import Walked, claim
+from .claim import EVERY_SUBJECT, Walked, claim
 from .page import ModelPage, PositiveFloat, PositiveInt, epochs_for, experiment, markdown_table
 from .scales import EVERY, Scale, Settings
 
@@ -71,12 +71,11 @@ class Factors(ModelPage):
                 "learning_rates": (0.05, 0.1, 0.2),
                 "batch_sizes": (25, 50, 100, 200),
                 "iterations": 400,
-                "seeds": 3,
+                "seeds": 10,
             },
-            # The paper's own epoch.
-            "mlp": {"batch_sizes": (50, 100, 200, 400), "iterations": 4500},
-            "resnet56": {"iterations": 60},
-            "tiny-imagenet": {"iterations": 60},
+            "mlp": {"batch_sizes": (50, 100, 200, 400), "iterations": 900},
+            "resnet56": {"iterations": 200, "seeds": 5},
+            "tiny-imagenet": {"iterations": 200, "seeds": 5},
         },
         "paper": {
             EVERY: {
@@ -105,7 +104,7 @@ class Factors(ModelPage):
                 fields,
                 learning_rate=rate,
                 batch_size=size,
-                seed=self.seed + seed,
+                seed=self.first_seed + seed,
                 epochs=epochs_for(fields["iterations"], {"batch_size": size}, images),
                 probed_epochs=(),
                 evaluate_every=0,
@@ -241,7 +240,7 @@ def smoothed(steps: pd.DataFrame) -> pd.DataFrame:
 
 # Claims -------------------------------------------------------------------------------------------
 
-SHARED = {"item": "fig4", "pages": (Factors,)}
+SHARED = {"item": "fig4", "pages": (Factors,), "subjects": EVERY_SUBJECT}
 
 
 def _slope(walked: Walked, factor: Factor, measure: str) -> float:

@@ -17,10 +17,10 @@ from ..seeds import Share
 from ..statistics import Interval
 from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment, ModelName
-from .barriers import TablePage, table_walk
+from .barriers import COUNTED, EPOCHS, BarriersByEpoch, TablePage, table_epochs, table_walk
 from .claim import Walked, claim
-from .page import ModelPage, PositiveFloat, markdown_table
-from .walks import window_experiment
+from .page import ModelPage, PositiveFloat, experiment, markdown_table
+from .scales import Settings
 
 PRINTED: Mapping[tuple[str, float], dict[int, float]] = {
     ("vgg11", 0.1): {1: 0.0625, 10: 0.0199, 25: 0.0104, 100: 0.0025},
@@ -33,7 +33,7 @@ RATES: Mapping[str, tuple[float, ...]] = {"resnet56": (0.3, 0.15)}
 OTHERWISE = (0.1, 0.05)
 # Learning rate and batch size, all of the same ratio.
 EQUAL_RATIOS = ((0.05, 50), (0.1, 100), (0.2, 200))
-# Epoch from whose start on the walks of equal ratio are compared: equal in images seen.
+# Epoch at whose end walks of several batch sizes are compared: equal in images seen.
 COMPARED_EPOCH = 10
 
 
@@ -167,13 +167,35 @@ class EqualRatio(ModelPage):
         # A data set of very few images takes a tenth of each batch size: still one ratio.
         divisor = 1 if images >= 2 * max(size for _, size in EQUAL_RATIOS) else 10
         return [
-            window_experiment(
-                fields | {"learning_rate": rate, "batch_size": size // divisor},
-                images,
-                (COMPARED_EPOCH,),
+            experiment(
+                fields,
+                learning_rate=rate,
+                batch_size=size // divisor,
+                epochs=COMPARED_EPOCH,
+                probed_epochs=(),
+                evaluate_every=COMPARED_EPOCH,
             )
             for rate, size in EQUAL_RATIOS
         ]
+
+
+class LargerBatch(ModelPage):
+    """The walk of the tables, and one with batches twice as large; in no figure."""
+
+    settings: ClassVar[Settings] = COUNTED
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        usual = table_walk(self, self.model, self.dataset)
+        epochs = tuple(epoch for epoch in table_epochs(self, EPOCHS) if epoch <= COMPARED_EPOCH)
+        doubled = {
+            "batch_size": 2 * usual.batch_size,
+            "epochs": COMPARED_EPOCH,
+            "probed_epochs": epochs,
+            "curvature_every": 0,
+            "curvature_images": None,
+        }
+        return [usual, Experiment(**usual.model_dump() | doubled)]
 
 
 # Claims -------------------------------------------------------------------------------------------
@@ -185,6 +207,7 @@ DIFFERS = {
     "paper": "not 0",
     "item": "tab2",
     "pages": (EqualRatio,),
+    "subjects": ("vgg11", "mlp"),
     "outside": True,
 }
 
@@ -197,6 +220,16 @@ def bounces_at_all_rates(walked: Walked) -> str:
     ]
     few = [float(share) for share in shares if float(share) <= 0.5]
     return ", ".join(f"{share:.0%}" for share in few)
+
+
+def _by_rate(walked: Walked, name: str) -> float:
+    """A mean height at one rate over that at half of it, geometric mean over the epochs."""
+    page: HeightTable = walked.page
+    first, second = page.rates(page.models[0])[:2]
+    heights = page.heights(list(walked.traces))
+    values = [each.value for each in heights[name]]
+    by = heights.assign(mean=values).pivot(index="epoch", columns="rate", values="mean")
+    return float(np.exp(np.log(by[first] / by[second]).mean()))
 
 
 @claim(
@@ -222,13 +255,26 @@ def bounces_at_all_rates(walked: Walked) -> str:
 )
 def learning_rate_sets_height(walked: Walked) -> float:
     """Mean height at one rate over that at half of it, geometric mean over the epochs."""
-    page: HeightTable = walked.page
-    first, second = page.rates(page.models[0])[:2]
-    heights = page.heights(list(walked.traces))
-    by = heights.assign(mean=heights["heights"].map(np.mean)).pivot(
-        index="epoch", columns="rate", values="mean"
-    )
-    return float(np.exp(np.log(by[first] / by[second]).mean()))
+    return _by_rate(walked, "height")
+
+
+@claim(
+    id="learning-rate-sets-height-inside",
+    number=7,
+    sentence="It does so where the floor lies inside the segment, so that no descent counts.",
+    source="Section 3.2, Table 2",
+    paper="not printed apart",
+    above=1.5,
+    item="tab2",
+    pages=(HeightTable,),
+    quantity="ratio",
+    premises=(bounces_at_all_rates,),
+)
+def learning_rate_sets_height_inside(walked: Walked) -> float:
+    """Mean height of segments with a minimum inside at one rate over that at half of it, geometric
+    mean over the epochs.
+    """
+    return _by_rate(walked, "height inside")
 
 
 def _of_both(walked: Walked, name: str) -> tuple[float, float]:
@@ -252,3 +298,72 @@ def ratio_is_not_all_loss(walked: Walked) -> float:
     """Training loss at rate 0.2 over that at 0.05, after as many images."""
     fast, slow = _of_both(walked, "train_loss")
     return fast / slow
+
+
+# Mutschler and Zell 2021 measured the loss along the steps of SGD, too, and found what follows.
+OTHERS = {
+    "number": 18,
+    "source": "against the paper: Mutschler and Zell 2021, arXiv 2103.17132",
+    "item": "tab2",
+    "quantity": "ratio",
+}
+
+
+def _step_to_the_floor(trace: xr.Dataset, epoch: int) -> float:
+    """Median over an epoch's measured steps: the step to the floor of the parabola that has the
+    segment's slope and curvature at its start, over the step that was taken.
+
+    Infinite of a segment that bends downwards there.
+    """
+    of_epoch = measures.along_step(measures.of_epoch(trace, epoch))
+    gain, penalty = of_epoch["gain"].values, of_epoch["curvature_penalty"].values
+    bends = penalty > 0
+    steps = np.where(bends, gain / (2 * np.where(bends, penalty, 1)), np.inf)
+    return float(np.median(steps))
+
+
+def _measured_epochs(trace: xr.Dataset) -> list[int]:
+    """The epochs of Table 2 in which steps were measured."""
+    measured = measures.measured_steps(trace)["iteration"].values
+    epochs = measured // int(trace.attrs["steps_in_epoch"]) + 1
+    return [epoch for epoch in EPOCHS if epoch in epochs]
+
+
+@claim(
+    id="steps-end-at-the-floor",
+    sentence="SGD steps to the floor of the segment rather than across it.",
+    paper="about 1/2 if SGD bounces between walls; about 1 in Mutschler and Zell",
+    above=0.8,
+    below=1.25,
+    pages=(BarriersByEpoch,),
+    **OTHERS,
+)
+def steps_end_at_the_floor(walked: Walked) -> float:
+    """Step to the floor of the segment's parabola over the step taken, median of an epoch's steps,
+    geometric mean over the epochs.
+    """
+    trace = walked.trace
+    medians = [_step_to_the_floor(trace, epoch) for epoch in _measured_epochs(trace)]
+    return float(np.exp(np.mean(np.log(medians)))) if min(medians) > 0 else math.nan
+
+
+@claim(
+    id="larger-batch-is-smaller-rate",
+    sentence="A larger batch acts as a smaller rate: the floor lies farther along the step.",
+    paper="above 1 in Mutschler and Zell",
+    above=1.0,
+    pages=(LargerBatch,),
+    subjects=("vgg11", "mlp"),
+    **OTHERS,
+)
+def larger_batch_is_smaller_rate(walked: Walked) -> float:
+    """Step to the floor of the segment's parabola over the step taken, median of an epoch's steps:
+    that of batches twice as large over the other, geometric mean over the epochs.
+    """
+    usual, doubled = walked.traces
+    ratios = [
+        _step_to_the_floor(doubled, epoch) / _step_to_the_floor(usual, epoch)
+        for epoch in _measured_epochs(doubled)
+        if epoch in _measured_epochs(usual)
+    ]
+    return float(np.exp(np.mean(np.log(ratios)))) if min(ratios) > 0 else math.nan

@@ -62,7 +62,7 @@ class IsotropicNoise(ModelPage):
     learning_rate: PositiveFloat | None = None
     noise_factors: list[PositiveFloat] = Field([0.1, 0.05], min_length=1)
     noise_measure: NoiseMeasure = "variance"
-    noise_estimate: NoiseEstimate = "maximum"
+    noise_estimate: NoiseEstimate | None = None
     epochs: Annotated[int, Field(ge=2)] | None = None
     sgd_batch_size: PositiveInt | None = None
     switch_epoch: PositiveInt | None = None
@@ -86,11 +86,15 @@ class IsotropicNoise(ModelPage):
             "resnet56": {"epochs": 40, "training_images": 200},
         },
         "overnight": {
-            EVERY: {"epochs": 200, "training_images": 500},
+            EVERY: {
+                "epochs": 200,
+                "training_images": 500,
+                "noise_estimate": "cross-fitted",
+            },
             "mlp": {"training_images": 5000, "batch_size": 500, "evaluation_batch_size": 500},
             "resnet56": {"epochs": 80, "training_images": 200},
         },
-        "paper": {EVERY: {"epochs": 2000}},
+        "paper": {EVERY: {"epochs": 2000, "noise_estimate": "cross-fitted"}},
     }
 
     @property
@@ -117,7 +121,7 @@ class IsotropicNoise(ModelPage):
             | {
                 "noise_factor": factor,
                 "noise_measure": self.noise_measure,
-                "noise_estimate": self.noise_estimate,
+                "noise_estimate": fields.get("noise_estimate", "maximum"),
             }
             for factor in self.factors
         ]

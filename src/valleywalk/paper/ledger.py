@@ -10,13 +10,15 @@ import xarray as xr
 from ..seeds import MOST_SEEDS, SMALLEST_P, holm
 from ..statistics import CONFIDENCE, Interval
 from ..walks.catalogue import NETWORKS
-from ..walks.experiment import Experiment, ModelName
+from ..walks.experiment import Experiment
 from ..walks.identity import identified
+from ..walks.provenance import protocol_commits
 from ..walks.store import Store
-from .claim import ALPHA, SEEDS, Claim, Evidence, Verdict, Walked, usable
+from .claim import ALPHA, SUBJECTS, Claim, Evidence, Subject, Verdict, Walked, usable
 from .items import CLAIMS, ITEMS
 from .page import Page, markdown_table
-from .scales import JUDGED, Scale
+from .protocol import in_a_sentence, walks_of
+from .scales import BY_PROTOCOL, JUDGED, Scale
 
 # The family of tests at a scale: the primary rows, walked or not.
 FAMILY = sum(len(claim.primary) for claim in CLAIMS)
@@ -93,67 +95,38 @@ class Finding:
     reason: str
 
 
-def protocol() -> list[dict[str, Any]]:
-    """What is decided before any walk: of each claim its statistic, range, networks and seeds."""
-    told = ("id", "number", "sentence", "source", "statistic", "needed", "paper", "item")
-    return [
-        {name: getattr(claim, name) for name in told}
-        | {
-            "holds": claim.range_in_words,
-            "quantity": claim.quantity,
-            "premises": [in_a_sentence(premise.__doc__) for premise in claim.premises],
-            "networks": [] if claim.tested_on else list(claim.models),
-            "primary": list(claim.primary),
-            "tested_on": claim.tested_on,
-            "seeds": list(range(SEEDS)),
-        }
-        for claim in CLAIMS
-    ]
-
-
-def experiments_of(claim: Claim, scale: Scale, model: ModelName, seed: int) -> list[Experiment]:
-    """The walks one seed of a claim needs."""
-    pages = [page.for_seed(scale, model, seed, {}) for page in claim.pages]
-    return [experiment for walks in _walks_of(claim, pages) for experiment in walks]
-
-
-def _walks_of(claim: Claim, pages: Sequence[Page]) -> list[list[Experiment]]:
-    """The walks of each page that a claim needs."""
-    return [[] if claim.tested_on else page.experiments for page in pages]
-
-
-def all_experiments(scale: Scale, seeds: int = SEEDS) -> list[Experiment]:
-    """The walks that the whole ledger needs at a scale, each once."""
-    needed = [
-        experiment
-        for claim in CLAIMS
-        for model in claim.models
-        for seed in range(seeds)
-        for experiment in experiments_of(claim, scale, model, seed)
-    ]
-    return list({experiment.hash: experiment for experiment in needed}.values())
-
-
 @dataclass(frozen=True)
 class _Row:
-    """A claim and network, and what its seeds gave."""
+    """A claim and what it is tested on, and what its seeds gave."""
 
     claim: Claim
-    model: ModelName
+    subject: Subject
     dataset: str
     evidence: Evidence | None
     notes: tuple[str, ...]
     premise_absent: bool
     primary: bool
+    planned: int
+    complete: bool
 
     @property
     def key(self) -> tuple[str, str]:
-        return self.claim.id, self.model
+        return self.claim.id, self.subject.name
+
+    @property
+    def tells(self) -> bool:
+        """Whether there is anything to test."""
+        return (
+            self.complete
+            and not self.premise_absent
+            and self.evidence is not None
+            and self.claim.quantity != "exact"
+        )
 
     @property
     def p_value(self) -> float:
         """Of the test that decides; 1 where there is nothing to test."""
-        if self.premise_absent or self.evidence is None or self.claim.quantity == "exact":
+        if not self.tells or self.evidence is None:
             return 1.0
         p_value = self.evidence.p_value
         return 1.0 if math.isnan(p_value) else p_value
@@ -163,22 +136,24 @@ def findings(
     scale: Scale,
     *,
     store: Store | None = None,
-    seeds: int = SEEDS,
+    seeds: int | None = None,
     claims: Iterable[Claim] = CLAIMS,
-    models: Iterable[ModelName] | None = None,
+    subjects: Iterable[Subject] | None = None,
     given: Mapping[str, Any] | None = None,
 ) -> list[Finding]:
-    """What the traces that are there say about the claims; nothing is walked.
+    """What the traces that are there say about the claims; nothing is walked, nothing decided
+    before all seeds that were planned are there.
 
     Parameters
     ----------
     scale : {"smoke", "quick", "overnight", "paper"}
     store : Store, optional
-    seeds : int
-        Seeds 0 … seeds − 1 are looked for. A claim of which no seed is there is left out.
+    seeds : int, optional
+        How many of the planned seeds are looked for; default all. A claim of which no seed is there
+        is left out.
     claims : iterable of Claim
         Those that need no walk are left out: see `findings_without_walks`.
-    models : iterable of str, optional
+    subjects : iterable of Subject, optional
         Default: those that each claim names.
     given : mapping, optional
         Parameters other than the scale's, such as the data set.
@@ -190,18 +165,18 @@ def findings(
     """
     store, given = store or Store(), given or {}
     asked = [
-        (claim, model)
+        (claim, subject)
         for claim in claims
         if not claim.tested_on
-        for model in (claim.models if models is None else models)
+        for subject in (_subjects(claim) if subjects is None else subjects)
     ]
     rows = _measured(asked, scale, store, seeds, given)
     family = {row.key: row for row in rows if row.primary}
     missing = [
-        (claim, model)
+        (claim, SUBJECTS[name])
         for claim in CLAIMS
-        for model in claim.primary
-        if (claim.id, model) not in family
+        for name in claim.primary
+        if (claim.id, name) not in family
     ]
     # An adjusted p-value never depends on what is looked at together.
     if family and missing:
@@ -211,21 +186,28 @@ def findings(
     return [_finding(row, scale, adjusted.get(row.key)) for row in rows]
 
 
-def findings_without_walks(claims: Iterable[Claim] = CLAIMS, seeds: int = SEEDS) -> list[Finding]:
+def findings_without_walks(
+    claims: Iterable[Claim] = CLAIMS, seeds: int | None = None
+) -> list[Finding]:
     """What is found without any walk of the networks, the same at every scale."""
-    asked = [(claim, model) for claim in claims if claim.tested_on for model in claim.models]
+    asked = [(claim, each) for claim in claims if claim.tested_on for each in _subjects(claim)]
     return [_finding(row, None, None) for row in _measured(asked, "smoke", Store(), seeds, {})]
 
 
+def _subjects(claim: Claim) -> list[Subject]:
+    return [SUBJECTS[name] for name in claim.subjects]
+
+
 def _measured(
-    asked: Iterable[tuple[Claim, ModelName]],
+    asked: Iterable[tuple[Claim, Subject]],
     scale: Scale,
     store: Store,
-    seeds: int,
+    seeds: int | None,
     given: Mapping[str, Any],
 ) -> list[_Row]:
     """Those rows of which at least one seed is there."""
     opened: dict[Experiment, xr.Dataset | None] = {}
+    in_force = protocol_commits() if scale in BY_PROTOCOL else None
 
     def trace_of(experiment: Experiment) -> xr.Dataset | None:
         if experiment not in opened:
@@ -233,40 +215,67 @@ def _measured(
         return opened[experiment]
 
     rows = []
-    for claim, model in asked:
-        walked, dataset = {}, ""
-        for seed in range(seeds):
-            pages = [page.for_seed(scale, model, seed, given) for page in claim.pages]
-            walks = _walks_of(claim, pages)
+    for claim, subject in asked:
+        walked, early, dataset = {}, [], ""
+        planned = subject.planned_seeds(scale, seeds)
+        for seed in planned:
+            pages = pages_of(claim, scale, subject, seed, given)
+            walks = walks_of(claim, pages)
             there = [[trace_of(experiment) for experiment in each] for each in walks]
             traces = [[trace for trace in each if trace is not None] for each in there]
             if all(len(own) == len(all_of) for own, all_of in zip(traces, there, strict=True)):
+                if in_force is not None and not all(
+                    trace.attrs.get("protocol_commit") in in_force
+                    for own in traces
+                    for trace in own
+                ):
+                    early.append(f"seed {seed}")
+                    continue
                 walked[seed] = list(map(Walked, pages, traces))
                 dataset = identified(walks[0][0]).without_path.dataset if walks[0] else ""
         if walked:
-            primary = model in claim.primary and _as_planned(claim, scale, model, given)
-            rows.append(_row(claim, model, dataset, walked, primary))
+            primary = subject.name in claim.primary and _as_planned(claim, scale, subject, given)
+            notes = (f"{', '.join(early)} walked before the protocol",) if early else ()
+            rows.append(_row(claim, subject, dataset, walked, primary, len(planned), notes))
     return rows
 
 
-def _as_planned(claim: Claim, scale: Scale, model: ModelName, given: Mapping[str, Any]) -> bool:
+def pages_of(
+    claim: Claim, scale: Scale, subject: Subject, seed: int, given: Mapping[str, Any]
+) -> list[Page]:
+    """The pages of a claim for one seed."""
+    chosen = subject.given(scale) | dict(given)
+    return [page.for_seed(scale, subject.model, seed, chosen) for page in claim.pages]
+
+
+def _as_planned(claim: Claim, scale: Scale, subject: Subject, given: Mapping[str, Any]) -> bool:
     """Whether walks with parameters of one's own are those of the protocol all the same."""
-    own = [page.for_seed(scale, model, 0, given).experiments for page in claim.pages]
-    return own == [page.for_seed(scale, model, 0, {}).experiments for page in claim.pages]
+    seed = subject.planned_seeds(scale)[0]
+    own, planned = (
+        [page.experiments for page in pages_of(claim, scale, subject, seed, each)]
+        for each in (given, {})
+    )
+    return own == planned
 
 
 def _row(
     claim: Claim,
-    model: ModelName,
+    subject: Subject,
     dataset: str,
     walked: Mapping[int, Sequence[Walked]],
     primary: bool,
+    planned: int,
+    remarks: tuple[str, ...],
 ) -> _Row:
     """A row from its seeds: those without a premise or a usable number are left out, by name.
 
     Where a premise is absent in half of the seeds or more, all usable ones are shown instead.
     """
-    values, notes, lacking = {}, [], set()
+    values, notes, lacking = {}, list(remarks), set()
+    complete = len(walked) == planned
+    if not complete:
+        there = f"{len(walked)} of {_seeds(planned)} walked"
+        notes.append(f"{there}: nothing is decided before the last")
     for premise in claim.premises:
         missing = {seed: premise(*each) for seed, each in walked.items()}
         absent = [seed for seed, what in missing.items() if what]
@@ -288,29 +297,24 @@ def _row(
             values[seed] = value
     notes += [f"{', '.join(seeds)} not usable: {why}" for why, seeds in unusable.items()]
     evidence = Evidence(claim, list(values.values())) if values else None
-    return _Row(claim, model, dataset, evidence, tuple(notes), gone, primary)
+    return _Row(claim, subject, dataset, evidence, tuple(notes), gone, primary, planned, complete)
 
 
 def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def in_a_sentence(text: str | None) -> str:
-    """A docstring's first line, to go into a sentence."""
-    first = (text or "").split("\n")[0].rstrip(".")
-    return first if first[1:2].isupper() else first[:1].lower() + first[1:]
-
-
 def _finding(row: _Row, scale: Scale | None, adjusted: float | None) -> Finding:
-    claim, evidence = row.claim, row.evidence
+    claim, evidence, told = row.claim, row.evidence, row.tells
     deciding = row.p_value if adjusted is None else adjusted
-    verdict: Verdict = evidence.verdict(deciding) if evidence else "inconclusive"
-    if row.premise_absent:
+    verdict: Verdict = "inconclusive"
+    if evidence and row.complete:
+        verdict = evidence.verdict(deciding)
+    if row.premise_absent and row.complete:
         verdict = "premise absent"
-    told = evidence is not None and not row.premise_absent and claim.quantity != "exact"
     alpha = ALPHA if adjusted is None else ALPHA / FAMILY
     seen, needed = evidence.power(alpha) if evidence and told else (None, None)
-    model, dataset = claim.tested_on or (row.model, row.dataset)
+    model, dataset = claim.tested_on or (row.subject.model, row.dataset)
     same = evidence is not None and math.isnan(evidence.interval().low)
     few = () if not (same and told) else ("no interval: all its seeds say the same",)
     return Finding(
@@ -331,14 +335,14 @@ def _finding(row: _Row, scale: Scale | None, adjusted: float | None) -> Finding:
         adjusted_p_value=adjusted,
         could_have_seen=seen,
         seeds=len(evidence.values) if evidence else 0,
-        seeds_planned=SEEDS,
+        seeds_planned=row.planned,
         seeds_needed=needed,
         notes=row.notes + few,
         model=model,
         dataset=dataset,
         scale=scale,
         page=claim.item,
-        reason=claim.reasons.get(row.model, "")
+        reason=claim.reasons.get(row.subject.name, "")
         if verdict in ("contradicted", "premise absent")
         else "",
     )
@@ -426,9 +430,31 @@ def page_claims(page: Page) -> str:
     if page.shown_scale not in JUDGED:
         return "Walks at this scale have one seed each: they are described, and judge no claim."
     found = findings(
-        page.shown_scale, store=page.store, claims=claims, models=page.networks, given=page.given
+        page.shown_scale,
+        store=page.store,
+        claims=claims,
+        subjects=_subjects_of(page),
+        given=page.given,
     )
     found += findings_without_walks(claims)
     if not found:
         return "The claims that rest on this page need walks that are not there yet."
     return ledger_table(found, "{0}")
+
+
+def _subjects_of(page: Page) -> list[Subject] | None:
+    """What a page shows; None where it is whichever a claim names."""
+    if page.networks is None:
+        return None
+    dataset, scale = page.given.get("dataset"), page.shown_scale
+    return [
+        next(
+            (
+                subject
+                for subject in SUBJECTS.values()
+                if subject.model == model and subject.given(scale).get("dataset") == dataset
+            ),
+            SUBJECTS.get(model, Subject(model, seeds=10)),
+        )
+        for model in page.networks
+    ]

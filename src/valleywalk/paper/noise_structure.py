@@ -138,12 +138,14 @@ class NoiseStructure(NetworksPage):
     @property
     def decomposition(self) -> pd.DataFrame:
         """Equation 7 along the training of a small network."""
-        return decomposition_along_training(self.digits, self.hidden, self.steps, self.seed)
+        return decomposition_along_training(self.digits, self.hidden, self.steps, self.first_seed)
 
     @property
     def final_residual(self) -> float:
         """Norm of the residual at the end of that training, as a share of the Hessian's."""
-        end = decomposition_along_training(self.digits, self.hidden, self.steps, self.seed, True)
+        end = decomposition_along_training(
+            self.digits, self.hidden, self.steps, self.first_seed, only_end=True
+        )
         return float(end["residual"].iloc[-1])
 
     def alignments(self, traces: list[xr.Dataset]) -> pd.DataFrame:
@@ -234,7 +236,7 @@ class NoiseStructure(NetworksPage):
         own = (
             f"Left and first table: {self.digits} of scikit-learn's 8×8 digits, network "
             f"64-{self.hidden}-10 with tanh in float64, {self.steps} full-batch steps of Adam at "
-            f"0.01, seed {self.seed}; computed on this page. Right and second table: "
+            f"0.01, seed {self.first_seed}; computed on this page. Right and second table: "
         )
         return own + super().provenance(traces)
 
@@ -254,7 +256,7 @@ SHARED = {"number": 15, "item": "appd", "pages": (NoiseStructure,)}
     source="Section 4, Appendix D",
     paper="0",
     below=0.1,
-    models=("mlp",),
+    subjects=("mlp",),
     tested_on=("64-8-10 with tanh", "8×8 digits"),
     reasons={
         "mlp": (

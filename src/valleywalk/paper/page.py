@@ -14,7 +14,17 @@ from ..walks.parallel import compute
 from ..walks.provenance import provenance
 from ..walks.resources import Resources
 from ..walks.store import Store
-from .scales import JUDGED, SCALES, Scale, Settings, check, dataset_at, default_dataset, settings_of
+from .scales import (
+    FIRST_SEEDS,
+    JUDGED,
+    SCALES,
+    Scale,
+    Settings,
+    check,
+    dataset_at,
+    default_dataset,
+    settings_of,
+)
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -158,6 +168,12 @@ class WalksPage(Page):
         return provenance(*traces)
 
     @property
+    def first_seed(self) -> int:
+        """The page's own seed, or the first of its scale."""
+        given = self.given.get("seed")
+        return FIRST_SEEDS.get(self.scale, 0) if given is None else given
+
+    @property
     def tables(self) -> Iterable[Settings]:
         """What changes the scale's settings, in this order."""
         return (self.settings,)
@@ -197,7 +213,7 @@ class ModelPage(WalksPage):
     dataset: str | None = None
     width: PositiveFloat | None = None
     training_images: PositiveInt | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] | None = None
 
     @classmethod
     def for_seed(cls, scale: Scale, model: ModelName, seed: int, given: Mapping[str, Any]) -> Self:
@@ -220,7 +236,7 @@ class NetworksPage(WalksPage):
     models: list[ModelName] = Field(["vgg11", "resnet56", "mlp"], min_length=1)
     width: PositiveFloat | None = None
     training_images: PositiveInt | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] | None = None
 
     @classmethod
     def for_seed(cls, scale: Scale, model: ModelName, seed: int, given: Mapping[str, Any]) -> Self:

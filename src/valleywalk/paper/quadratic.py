@@ -232,7 +232,7 @@ class Quadratic(Page):
     quantity="exact",
     item="fig28",
     pages=(Quadratic,),
-    models=("mlp",),
+    subjects=("mlp",),
     tested_on=("quadratic", "none"),
 )
 def contracts_by_the_formula(walked: Walked) -> float:

@@ -45,10 +45,10 @@ class Schedules(ModelPage):
             "resnet56": {"learning_rates": (0.1, 0.3)},
         },
         "overnight": {
-            EVERY: {"epochs": 12, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3},
-            "mlp": {"epochs": 10},
+            EVERY: {"epochs": 12, "learning_rates": (0.03, 0.1, 0.3), "seeds": 10},
+            "mlp": {"epochs": 10, "training_images": 4000},
             "vgg11": {"training_images": 4000},
-            "resnet56": {"training_images": 500, "learning_rates": (0.1, 0.3)},
+            "resnet56": {"training_images": 1000, "learning_rates": (0.1, 0.3), "seeds": 5},
         },
         "paper": {EVERY: {"epochs": 100, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3}},
     }
@@ -69,7 +69,7 @@ class Schedules(ModelPage):
                 fields,
                 schedule=schedule,
                 learning_rate=rate,
-                seed=self.seed + seed,
+                seed=self.first_seed + seed,
                 probed_epochs=(),
                 evaluate_every=every,
             )
@@ -184,7 +184,7 @@ SHARED = {
     "above": -0.02,
     "item": "fig6",
     "pages": (Schedules,),
-    "models": ("vgg11",),
+    "subjects": ("vgg11", "resnet56"),
 }
 
 

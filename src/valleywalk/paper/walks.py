@@ -14,7 +14,7 @@ from .. import analysis, figures, measures
 from ..seeds import Share
 from ..walks.experiment import Convention, Experiment, ModelName, UpdateName
 from ..walks.provenance import experiment_of
-from .claim import Walked, claim
+from .claim import EVERY_SUBJECT, Walked, claim
 from .edge import EdgePage, share_in_words
 from .page import ModelPage, PositiveFloat, PositiveInt, epochs_for, experiment, markdown_table
 from .scales import (
@@ -233,12 +233,32 @@ class StochasticWalk(WalkPage):
         return SCALES if own and chosen.get("epoch", 1) in shown else JUDGED
 
 
+class StochasticTwin(StochasticWalk):
+    """SGD on the images of gradient descent, to be compared with it; in no figure."""
+
+    @property
+    def tables(self) -> Iterable[Settings]:
+        images = {
+            scale: {
+                name: {"training_images": of["training_images"]}
+                for name, of in settings.items()
+                if "training_images" in of
+            }
+            for scale, settings in GRADIENT_DESCENT.items()
+        }
+        return (*super().tables, images)
+
+
 # Claims -------------------------------------------------------------------------------------------
 
 # Of gradient descent, of SGD, and of both.
-GD = {"item": "fig1", "pages": (GradientDescentWalk,)}
-SGD = {"item": "fig2", "pages": (StochasticWalk,)}
-BOTH = {"item": "fig2", "pages": (GradientDescentWalk, StochasticWalk)}
+GD = {"item": "fig1", "pages": (GradientDescentWalk,), "subjects": EVERY_SUBJECT}
+SGD = {"item": "fig2", "pages": (StochasticWalk,), "subjects": EVERY_SUBJECT}
+BOTH = {
+    "item": "fig2",
+    "pages": (GradientDescentWalk, StochasticTwin),
+    "subjects": EVERY_SUBJECT,
+}
 # What two walks must have in common to have walked on one surface.
 SURFACE = ("dataset", "classes", "training_images", "augmentation", "width")
 CREEPS = (

@@ -33,7 +33,7 @@ NOISE_CONTROL_PASSES = 100
 # Losses of a segment from few points, as measured on recorded ones at a tolerance of 2 %.
 EXPECTED_PASSES = 3.6
 # A trace: its attributes and layout; numbers of a step; a loss. As measured on recorded ones.
-TRACE_BYTES, STEP_BYTES, NUMBER_BYTES = 30_000, 36, 8
+TRACE_BYTES, STEP_BYTES, NUMBER_BYTES = 30_000, 13, 8
 
 # How long a network is timed, in batches that grow to the size that most walks have.
 TIMED_SECONDS = 0.05
@@ -124,7 +124,9 @@ def passes_a_segment(experiment: Experiment) -> float:
 
 def losses(experiment: Experiment) -> float:
     """Losses that are measured along all segments."""
-    along = measured_segments(experiment) * passes_a_segment(experiment)
+    segments = measured_segments(experiment)
+    whole = len(experiment.whole_steps(steps_in_epoch(experiment)))
+    along = whole * experiment.points + (segments - whole) * passes_a_segment(experiment)
     return along + segment_runs(experiment)
 
 

@@ -162,6 +162,9 @@ class Experiment(Strict):
     sampled_iterations: Annotated[int, Field(ge=2, multiple_of=2)] | None = None
     """Segments measured at steps drawn at random in each probed epoch, two from each of equal
     stretches of it: a sample of the whole epoch. None: no sample."""
+    whole_every: int = Field(0, ge=0)
+    """Of the segments measured in a probed epoch, the first and then each so many-th is measured at
+    every point whatever the tolerance: a sample that few points can be held against; 0: none."""
     evaluate_every: int = Field(1, ge=0)
     """Measure training and validation loss and accuracy each so many epochs; 0: never."""
     curvature_every: int = Field(0, ge=0)
@@ -235,6 +238,8 @@ class Experiment(Strict):
             )
         if self.sampled_iterations is not None:
             self._check_sample(available)
+        if self.whole_every and not self.tolerance:
+            raise ValueError("whole_every needs a tolerance; without one all points are measured")
         if self.noise_structure and not self.curvature_every:
             raise ValueError("noise_structure is measured with curvature: set curvature_every")
         self._check_switch()
@@ -381,6 +386,17 @@ class Experiment(Strict):
             first = (epoch - 1) * steps_in_epoch
             drawn |= {first + step: stretch for step, stretch in of_epoch.items()}
         return drawn
+
+    def whole_steps(self, steps_in_epoch: int) -> frozenset[int]:
+        """Iterations, counted from 0, whose segments are measured at every point by plan."""
+        steps = self.probed_steps(steps_in_epoch)
+        if not self.tolerance:
+            return frozenset(steps.tolist())
+        if not self.whole_every:
+            return frozenset()
+        epochs = steps // steps_in_epoch
+        chosen = [steps[epochs == epoch][:: self.whole_every] for epoch in np.unique(epochs)]
+        return frozenset(np.concatenate(chosen).tolist()) if chosen else frozenset()
 
     @property
     def _all_probed_epochs(self) -> Sequence[int]:

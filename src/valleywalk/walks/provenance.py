@@ -9,20 +9,26 @@ import xarray as xr
 from ..folders import checkout
 from .experiment import Experiment
 
-PROTOCOL = "book/protocol.md"
+# What is fixed before the walks that decide; `valleywalk claims --protocol --json` wrote it.
+PROTOCOL = "data/protocol.json"
 
 
 def protocol_commit() -> str:
     """The last commit that changed the protocol, read now; unknown where there is none."""
+    return next(iter(protocol_commits() or ()), "unknown")
+
+
+def protocol_commits() -> list[str] | None:
+    """The commits that changed the protocol, the last one first; None where git does not say."""
     root = checkout()
     if root is None:
-        return "unknown"
-    asked = ["git", "-C", str(root), "log", "-1", "--abbrev=12", "--format=%h", "--", PROTOCOL]
+        return None
+    asked = ["git", "-C", str(root), "log", "--abbrev=12", "--format=%h", "--", PROTOCOL]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+        return None
+    return done.stdout.split() or None
 
 
 def unfit_commits(trace: xr.Dataset) -> list[str]:

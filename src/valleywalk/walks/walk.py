@@ -199,6 +199,7 @@ class _Walk:
         )
         self.epoch_probes = epoch_probes(experiment, self.loader)
         self.stretches = experiment.drawn_steps(self.loader.steps_in_epoch)
+        self.whole = experiment.whole_steps(self.loader.steps_in_epoch)
         # The step that comes next, and the state of the order of images before its epoch.
         self.position = (1, 0)
         self.order = self.loader.order.bit_generator.state
@@ -272,9 +273,14 @@ class _Walk:
             )
         if phase.noise_factor:
             add_isotropic_noise(trainable(self.model), self.noise_deviation, self.noise)
+        iteration = self.watcher.iteration
+        whole = iteration in self.whole
+        self.watcher.interpolation.tolerance = 0.0 if whole else experiment.tolerance
         self.optimizer.step()
         self.watcher.note(minibatch_loss=loss)
-        stretch = self.stretches.get(self.watcher.iteration - 1)
+        if whole and experiment.whole_every:
+            self.watcher.note(whole=True)
+        stretch = self.stretches.get(iteration)
         if stretch is not None:
             self.watcher.note(stretch=stretch)
         if experiment.switch_epoch is None:

@@ -1,0 +1,152 @@
+"""What is fixed before the walks that decide: rows, ranges, seeds, walks, their order."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..walks.experiment import Experiment
+from .barriers import BarriersByEpoch, SmallRate
+from .claim import SUBJECTS, Claim
+from .edge import EdgeOfStability
+from .factors import Factors
+from .heights import EqualRatio, HeightTable, LargerBatch
+from .isotropic import IsotropicNoise
+from .items import CLAIMS
+from .noise_structure import NoiseStructure
+from .page import Page
+from .scales import Scale
+from .schedules import Schedules
+from .spectral import SpectralNorm
+from .walks import GradientDescentWalk, StochasticTwin, StochasticWalk
+
+# Groups of walks in the order in which they are walked, each seed by seed: what each is walked on,
+# and the pages whose walks they are. What is quick and what most primary rows rest on comes first.
+ORDER: Sequence[tuple[str, Sequence[type[Page]]]] = (
+    ("vgg11", (StochasticWalk, Factors)),
+    ("mlp", (BarriersByEpoch, HeightTable, StochasticWalk, Factors)),
+    ("vgg11", (BarriersByEpoch, HeightTable, SpectralNorm)),
+    ("vgg11", (IsotropicNoise,)),
+    ("mlp", (GradientDescentWalk, StochasticTwin, IsotropicNoise, LargerBatch, EqualRatio)),
+    ("mlp", (SmallRate, NoiseStructure, EdgeOfStability)),
+    ("vgg11 on tiny-imagenet", (StochasticWalk, GradientDescentWalk, StochasticTwin, Factors)),
+    ("vgg11", (GradientDescentWalk, StochasticTwin)),
+    ("resnet56", (StochasticWalk, Factors)),
+    ("resnet56", (BarriersByEpoch, HeightTable, SpectralNorm)),
+    ("vgg11", (LargerBatch, EqualRatio, SmallRate, Schedules, NoiseStructure, EdgeOfStability)),
+    ("resnet56", (GradientDescentWalk, StochasticTwin, IsotropicNoise, Schedules, NoiseStructure)),
+)
+
+
+def walks_of(claim: Claim, pages: Sequence[Page]) -> list[list[Experiment]]:
+    """The walks of each page that a claim needs."""
+    return [[] if claim.tested_on else page.experiments for page in pages]
+
+
+def experiments_of(claim: Claim, scale: Scale, subject: str, seed: int) -> list[Experiment]:
+    """The walks one seed of a claim needs."""
+    chosen = SUBJECTS[subject].given(scale)
+    model = SUBJECTS[subject].model
+    pages = [page.for_seed(scale, model, seed, chosen) for page in claim.pages]
+    return [experiment for walks in walks_of(claim, pages) for experiment in walks]
+
+
+def groups(scale: Scale, seeds: int | None = None) -> list[dict[str, Any]]:
+    """The groups of `ORDER` with their walks, each walk in the first group that has it.
+
+    Parameters
+    ----------
+    scale : str
+    seeds : int, optional
+        How many of the planned seeds; default all.
+
+    Returns
+    -------
+    list of dict
+        subject, pages (names), walks (seed → list of Experiment).
+    """
+    there: set[str] = set()
+    found = []
+    for name, pages in ORDER:
+        subject = SUBJECTS[name]
+        walks: dict[int, list[Experiment]] = {}
+        for seed in subject.planned_seeds(scale, seeds):
+            walks[seed] = []
+            for page in pages:
+                own = page.for_seed(scale, subject.model, seed, subject.given(scale))
+                new = [walk for walk in own.experiments if walk.hash not in there]
+                there |= {walk.hash for walk in new}
+                walks[seed] += new
+        found.append({"subject": name, "pages": [page.__name__ for page in pages], "walks": walks})
+    return found
+
+
+def all_experiments(scale: Scale, seeds: int | None = None) -> list[Experiment]:
+    """The walks that the whole ledger needs at a scale, each once, in the protocol's order."""
+    return [
+        walk
+        for group in groups(scale, seeds)
+        for of_seed in group["walks"].values()
+        for walk in of_seed
+    ]
+
+
+def rows() -> list[dict[str, Any]]:
+    """What is decided of each claim: its statistic, range, what it is tested on, what is primary.
+
+    Returns
+    -------
+    list of dict
+        One a claim, ready for JSON.
+    """
+    told = ("id", "number", "sentence", "source", "statistic", "needed", "paper", "item")
+    return [
+        {name: getattr(claim, name) for name in told}
+        | {
+            "holds": claim.range_in_words,
+            "quantity": claim.quantity,
+            "premises": [in_a_sentence(premise.__doc__) for premise in claim.premises],
+            "subjects": [] if claim.tested_on else list(claim.subjects),
+            "primary": list(claim.primary),
+            "tested_on": claim.tested_on,
+        }
+        for claim in CLAIMS
+    ]
+
+
+def protocol(scale: Scale = "overnight") -> dict[str, Any]:
+    """All that is fixed before any walk that decides.
+
+    Parameters
+    ----------
+    scale : str
+        At which it is decided.
+
+    Returns
+    -------
+    dict
+        scale; claims (see `rows`); seeds (of each subject); order (groups of walks: subject, pages,
+        and the hashes of the walks by seed). Ready for JSON.
+    """
+    seeds: Mapping[str, list[int]] = {
+        name: list(subject.planned_seeds(scale)) for name, subject in SUBJECTS.items()
+    }
+    return {
+        "scale": scale,
+        "claims": rows(),
+        "seeds": seeds,
+        "order": [
+            group
+            | {
+                "walks": {
+                    str(seed): [walk.hash for walk in walks]
+                    for seed, walks in group["walks"].items()
+                }
+            }
+            for group in groups(scale)
+        ],
+    }
+
+
+def in_a_sentence(text: str | None) -> str:
+    """A docstring's first line, to go into a sentence."""
+    first = (text or "").split("\n")[0].rstrip(".")
+    return first if first[1:2].isupper() else first[:1].lower() + first[1:]
