@@ -218,7 +218,7 @@ def ledger(
     if compute:
         if scale is None:
             raise ValueError("name the scale to compute, as in: valleywalk claims --scale quick")
-        compute_walks(all_experiments(scale), Store(), resources)
+        compute_walks(all_experiments(scale), Store(), resources, in_order=True)
     found = findings_without_walks()
     found += [f for each in (JUDGED if scale is None else (scale,)) for f in findings(each)]
     if json:

@@ -27,6 +27,7 @@ def compute(
     resources: Resources = Resources(),
     *,
     progress: bool = True,
+    in_order: bool = False,
 ) -> None:
     """Walk those experiments that have no trace in a store yet, each in a process of one thread.
 
@@ -38,6 +39,8 @@ def compute(
         Default: all cores of this machine, or its GPU.
     progress : bool
         Say what the walks will cost, and show a progress bar.
+    in_order : bool
+        Begin them in the order given, rather than the longest first.
 
     Raises
     ------
@@ -53,8 +56,9 @@ def compute(
     if not missing:
         return
     store.check_writable()
-    # Longest first, so that no long walk is left over at the end.
-    missing.sort(key=work, reverse=True)
+    if not in_order:
+        # Longest first, so that no long walk is left over at the end.
+        missing.sort(key=work, reverse=True)
     if progress:
         begun = 0 if resources.restart else sum(map(store.begun, missing))
         say(announcement(missing, store.folder, resources, begun=begun))
