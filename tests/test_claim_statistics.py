@@ -168,10 +168,41 @@ def test_height_at_one_rate_over_that_at_another():
         trace.attrs["steps_in_epoch"] = length
         traces.append(trace)
     assert VALUE["learning-rate-sets-height"]([page], [traces]) == pytest.approx(6)
+    # A segment that only descends has a height, too, but not one with a floor inside.
+    losses = [*[8 * SAG] * (length - 1), 999 * LINE, *[27 * SAG] * length]
+    traces[0] = traces[0].assign(loss=(("iteration", "alpha"), np.array(losses)))
+    assert VALUE["learning-rate-sets-height-inside"]([page], [traces]) == pytest.approx(6)
+    assert VALUE["learning-rate-sets-height"]([page], [traces]) > 7
     (bounces,) = BY_ID["learning-rate-sets-height"].premises
     assert bounces(Walked(page, traces)) == ""
     traces[1] = trace_of([SAG, LINE, LINE, LINE])
     assert bounces(Walked(page, traces)) == "25%"
+
+
+def parabola(bottom, bend=3.0):
+    return 1 + bend * (ALPHA - bottom) ** 2
+
+
+def in_epochs(*epochs):
+    """A walk with these segments in epochs 1, 2, …; each has as many steps."""
+    trace = trace_of([segment for epoch in epochs for segment in epoch])
+    return trace.assign_attrs(steps_in_epoch=len(epochs[0]))
+
+
+def test_how_far_the_floor_lies_along_the_step():
+    """In epoch 1 at 0.5 (median), in epoch 10 at 1.25, beyond the segment; others do not count."""
+    first = [parabola(0.5), parabola(0.4), parabola(0.5, bend=-1.0)]
+    tenth = [parabola(1.25, bend=0.1), parabola(9.0), parabola(0.3)]
+    usual = in_epochs(first, *[[parabola(7.0)] * 3] * 8, tenth)
+    value = VALUE["steps-end-at-the-floor"]([None], [[usual]])
+    assert value == pytest.approx(math.sqrt(0.5 * 1.25), rel=1e-3)
+    # With batches twice as large: 2 and 3 times as far.
+    fewer = in_epochs([parabola(1.0)] * 2, *[[parabola(7.0)] * 2] * 8, [parabola(3.75)] * 2)
+    value = VALUE["larger-batch-is-smaller-rate"]([None], [[usual, fewer]])
+    assert value == pytest.approx(math.sqrt(2 * 3), rel=1e-3)
+    # Most of it upside down: nothing can be said.
+    above = in_epochs([parabola(0.5, bend=-1.0)] * 3)
+    assert not math.isfinite(VALUE["steps-end-at-the-floor"]([None], [[above]]))
 
 
 def test_the_spectral_norm_along_training():

@@ -1,5 +1,6 @@
 """The ledger: each verdict on traces whose answer is known, and how often it is wrong."""
 
+import dataclasses
 import json
 import math
 import re
@@ -381,9 +382,15 @@ def test_what_needs_no_walk_is_always_there():
     assert not {finding.id for finding in findings("smoke")} & set(found)
 
 
-def test_a_page_shows_its_own_claims(store):
-    shown = page_claims(GradientDescentWalk(scale="quick", traces=str(store.folder)))
+def test_a_page_shows_its_own_claims(store, monkeypatch):
+    page = GradientDescentWalk(scale="quick", traces=str(store.folder))
+    shown = page_claims(page)
     assert "The valley floor of gradient descent falls monotonically." in shown
+    assert "5 of 10 seeds walked: nothing is decided before the last" in shown
+    assert "**supported**" not in shown
+    five = dataclasses.replace(SUBJECTS["vgg11"], seeds=5)
+    monkeypatch.setitem(SUBJECTS, "vgg11", five)
+    shown = page_claims(page)
     assert "**supported**" in shown
     other = GradientDescentWalk(scale="quick", traces=str(store.folder), learning_rate=0.2)
     assert "not there yet" in page_claims(other)

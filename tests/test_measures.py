@@ -224,6 +224,30 @@ def test_a_whole_epoch_has_no_error_of_its_steps():
     assert measures.epoch_height(trace, 1) == measures.window_height(trace)
 
 
+def test_every_so_many_th_segment_is_measured_whole():
+    """By plan in each epoch, and nothing else changes: neither the walk nor the other segments."""
+    few = Experiment(
+        **SMALL, epochs=3, probed_epochs=(1, 3), sampled_iterations=6, tolerance=0.3, points=10
+    )
+    some = few.model_copy(update={"whole_every": 4})
+    steps = some.probed_steps(20)
+    assert some.whole_steps(20) == {steps[0], steps[4], steps[6], steps[10]}
+    assert few.whole_steps(20) == frozenset()
+    assert Experiment(**SMALL, probed_iterations=3).whole_steps(20) == {0, 1, 2}
+    plain, sampled = (walk(experiment, progress=False) for experiment in (few, some))
+    whole = measures.whole_steps(sampled)
+    assert set(whole["iteration"].values) == some.whole_steps(20)
+    assert whole["measured"].values.all()
+    assert (whole["loss_error"] == 0).all()
+    others = np.setdiff1d(steps, whole["iteration"])
+    for name in ("loss", "measured", "loss_error"):
+        same = (trace[name].sel(iteration=others).values for trace in (plain, sampled))
+        np.testing.assert_array_equal(*same)
+    assert (plain["measured"].sel(iteration=others).sum("alpha") < 11).any(), "few points elsewhere"
+    np.testing.assert_array_equal(plain["distance"], sampled["distance"])
+    assert list(measures.whole_steps(plain)["iteration"]) == list(steps), "no plan: all of them"
+
+
 def test_neither_drawn_nor_whole_is_said():
     trace = made_trace(np.ones((40, 5)), [100] * 5, 4000)
     trace["loss"].values[7] = np.nan
