@@ -502,13 +502,15 @@ def test_the_order_has_each_walk_that_a_claim_needs_once():
     ordered = [(subject, page) for subject, pages in ORDER for page in pages]
     assert set(ordered) == asked
     assert len(ordered) == len(asked)
-    hashes = [
-        walk.hash
-        for group in groups("overnight")
-        for walks in group["walks"].values()
-        for walk in walks
-    ]
+    hashes = [walk.hash for walk in all_experiments("overnight")]
     assert len(set(hashes)) == len(hashes)
+    assert set(hashes) == {
+        walk.hash
+        for _, pages in groups("overnight")
+        for by_seed in pages.values()
+        for walks in by_seed.values()
+        for walk in walks
+    }
 
 
 def test_what_decides_was_not_walked_before():

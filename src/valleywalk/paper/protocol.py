@@ -1,6 +1,6 @@
 """What is fixed before the walks that decide: rows, ranges, seeds, walks, their order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..walks.experiment import Experiment
@@ -49,8 +49,10 @@ def experiments_of(claim: Claim, scale: Scale, subject: str, seed: int) -> list[
     return [experiment for walks in walks_of(claim, pages) for experiment in walks]
 
 
-def groups(scale: Scale, seeds: int | None = None) -> list[dict[str, Any]]:
-    """The groups of `ORDER` with their walks, each walk in the first group that has it.
+def groups(
+    scale: Scale, seeds: int | None = None
+) -> list[tuple[str, dict[str, dict[int, list[Experiment]]]]]:
+    """The groups of `ORDER` with the walks of each page, by seed.
 
     Parameters
     ----------
@@ -60,33 +62,33 @@ def groups(scale: Scale, seeds: int | None = None) -> list[dict[str, Any]]:
 
     Returns
     -------
-    list of dict
-        subject, pages (names), walks (seed → list of Experiment).
+    list of (str, dict)
+        Subject; page's name → seed → experiments. Pages may share walks.
     """
-    there: set[str] = set()
     found = []
     for name, pages in ORDER:
         subject = SUBJECTS[name]
-        walks: dict[int, list[Experiment]] = {}
-        for seed in subject.planned_seeds(scale, seeds):
-            walks[seed] = []
-            for page in pages:
-                own = page.for_seed(scale, subject.model, seed, subject.given(scale))
-                new = [walk for walk in own.experiments if walk.hash not in there]
-                there |= {walk.hash for walk in new}
-                walks[seed] += new
-        found.append({"subject": name, "pages": [page.__name__ for page in pages], "walks": walks})
+        walks: dict[str, dict[int, list[Experiment]]] = {
+            page.__name__: {
+                seed: page.for_seed(scale, subject.model, seed, subject.given(scale)).experiments
+                for seed in subject.planned_seeds(scale, seeds)
+            }
+            for page in pages
+        }
+        found.append((name, walks))
     return found
 
 
 def all_experiments(scale: Scale, seeds: int | None = None) -> list[Experiment]:
     """The walks that the whole ledger needs at a scale, each once, in the protocol's order."""
-    return [
+    ordered = [
         walk
-        for group in groups(scale, seeds)
-        for of_seed in group["walks"].values()
-        for walk in of_seed
+        for name, pages in groups(scale, seeds)
+        for seed in SUBJECTS[name].planned_seeds(scale, seeds)
+        for of_page in pages.values()
+        for walk in of_page[seed]
     ]
+    return list({walk.hash: walk for walk in ordered}.values())
 
 
 def rows() -> list[dict[str, Any]]:
@@ -103,6 +105,7 @@ def rows() -> list[dict[str, Any]]:
         | {
             "holds": claim.range_in_words,
             "quantity": claim.quantity,
+            "pages": [page.__name__ for page in claim.pages],
             "premises": [in_a_sentence(premise.__doc__) for premise in claim.premises],
             "subjects": [] if claim.tested_on else list(claim.subjects),
             "primary": list(claim.primary),
@@ -123,25 +126,22 @@ def protocol(scale: Scale = "overnight") -> dict[str, Any]:
     Returns
     -------
     dict
-        scale; claims (see `rows`); seeds (of each subject); order (groups of walks: subject, pages,
-        and the hashes of the walks by seed). Ready for JSON.
+        scale; claims (see `rows`); seeds (of each subject); order (groups of walks: the subject,
+        and for each page the hashes of its walks by seed). Ready for JSON.
     """
-    seeds: Mapping[str, list[int]] = {
-        name: list(subject.planned_seeds(scale)) for name, subject in SUBJECTS.items()
-    }
     return {
         "scale": scale,
         "claims": rows(),
-        "seeds": seeds,
+        "seeds": {name: list(each.planned_seeds(scale)) for name, each in SUBJECTS.items()},
         "order": [
-            group
-            | {
+            {
+                "subject": name,
                 "walks": {
-                    str(seed): [walk.hash for walk in walks]
-                    for seed, walks in group["walks"].items()
-                }
+                    page: {str(seed): [walk.hash for walk in own] for seed, own in by_seed.items()}
+                    for page, by_seed in pages.items()
+                },
             }
-            for group in groups(scale)
+            for name, pages in groups(scale)
         ],
     }
 
