@@ -30,7 +30,7 @@ from .paper.ledger import (
 )
 from .paper.protocol import all_experiments
 from .paper.protocol import protocol as planned
-from .paper.scales import JUDGED, SCALES, Scale
+from .paper.scales import DECIDING, SCALES, Scale
 from .seeds import POWER
 from .show import list_items, show, where_it_is
 from .trace import TraceError
@@ -206,7 +206,7 @@ def ledger(
     """Print the claims of the paper by verdict, each with our number, its interval and its test.
 
     Args:
-        scale: smoke, quick, overnight or paper; default all for which traces are there.
+        scale: smoke, quick, overnight or paper; default overnight and paper, which decide.
         protocol: Print instead what was fixed before any walk: statistics, ranges, seeds.
         json: For programs: a list of objects.
         compute: Walk first what the scale's ledger needs and is not there (quick: hours).
@@ -220,7 +220,7 @@ def ledger(
             raise ValueError("name the scale to compute, as in: valleywalk claims --scale quick")
         compute_walks(all_experiments(scale), Store(), resources, in_order=True)
     found = findings_without_walks()
-    found += [f for each in (JUDGED if scale is None else (scale,)) for f in findings(each)]
+    found += [f for each in (DECIDING if scale is None else (scale,)) for f in findings(each)]
     if json:
         print(dumps(as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))
         return

@@ -23,12 +23,12 @@ from ..folders import checkout
 from ..machine import cores
 from ..paper.items import ITEMS, Item
 from ..paper.ledger import VERDICTS, Finding, findings, findings_without_walks, ledger_table
-from ..paper.scales import JUDGED, Scale
+from ..paper.scales import DECIDING, Scale
 from ..trace import environment
 from ..walks.parallel import compute
 from ..walks.resources import Resources
 from ..walks.store import Store
-from . import explorer
+from . import explorer, verdict
 
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
 BookScale = Scale | Literal["recorded"]
@@ -99,6 +99,7 @@ def build(
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(root / "book", folder)
     (folder / "figures").mkdir(exist_ok=True)
+    (folder / "verdict.md").write_text(verdict.front(findings(DECIDING[0])), encoding="utf-8")
     (folder / "ledger.md").write_text(ledger(), encoding="utf-8")
     (folder / "explorer-data.html").write_text(explorer.data(scales, store), encoding="utf-8")
     if repository is not None:
@@ -130,7 +131,7 @@ def scale_of(item: Item, scale: BookScale, store: Store) -> Scale:
 def ledger() -> str:
     """The claims ledger in Markdown, a table a scale, from the traces that are there."""
     found: dict[str, list[Finding]] = {
-        f"At the {scale} scale": of_scale for scale in JUDGED if (of_scale := findings(scale))
+        f"At the {scale} scale": of_scale for scale in DECIDING if (of_scale := findings(scale))
     }
     parts = [] if found else ["No walk is there yet."]
     for title, of_title in (found | {"Without a walk": findings_without_walks()}).items():

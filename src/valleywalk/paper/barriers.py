@@ -25,7 +25,8 @@ from .walks import window_experiment
 # The epochs of both tables.
 EPOCHS = (1, 10, 25, 100)
 LAST_EPOCH_OF_FIGURE_8 = 40
-# Of 450 steps.
+# Steps in an epoch of the paper, and the barriers that it counts in them.
+EPOCH_OF_THE_PAPER = 450
 PRINTED: dict[str, dict[int, int]] = {
     "vgg11": {1: 0, 10: 0, 25: 5, 100: 13},
     "resnet56": {1: 0, 10: 0, 25: 2, 100: 23},
@@ -286,7 +287,7 @@ class BarrierTable(TablePage):
             figures.intervals(shares, positions, axes=axis, label="this walk")
             axis.plot(
                 positions + 0.15,
-                rows["paper"] / 450,
+                rows["paper"] / EPOCH_OF_THE_PAPER,
                 "D",
                 color=figures.ORANGE,
                 markerfacecolor="none",
@@ -397,6 +398,10 @@ def convex_segments(walked: Walked) -> Share:
     sentence="SGD crosses almost no barriers.",
     source="Section 3.1, Table 1",
     paper="0 to 0.051 (0 to 23 of 450)",
+    printed={
+        model: sum(counts.values()) / (EPOCH_OF_THE_PAPER * len(counts))
+        for model, counts in PRINTED.items()
+    },
     below=0.06,
     item="tab1",
     primary=("vgg11",),

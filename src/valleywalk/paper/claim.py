@@ -140,6 +140,8 @@ class Claim:
         What is measured in each seed.
     paper : str
         The paper's own value or direction.
+    printed : mapping of subject → float
+        The statistic as the paper's numbers give it, where it prints any.
     above, below : float
         The range in which the statistic must lie for the claim to hold.
     outside : bool
@@ -171,6 +173,7 @@ class Claim:
     source: str
     statistic: str
     paper: str
+    printed: Mapping[str, float] = field(default_factory=dict)
     above: float = -math.inf
     below: float = math.inf
     outside: bool = False

@@ -269,6 +269,7 @@ def batch_size_moves_cosine(walked: Walked) -> float:
     sentence="The learning rate does not move the cosine.",
     source="Section 3.2, Figure 4",
     paper="0",
+    printed={"vgg11": 0.0},
     above=-0.02,
     below=0.02,
     primary=("vgg11",),

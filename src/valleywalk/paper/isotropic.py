@@ -344,6 +344,7 @@ def travels_far(walked: Walked) -> float:
     sentence="Isotropic noise ends with a larger parameter norm than gradient descent.",
     source="Section 4",
     paper="369 / 87 = 4.2",
+    printed={"vgg11": 369 / 87},
     above=1.2,
     quantity="ratio",
     **SHARED,

@@ -60,6 +60,10 @@ class Finding:
         For a difference from the nearer end as large as the estimate's, at 80 % power.
     notes : tuple of str
         Premises that are absent and seeds that were left out, and why.
+    printed : float or None
+        The paper's own number, where it prints one.
+    subject : str
+        What the claim was tested on, as the protocol names it.
     model, dataset : str
     scale : str or None
         None of what needs no walk.
@@ -88,6 +92,8 @@ class Finding:
     seeds_planned: int
     seeds_needed: int | None
     notes: tuple[str, ...]
+    printed: float | None
+    subject: str
     model: str
     dataset: str
     scale: Scale | None
@@ -338,13 +344,33 @@ def _finding(row: _Row, scale: Scale | None, adjusted: float | None) -> Finding:
         seeds_planned=row.planned,
         seeds_needed=needed,
         notes=row.notes + few,
+        printed=claim.printed.get(row.subject.name),
+        subject=row.subject.name,
         model=model,
         dataset=dataset,
         scale=scale,
-        page=claim.item,
+        page=_page(claim, row.subject),
         reason=claim.reasons.get(row.subject.name, "")
         if verdict in ("contradicted", "premise absent")
         else "",
+    )
+
+
+def _page(claim: Claim, subject: Subject) -> str:
+    """The item that shows a claim for a subject, or for another one where there is none for it."""
+    shown = ITEMS[claim.item]
+    if "model" not in shown.chosen or claim.tested_on:
+        return claim.item
+    dataset = subject.dataset or NETWORKS[subject.model].dataset
+    return next(
+        (
+            name
+            for name, item in ITEMS.items()
+            if item.page is shown.page
+            and (item.chosen.get("model"), item.chosen.get("dataset")) == (subject.model, dataset)
+            and item.chosen.get("epoch") == shown.chosen.get("epoch")
+        ),
+        claim.item,
     )
 
 

@@ -19,7 +19,9 @@ Scale = Literal["smoke", "quick", "overnight", "full", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 # Walks of the full scale have one seed: they are described, not judged (see the book's protocol).
 JUDGED: tuple[Scale, ...] = tuple(scale for scale in SCALES if scale != "full")
-# Networks that are walked at that scale, and the paper's data set they walk on.
+# Scales whose ledger the book shows; the others' seeds are a reader's own.
+DECIDING: tuple[Scale, ...] = ("overnight", "paper")
+# Networks that are walked at full size, and the paper's data set they walk on.
 FULL_SIZE: dict[ModelName, str] = {"vgg11": "cifar10"}
 
 # At each scale, what is walked on in place of a data set of the paper: at two of them, where no

@@ -1,0 +1,282 @@
+"""What opens the book: the paper's findings in one picture, a grid of verdicts, and in words."""
+
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from .. import figures
+from ..paper.claim import SUBJECTS, Claim, Verdict
+from ..paper.items import CLAIMS
+from ..paper.ledger import FAMILY, FAMILY_CONFIDENCE, Finding
+from ..statistics import CONFIDENCE
+from ..walks.catalogue import DATASETS, network_info
+
+# A verdict's sign: it says the same without colour.
+SIGNS: Mapping[Verdict, str] = {
+    "supported": "●",
+    "contradicted": "✕",
+    "inconclusive": "○",
+    "premise absent": "–",
+}
+MARKERS = dict(zip(SUBJECTS, "os^v", strict=True))
+COLOURS = dict(zip(SUBJECTS, sns.color_palette("colorblind"), strict=False))
+# In inches; text is about as large on a phone as in the picture.
+WIDTH, ROW, LINE, MARGIN = 4.8, 0.5, 0.15, 0.1
+FONT = 7.0
+BY_ID = {claim.id: claim for claim in CLAIMS}
+
+
+def title_of(subject: str) -> str:
+    """What a claim is tested on, as it is printed."""
+    about = SUBJECTS[subject]
+    title = network_info(about.model).title
+    return title if about.dataset is None else f"{title}, {DATASETS[about.dataset].title}"
+
+
+def by_claim(found: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """The findings of each claim, in the order of the claims and of what they are tested on."""
+    names, order = list(BY_ID), list(SUBJECTS)
+    rows: dict[str, list[Finding]] = {}
+    ordered = sorted(found, key=lambda f: (names.index(f.id), order.index(f.subject)))
+    for finding in ordered:
+        rows.setdefault(finding.id, []).append(finding)
+    return rows
+
+
+def forest(found: Iterable[Finding], name: str) -> str:
+    """A row a claim, each on a scale of its own: intervals, the range that is needed, the paper.
+
+    Parameters
+    ----------
+    found : iterable of Finding
+    name : str
+        Of the picture; makes the names inside it its own.
+
+    Returns
+    -------
+    str
+        SVG to stand in a page. Each mark links to the page that shows it.
+    """
+    rows = by_claim(found)
+    if not rows:
+        return ""
+    with (
+        figures.style(),
+        plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": FONT}),
+    ):
+        figure = _drawn(rows)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+        plt.close(figure)
+    svg = stream.getvalue()
+    svg = svg[svg.index("<svg") :]
+    said = escape(_in_words(rows))
+    svg = re.sub(r'width="[^"]+" height="[^"]+"', 'width="100%"', svg, count=1)
+    return svg.replace("<svg ", f'<svg class="forest" role="img" aria-label="{said}" ', 1)
+
+
+def _drawn(rows: Mapping[str, Sequence[Finding]]) -> Figure:
+    heights = [ROW + LINE * len(of_claim) for of_claim in rows.values()]
+    total = sum(heights) + ROW
+    figure = plt.figure(figsize=(WIDTH, total))
+    top = total - 0.3
+    _legend(figure, top / total)
+    for height, (identity, of_claim) in zip(heights, rows.items(), strict=True):
+        claim = BY_ID[identity]
+        top -= height
+        length = LINE * len(of_claim) + 0.08
+        bottom = (top + 0.2) / total
+        axes = figure.add_axes((MARGIN / WIDTH, bottom, 0.5, length / total))
+        figure.text(
+            MARGIN / WIDTH,
+            bottom + (length + 0.05) / total,
+            claim.sentence,
+            fontweight="bold" if any(f.kind == "primary" for f in of_claim) else "normal",
+            va="bottom",
+        )
+        _row(axes, claim, of_claim)
+        for place, finding in enumerate(reversed(of_claim)):
+            figure.text(
+                MARGIN / WIDTH + 0.52,
+                bottom + (0.04 + LINE * (place + 0.5)) / total,
+                f"{SIGNS[finding.verdict]} {finding.verdict}: {_number(finding)}",
+                color=COLOURS[finding.subject],
+                va="center",
+                url=f"figures/{finding.page}.html",
+            )
+    return figure
+
+
+def _legend(figure: Figure, top: float) -> None:
+    for column, subject in enumerate(SUBJECTS):
+        left = MARGIN / WIDTH + (0.0, 0.16, 0.35, 0.48)[column]
+        figure.text(left + 0.02, top, title_of(subject), color=COLOURS[subject], va="center")
+        figure.add_artist(
+            Line2D([left + 0.005], [top], marker=MARKERS[subject], color=COLOURS[subject], ms=4)
+        )
+    left = MARGIN / WIDTH + 0.81
+    figure.text(left + 0.02, top, "the paper", va="center")
+    figure.add_artist(Line2D([left + 0.005], [top], marker="D", color="0.2", mfc="w", ms=4))
+
+
+def _row(axes: Axes, claim: Claim, of_claim: Sequence[Finding]) -> None:
+    """Intervals of one claim: the plain one thick, the family-wise one thin."""
+    low, high = _limits(claim, of_claim)
+    if claim.quantity == "ratio":
+        axes.set_xscale("log")
+        subs = (1.0, 2.0, 5.0) if high < 30 * low else (1.0,)
+        axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    inside = [(max(claim.above, low), min(claim.below, high))]
+    if claim.outside:
+        inside = [(low, claim.above), (claim.below, high)]
+    for left, right in inside:
+        if left < right:
+            axes.axvspan(left, right, color="0.9", lw=0, zorder=0)
+    for place, finding in enumerate(reversed(of_claim)):
+        colour = COLOURS[finding.subject]
+        for ends, width in ((finding.family_interval, 0.8), (finding.interval, 2.5)):
+            if ends is not None and (width > 1 or finding.kind == "primary"):
+                axes.plot(np.clip(ends, low, high), [place, place], color=colour, lw=width)
+        if finding.estimate is not None:
+            decided = finding.verdict in ("supported", "contradicted")
+            (mark,) = axes.plot(
+                np.clip(finding.estimate, low, high),
+                place,
+                MARKERS[finding.subject],
+                color=colour,
+                mfc=colour if decided else "white",
+                ms=4,
+            )
+            mark.set_url(f"figures/{finding.page}.html")
+        if finding.printed is not None:
+            axes.plot(finding.printed, place, "D", color="0.2", mfc="none", ms=4)
+    axes.set_xlim(low, high)
+    axes.set_ylim(-0.7, len(of_claim) - 0.3)
+    axes.set_yticks([])
+    axes.tick_params(length=2, pad=1, labelsize=FONT - 1)
+    sns.despine(ax=axes, left=True)
+
+
+def _limits(claim: Claim, of_claim: Sequence[Finding]) -> tuple[float, float]:
+    """What a row spans: its intervals, the range's ends, the paper, and a margin."""
+    seen = [end for end in (claim.above, claim.below) if math.isfinite(end)]
+    for finding in of_claim:
+        seen += [*(finding.interval or ())]
+        seen += [each for each in (finding.estimate, finding.printed) if each is not None]
+    if claim.quantity == "ratio":
+        logarithms = np.log([each for each in seen if each > 0])
+        margin = 0.1 * np.ptp(logarithms) or 0.5
+        return float(np.exp(logarithms.min() - margin)), float(np.exp(logarithms.max() + margin))
+    margin = 0.1 * float(np.ptp(seen)) or 0.5
+    low, high = min(seen) - margin, max(seen) + margin
+    if claim.quantity == "share":
+        return max(low, -0.02), min(high, 1.02)
+    return low, high
+
+
+def _number(finding: Finding) -> str:
+    if finding.estimate is None:
+        return "no number"
+    text = f"{finding.estimate:.2g}"
+    if finding.interval is not None:
+        text += f" [{finding.interval[0]:.2g}, {finding.interval[1]:.2g}]"
+    if finding.seeds < finding.seeds_planned:
+        text += f", {finding.seeds} of {finding.seeds_planned} seeds"
+    return text.replace("-", "−")
+
+
+def _in_words(rows: Mapping[str, Sequence[Finding]]) -> str:
+    """What the picture says, for who cannot see it."""
+    return " ".join(
+        f"{of_claim[0].claim} "
+        + "; ".join(f"{title_of(f.subject)}: {f.verdict}, {_number(f)}" for f in of_claim)
+        + "."
+        for of_claim in rows.values()
+    )
+
+
+def grid(found: Iterable[Finding]) -> str:
+    """A table, claim by what it is tested on, of verdicts that link to their pages; Markdown."""
+    header = ["claim", *map(title_of, SUBJECTS)]
+    lines = [header, ["---"] * len(header)]
+    for of_claim in by_claim(found).values():
+        cells = {
+            finding.subject: f"[{SIGNS[finding.verdict]} {finding.verdict}]"
+            f"(figures/{finding.page}.ipynb)"
+            for finding in of_claim
+        }
+        mark = "**" if any(finding.kind == "primary" for finding in of_claim) else ""
+        first = f"{mark}{of_claim[0].claim}{mark}"
+        lines.append([first, *(cells.get(subject, "") for subject in SUBJECTS)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def summary(found: Sequence[Finding]) -> str:
+    """What became of the paper's own findings, and of all rows, in a few sentences; Markdown."""
+    primary = [finding for finding in found if finding.kind == "primary"]
+    lines = []
+    for verdict, words in (
+        ("supported", "hold"),
+        ("contradicted", "do not hold"),
+        ("premise absent", "speak of what does not happen here"),
+        ("inconclusive", "are not decided"),
+    ):
+        own = [finding for finding in primary if finding.verdict == verdict]
+        if own:
+            named = " ".join(f"{finding.claim} ({_number(finding)})" for finding in own)
+            lines.append(f"- **{len(own)} of {FAMILY} {words}.** {named}")
+    missing = FAMILY - len(primary)
+    if missing:
+        lines.append(f"- **{missing} of {FAMILY} are not walked yet.**")
+    waiting = sum(finding.seeds < finding.seeds_planned for finding in found)
+    counts = ", ".join(
+        f"{sum(finding.verdict == verdict for finding in found)} {verdict}" for verdict in SIGNS
+    )
+    lines.append(
+        f"\nOf all {len(found)} rows of the ledger that have walks, the other networks' and data "
+        f"sets' included: {counts}; {waiting} of them still wait for seeds and decide nothing yet."
+    )
+    return "\n".join(lines)
+
+
+def front(found: Sequence[Finding]) -> str:
+    """What opens the book, from what was found at the scale that decides; Markdown."""
+    if not found:
+        return "No walk that decides is there yet.\n"
+    primary = {finding.id for finding in found if finding.kind == "primary"}
+    first = [finding for finding in found if finding.id in primary]
+    others = [finding for finding in found if finding.id not in primary]
+    key = (
+        f"*Thick*: the {CONFIDENCE:.0%} interval over seeds. *Thin*: the family-wise "
+        f"{FAMILY_CONFIDENCE:.1%} one of the primary rows (VGG-11). *Shaded*: where the number "
+        "must lie for the claim to hold. *Filled*: decided. Each mark leads to its page."
+    )
+    words = summary(found)
+    parts = [
+        _raw(forest(first, "primary")),
+        key,
+        f":::{{admonition}} The paper's own findings, on VGG-11\n:class: summary\n{words}\n:::",
+        grid(found),
+    ]
+    if others:
+        more = _raw(forest(others, "others"))
+        parts.append(f"::::{{dropdown}} The other claims in one picture\n{more}\n::::")
+    return "\n\n".join(parts) + "\n"
+
+
+def _raw(svg: str) -> str:
+    return f"```{{raw}} html\n{svg}\n```"

@@ -1,0 +1,139 @@
+"""What opens the book: a picture, a grid and sentences that say what was found, and no more."""
+
+import math
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from valleywalk.book import verdict
+from valleywalk.paper.claim import SUBJECTS
+from valleywalk.paper.items import CLAIMS
+from valleywalk.paper.ledger import FAMILY, Finding
+
+BY_ID = {claim.id: claim for claim in CLAIMS}
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def finding(identity, subject="vgg11", **about):
+    """A row of the ledger that says this, with all seeds."""
+    claim = BY_ID[identity]
+    primary = subject in claim.primary
+    fields = {
+        "id": identity,
+        "claim": claim.sentence,
+        "source": claim.source,
+        "statistic": claim.statistic,
+        "kind": "primary" if primary else "exploratory",
+        "estimate": 0.7,
+        "interval": (0.6, 0.8),
+        "family_interval": (0.5, 0.9),
+        "family_confidence": 0.995,
+        "needed": claim.needed,
+        "holds": claim.range_in_words,
+        "paper": claim.paper,
+        "verdict": "supported",
+        "p_value": 0.001,
+        "adjusted_p_value": 0.01 if primary else None,
+        "could_have_seen": None,
+        "seeds": 10,
+        "seeds_planned": 10,
+        "seeds_needed": None,
+        "notes": (),
+        "printed": claim.printed.get(subject),
+        "subject": subject,
+        "model": SUBJECTS[subject].model,
+        "dataset": "cifar9k",
+        "scale": "overnight",
+        "page": claim.item,
+        "reason": "",
+    }
+    return Finding(**fields | about)
+
+
+FOUND = [
+    finding("interior-minimum", "mlp", verdict="contradicted", estimate=0.2, interval=(0.1, 0.3)),
+    finding("interior-minimum"),
+    finding("few-barriers", verdict="inconclusive", estimate=0.01, interval=None, seeds=3),
+    finding("gd-cosine", verdict="premise absent", estimate=-0.2, interval=(-0.3, -0.1)),
+    finding("distance", verdict="contradicted", estimate=0.9, interval=(0.8, 0.95)),
+    finding("ratio-is-not-all-accuracy", verdict="inconclusive", estimate=None, interval=None),
+]
+
+
+def test_the_picture_has_a_mark_a_row_that_leads_to_its_page():
+    svg = ElementTree.fromstring(verdict.forest(FOUND, "made-up"))
+    links = [link.get("{http://www.w3.org/1999/xlink}href") for link in svg.iter(f"{SVG}a")]
+    # A mark and a line of text each; one row has no number, and so no mark.
+    for page, count in (("fig8", 4), ("tab1", 2), ("fig1", 2), ("fig2", 2), ("tab2", 1)):
+        assert links.count(f"figures/{page}.html") == count, page
+    text = " ".join("".join(each.itertext()) for each in svg.iter(f"{SVG}text"))
+    for claim in {f.claim for f in FOUND}:
+        assert claim in text
+    assert "✕ contradicted: 0.2 [0.1, 0.3]" in text
+    assert "○ inconclusive: 0.01, 3 of 10 seeds" in text
+    assert "– premise absent: −0.2 [−0.3, −0.1]" in text
+    assert "○ inconclusive: no number" in text
+    said = svg.get("aria-label")
+    assert "VGG-11: supported, 0.7 [0.6, 0.8]" in said
+    assert "MLP: contradicted, 0.2 [0.1, 0.3]" in said
+
+
+def test_the_picture_is_the_same_each_time():
+    assert verdict.forest(FOUND, "made-up") == verdict.forest(FOUND[::-1], "made-up")
+    assert verdict.forest([], "made-up") == ""
+
+
+@pytest.mark.parametrize(
+    ("identity", "about", "low", "high"),
+    [
+        # Range above 0.5, interval 0.6 to 0.8; a tenth of 0.3 beside it.
+        ("interior-minimum", {}, 0.47, 0.83),
+        # The paper's −1, and the end of the range at −0.8.
+        ("gd-cosine", {"estimate": -0.2, "interval": (-0.3, -0.1)}, -1.09, -0.01),
+        # A ratio in logarithms: from 0.5 to 2, and the paper's 1.7 / 1.4.
+        ("distance", {"interval": (0.5, 2.0)}, 0.5 / 4**0.1, 2 * 4**0.1),
+        # A share never goes far beyond 0 or 1.
+        ("few-barriers", {"estimate": 0.0, "interval": (0.0, 1.0)}, -0.02, 1.02),
+    ],
+)
+def test_a_row_spans_its_numbers_its_range_and_the_paper(identity, about, low, high):
+    rows = [finding(identity, **about)]
+    assert verdict._limits(BY_ID[identity], rows) == pytest.approx((low, high))
+
+
+def test_the_grid_says_each_verdict_by_sign_and_word():
+    lines = verdict.grid(FOUND).splitlines()
+    assert lines[0] == "| claim | VGG-11 | ResNet-56 | MLP | VGG-11, Tiny-ImageNet |"
+    assert lines[2] == (
+        "| **For most of training the loss has an interior minimum between two iterates of SGD.** "
+        "| [● supported](figures/fig8.ipynb) |  | [✕ contradicted](figures/fig8.ipynb) |  |"
+    )
+    assert len(lines) == 2 + len({f.id for f in FOUND})
+    assert "| [– premise absent](figures/fig1.ipynb) |" in "\n".join(lines)
+
+
+def test_the_sentences_count_what_was_found():
+    text = verdict.summary(FOUND)
+    assert f"- **1 of {FAMILY} hold.** For most of training" in text
+    assert f"- **1 of {FAMILY} are not decided.** SGD crosses almost no barriers." in text
+    assert f"- **{FAMILY - 2} of {FAMILY} are not walked yet.**" in text
+    assert "do not hold" not in text, "what is contradicted is not primary"
+    assert "Of all 6 rows" in text
+    assert "1 supported, 2 contradicted, 2 inconclusive, 1 premise absent; 1 of them" in text
+    whole = [
+        finding(claim.id, verdict="contradicted", estimate=math.pi)
+        for claim in CLAIMS
+        if claim.primary
+    ]
+    assert f"- **{FAMILY} of {FAMILY} do not hold.**" in verdict.summary(whole)
+    assert "not walked" not in verdict.summary(whole)
+
+
+def test_the_front_page_has_primary_rows_first_and_says_where_there_are_none():
+    text = verdict.front(FOUND)
+    first, others = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
+    assert "interior minimum" in first
+    assert "interior minimum" not in others
+    assert "travels farther" in others
+    assert verdict.front([]) == "No walk that decides is there yet.\n"
