@@ -448,24 +448,47 @@ def numbers_of(finding: Finding) -> str:
 
 
 def page_claims(page: Page) -> str:
-    """The claims that a notebook's page bears on, for its own parameters; Markdown."""
+    """The claims that a notebook's page bears on: for its own parameters, and as they are decided
+    by the protocol; Markdown.
+    """
+    found = page_findings(page)
+    if found is None:
+        return "No claim of the ledger rests on this page."
+    if not found:
+        return "The claims that rest on this page need walks that are not there yet."
+    table = ledger_table(found, "{0}")
+    if page.shown_scale in JUDGED:
+        return table
+    return f"One walk of a kind is described here, and judges nothing.\n\n{table}"
+
+
+def page_findings(page: Page) -> list[Finding] | None:
+    """What is found of the claims that a page bears on; None where there are none.
+
+    Returns
+    -------
+    list of Finding
+        Those at the page's own scale and for its own parameters, then those by the protocol, then
+        those that need no walk.
+    """
     own = type(page)
     claims = [claim for claim in CLAIMS if own in claim.pages or own is ITEMS[claim.item].page]
     if not claims:
-        return "No claim of the ledger rests on this page."
-    if page.shown_scale not in JUDGED:
-        return "Walks at this scale have one seed each: they are described, and judge no claim."
-    found = findings(
-        page.shown_scale,
-        store=page.store,
-        claims=claims,
-        subjects=_subjects_of(page),
-        given=page.given,
-    )
-    found += findings_without_walks(claims)
-    if not found:
-        return "The claims that rest on this page need walks that are not there yet."
-    return ledger_table(found, "{0}")
+        return None
+    found, subjects, store = [], _subjects_of(page), page.store
+    if page.shown_scale in JUDGED:
+        found = findings(
+            page.shown_scale, store=store, claims=claims, subjects=subjects, given=page.given
+        )
+    (by_protocol,) = BY_PROTOCOL
+    if page.shown_scale != by_protocol:
+        tested = None if subjects is None else {subject.name for subject in subjects}
+        found += [
+            finding
+            for finding in findings(by_protocol, store=store, claims=claims)
+            if tested is None or finding.subject in tested
+        ]
+    return found + findings_without_walks(claims)
 
 
 def _subjects_of(page: Page) -> list[Subject] | None:
