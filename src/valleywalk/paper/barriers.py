@@ -18,6 +18,7 @@ from ..seeds import Share
 from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment, ModelName
 from .claim import Walked, claim
+from .few_points import held_in_words
 from .page import ModelPage, NetworksPage, PositiveInt, WalksPage, markdown_table
 from .scales import EVERY, FULL_SIZE, SCALES, Scale, Settings
 from .walks import window_experiment
@@ -188,7 +189,7 @@ class BarriersByEpoch(ModelPage):
             "loss."
         )
         header = ["", "paper", "this walk", "share of steps", "epochs with any"]
-        return markdown_table(header, rows) + "\n\n" + note
+        return markdown_table(header, rows) + "\n\n" + note + held_in_words(traces)
 
 
 class TablePage(NetworksPage):
@@ -322,7 +323,7 @@ class BarrierTable(TablePage):
         header = ["network", "epoch", "paper", "higher than both ends", "share"]
         header += ["resolved by the images (left open)"]
         header += ["higher than either", "largest barrier", "loss"]
-        return markdown_table(header, rows)
+        return markdown_table(header, rows) + held_in_words(traces)
 
 
 def _resolved(row: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment, ModelName
 from .barriers import COUNTED, EPOCHS, BarriersByEpoch, TablePage, table_epochs, table_walk
 from .claim import Walked, claim
+from .few_points import held_in_words
 from .page import ModelPage, PositiveFloat, experiment, markdown_table
 from .scales import Settings
 
@@ -143,7 +144,7 @@ class HeightTable(TablePage):
         header = ["network", "learning rate", "epoch", "paper's height", "height"]
         header += ["height where the floor lies inside", "loss", "error of the height by images"]
         header += ["paper's ratio", "ratio to the rate above"]
-        return markdown_table(header, rows)
+        return markdown_table(header, rows) + held_in_words(traces)
 
 
 def _interval(row: dict[str, Any]) -> Interval:
