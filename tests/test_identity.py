@@ -340,6 +340,10 @@ def test_the_protocols_commit(tmp_path, monkeypatch):
     (_, none), (first, same), (_, later), (second, at_once), (_, last) = commits
     assert (none, same, later, at_once, last) == ("unknown", first, first, second, second)
     assert made_by.protocol_commits() == [second, first]
+    shallow = tmp_path / "shallow"
+    git("clone", "--depth", "1", f"file://{tmp_path}", str(shallow))
+    monkeypatch.setattr(made_by, "checkout", lambda: shallow)
+    assert made_by.protocol_commits() is None, "a shallow clone knows no history"
     monkeypatch.setattr(made_by, "checkout", lambda: None)
     assert made_by.protocol_commit() == "unknown"
     assert made_by.protocol_commits() is None

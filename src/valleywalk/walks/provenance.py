@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 import xarray as xr
 
@@ -19,16 +20,25 @@ def protocol_commit() -> str:
 
 
 def protocol_commits() -> list[str] | None:
-    """The commits that changed the protocol, the last one first; None where git does not say."""
+    """The commits that changed the protocol, the last one first; None where git does not say.
+
+    A shallow clone knows none of them: there every file seems to be of its first commit.
+    """
     root = checkout()
     if root is None:
         return None
-    asked = ["git", "-C", str(root), "log", "--abbrev=12", "--format=%h", "--", PROTOCOL]
     try:
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
+        shallow = _git(root, "rev-parse", "--is-shallow-repository") == "true"
+        found = _git(root, "log", "--abbrev=12", "--format=%h", "--", PROTOCOL).split()
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.split() or None
+    return None if shallow or not found else found
+
+
+def _git(root: Path, *words: str) -> str:
+    asked = ["git", "-C", str(root), *words]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()
 
 
 def unfit_commits(trace: xr.Dataset) -> list[str]:
