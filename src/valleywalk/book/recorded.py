@@ -9,7 +9,7 @@ import xarray as xr
 from ..paper.items import ITEMS, in_words
 from ..paper.page import markdown_table
 from ..paper.protocol import all_experiments
-from ..paper.scales import DECIDING, SCALES, Scale
+from ..paper.scales import DECIDING, FULL_PLANNED, SCALES, Scale
 from ..trace import open_trace
 from ..walks.experiment import Experiment
 from ..walks.identity import open_own
@@ -105,6 +105,12 @@ def _commands(scale: Scale) -> dict[Experiment, str]:
     for item in ITEMS.values():
         for experiment in item.experiments(scale) if scale in item.scales else ():
             found.setdefault(experiment, f"valleywalk figure {item.name} --scale {scale}")
+    if scale == "full":
+        parameters = {"scale": scale, "models": list(FULL_PLANNED)}
+        for item in (ITEMS["tab1"], ITEMS["tab2"]):
+            command = item.papermill(scale, **parameters)
+            for experiment in item.page(**parameters).experiments:
+                found.setdefault(experiment, command)
     for experiment in all_experiments(scale) if scale in DECIDING else ():
         found.setdefault(experiment, f"valleywalk claims --scale {scale} --compute")
     return found

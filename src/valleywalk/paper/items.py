@@ -71,11 +71,11 @@ class Item:
         """The walks the item needs at a scale."""
         return self.at(scale).experiments
 
-    def papermill(self, scale: Scale) -> str:
-        """The command that runs the item's notebook at a scale."""
+    def papermill(self, scale: Scale, **more: Any) -> str:
+        """The command that runs the item's notebook at a scale, with more parameters."""
         words = {
             name: json.dumps(value) if isinstance(value, list) else str(value)
-            for name, value in self.parameters(scale).items()
+            for name, value in (self.parameters(scale) | more).items()
         }
         chosen = "".join(f" -p {name} {shlex.quote(word)}" for name, word in words.items())
         return f"papermill notebooks/{self.page.notebook}.ipynb out.ipynb{chosen}"
