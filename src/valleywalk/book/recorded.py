@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -106,11 +107,10 @@ def _commands(scale: Scale) -> dict[Experiment, str]:
         for experiment in item.experiments(scale) if scale in item.scales else ():
             found.setdefault(experiment, f"valleywalk figure {item.name} --scale {scale}")
     if scale == "full":
-        parameters = {"scale": scale, "models": list(FULL_PLANNED)}
+        planned: dict[str, Any] = {"models": list(FULL_PLANNED)}
         for item in (ITEMS["tab1"], ITEMS["tab2"]):
-            command = item.papermill(scale, **parameters)
-            for experiment in item.page(**parameters).experiments:
-                found.setdefault(experiment, command)
+            for experiment in item.page(scale=scale, **planned).experiments:
+                found.setdefault(experiment, item.papermill(scale, **planned))
     for experiment in all_experiments(scale) if scale in DECIDING else ():
         found.setdefault(experiment, f"valleywalk claims --scale {scale} --compute")
     return found
