@@ -109,7 +109,7 @@ def _commands(scale: Scale) -> dict[Experiment, str]:
     if scale == "full":
         planned: dict[str, Any] = {"models": list(FULL_PLANNED)}
         for item in (ITEMS["tab1"], ITEMS["tab2"]):
-            for experiment in item.page(scale=scale, **planned).experiments:
+            for experiment in item.at(scale, **planned).experiments:
                 found.setdefault(experiment, item.papermill(scale, **planned))
     for experiment in all_experiments(scale) if scale in DECIDING else ():
         found.setdefault(experiment, f"valleywalk claims --scale {scale} --compute")

@@ -65,7 +65,7 @@ class Item:
 
     def at(self, scale: Scale, **more: Any) -> Page:
         """The item's page at a scale."""
-        return self.page(**self.parameters(scale), **more)
+        return self.page(**self.parameters(scale) | more)
 
     def experiments(self, scale: Scale) -> list[Experiment]:
         """The walks the item needs at a scale."""
