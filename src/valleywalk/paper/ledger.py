@@ -421,14 +421,21 @@ def numbers_of(finding: Finding) -> str:
     return "; ".join([", ".join(parts), *finding.notes])
 
 
-def page_claims(page: Page) -> str:
-    """The claims that a notebook's page bears on, for its own parameters; Markdown."""
+def claims_of(page: Page) -> list[Claim]:
+    """The claims that a page bears on."""
     own = type(page)
-    claims = [claim for claim in CLAIMS if own in claim.pages or own is ITEMS[claim.item].page]
-    if not claims:
-        return "No claim of the ledger rests on this page."
-    if page.shown_scale not in JUDGED:
-        return "Walks at this scale have one seed each: they are described, and judge no claim."
+    return [claim for claim in CLAIMS if own in claim.pages or own is ITEMS[claim.item].page]
+
+
+def findings_of(page: Page) -> list[Finding]:
+    """What is found of the claims that a page bears on, for its own parameters.
+
+    Parameters
+    ----------
+    page : Page
+        At a scale that is judged.
+    """
+    claims = claims_of(page)
     found = findings(
         page.shown_scale,
         store=page.store,
@@ -436,7 +443,16 @@ def page_claims(page: Page) -> str:
         subjects=_subjects_of(page),
         given=page.given,
     )
-    found += findings_without_walks(claims)
+    return found + findings_without_walks(claims)
+
+
+def page_claims(page: Page) -> str:
+    """The claims that a notebook's page bears on, for its own parameters; Markdown."""
+    if not claims_of(page):
+        return "No claim of the ledger rests on this page."
+    if page.shown_scale not in JUDGED:
+        return "Walks at this scale have one seed each: they are described, and judge no claim."
+    found = findings_of(page)
     if not found:
         return "The claims that rest on this page need walks that are not there yet."
     return ledger_table(found, "{0}")
