@@ -62,13 +62,17 @@ def test_the_scope_of_several_networks_has_each_once_and_ranges():
         "VGG-11 and ResNet-56 at a quarter of the width, MLP, 8,068 images of `cifar9k`, 45,000 of "
         "MNIST, 20 to 40 steps in 3 to 41 epochs measured on 1,000 images, seed 10; the paper: full"
     )
+    text = scope_of("tab1", "quick")
+    assert text.startswith(
+        "VGG-11 at an eighth, ResNet-56 at a quarter of the width, MLP, 1,000 images"
+    )
     assert "; the paper: also ResNet-56, 45,000" in scope_of("tab2", "full")
 
 
 def test_a_walk_that_the_paper_has_not_is_told_apart():
     ours, paper = scope_of("fig1", "quick").split("; ")
     assert "all 40 steps measured" in ours
-    assert ours.endswith("beside it 100 steps of gradient descent on 300 images, beyond the paper")
+    assert ours.endswith("and, beyond the paper, 100 steps of gradient descent on 300 images")
     assert paper == "the paper: full width, 45,000 images of CIFAR-10"
 
 
@@ -86,7 +90,7 @@ def test_what_a_page_was_made_on_is_added_up():
     total = sum(each.total for each in passes)
     measuring = 1 - sum(each.training for each in passes) / total
     assert made_on([one, two]) == (
-        f"CPU (A), CPU (B), 2 walks, 10 min, about {cost.many(total)} forward passes of an image "
+        f"CPU (A), CPU (B), 2 walks, 10 min, about {cost.many(total)} forward passes "
         f"({measuring:.0%} to measure), 2026-11-23 to 2026-11-24"
     )
     assert made_on([one]).startswith("CPU (A), 1 walk, 100 s, about ")
@@ -95,9 +99,7 @@ def test_what_a_page_was_made_on_is_added_up():
 
 def test_where_nothing_but_training_costs_no_share_is_said():
     trace, _ = made_trace("CPU", 1.0, "2026-11-23", probed_epochs=(), evaluate_every=0)
-    assert made_on([trace]) == (
-        "CPU, 1 walk, 1 s, about 12 thousand forward passes of an image, 2026-11-23"
-    )
+    assert made_on([trace]) == ("CPU, 1 walk, 1 s, about 12 thousand forward passes, 2026-11-23")
 
 
 def finding(verdict, claim, kind="exploratory", seeds=10, planned=10):

@@ -89,8 +89,8 @@ def scope(page: Page, original: Page) -> str:
     parts.append(f"seed{'s' * (len(seeds) > 1)} {_numbers(seeds)}")
     if extra:
         parts.append(
-            f"beside it {_numbers(map(cost.all_steps, extra))} steps of gradient descent on "
-            f"{_numbers(map(cost.training_images, extra))} images, beyond the paper"
+            f"and, beyond the paper, {_numbers(map(cost.all_steps, extra))} steps of gradient "
+            f"descent on {_numbers(map(cost.training_images, extra))} images"
         )
     absent = sorted({each.model for each in theirs} - {each.model for each in ours})
     different = [f"also {network_info(model).title}" for model in absent]
@@ -112,10 +112,12 @@ def _networks(experiments: Sequence[Experiment]) -> str:
         widths.setdefault(network_info(experiment.model).title, set()).add(experiment.width)
     together: dict[str, list[str]] = {}
     for title, own in widths.items():
-        words = [WIDTHS.get(width, f"{width:g}") for width in sorted(own)]
-        text = "" if own == {1} else f" at {' and '.join(words)} of the width"
-        together.setdefault(text, []).append(title)
-    return ", ".join(f"{' and '.join(titles)}{text}" for text, titles in together.items())
+        words = " and ".join(WIDTHS.get(width, f"{width:g}") for width in sorted(own))
+        together.setdefault("" if own == {1} else words, []).append(title)
+    full = together.pop("", [])
+    narrow = [f"{' and '.join(titles)} at {words}" for words, titles in together.items()]
+    texts = [f"{', '.join(narrow)} of the width"] if narrow else []
+    return ", ".join([*texts, *full])
 
 
 def _images(experiments: Sequence[Experiment]) -> dict[str, str]:
@@ -222,7 +224,7 @@ def made_on(traces: Sequence[xr.Dataset]) -> str:
     days = sorted({str(trace.attrs["started"])[:10] for trace in traces})
     return (
         f"{', '.join(devices)}, {len(traces)} walk{'s' * (len(traces) > 1)}, "
-        f"{cost.duration(seconds)}, about {cost.many(total)} forward passes of an image{share}, "
+        f"{cost.duration(seconds)}, about {cost.many(total)} forward passes{share}, "
         f"{' to '.join(dict.fromkeys((days[0], days[-1])))}"
     )
 
