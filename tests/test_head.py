@@ -138,7 +138,7 @@ def test_the_head_of_a_page_is_four_lines_from_its_trace():
     (experiment,) = item.experiments("smoke")
     trace = Store().get(experiment, progress=False)
     first, classes, *lines, last = head(item, "smoke", RUN).splitlines()
-    assert first.startswith(":::{admonition} Scale: *smoke*, one of {doc}`these </reading>`")
+    assert first.startswith(":::{admonition} Scale: *smoke*, see {doc}`the scales </reading>`")
     assert (classes, last) == (":class: note page-head", ":::")
     walked, made, judged = lines
     assert walked == f"- **Scope:** {scope_of('fig18', 'smoke')}"
@@ -151,7 +151,7 @@ def test_the_head_of_a_page_is_four_lines_from_its_trace():
 
 def test_the_head_of_a_page_without_walks_says_what_applies():
     text = head(ITEMS["fig28"], "quick", RUN)
-    assert "Scale: none, the same at {doc}`all of them </reading>`" in text
+    assert "Scale: none, the same at {doc}`all scales </reading>`" in text
     assert "- **Scope:** a quadratic\n" in text
     assert "as the page was bound: 3 s, 2026-11-25" in text
     assert "- **Verdict:** supported: “Gradient descent on a quadratic contracts" in text

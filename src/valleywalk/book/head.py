@@ -41,10 +41,10 @@ def head(item: Item, scale: Scale, run: Mapping[str, Any]) -> str:
     """
     page = item.at(scale)
     if page.experiments:
-        title = f"Scale: *{scale}*, one of {{doc}}`these </reading>`; all settings under the figure"
+        title = f"Scale: *{scale}*, see {{doc}}`the scales </reading>`; settings: under the figure"
         walked, made = scope(page, item.at("paper")), made_on(_traces(page))
     else:
-        title = "Scale: none, the same at {doc}`all of them </reading>`"
+        title = "Scale: none, the same at {doc}`all scales </reading>`"
         walked = page.subject
         time = f"{cost.duration(run['duration'])}, {run['start_time'][:10]}"
         made = f"{device_name(torch.device('cpu'))}, as the page was bound: {time}"
