@@ -43,7 +43,8 @@ def test_a_book_is_made_of_executed_notebooks(commands, tmp_path):
     page = nbformat.read(tmp_path / "book" / "figures" / "fig18.ipynb", as_version=4)
     heading = page.cells[0].source
     assert heading.startswith("(fig18)=\n# Figure 18. ")
-    assert "This page shows the *smoke* scale: MLP at width 0.1" in heading
+    assert ":::{admonition} Scale: *smoke*" in heading
+    assert "- **Scope:** MLP at a tenth of the width" in heading
     assert "    papermill notebooks/fig2_sgd_walk.ipynb out.ipynb -p scale smoke -p model mlp" in (
         heading
     )

@@ -396,14 +396,15 @@ def test_a_page_shows_its_own_claims(store, monkeypatch):
     assert "not there yet" in page_claims(other)
 
 
-def test_the_command_prints_the_ledger_and_json(capsys):
-    main(["claims", "--scale", "smoke"])
+def test_the_command_prints_the_ledger_in_detail_and_json(capsys):
+    main(["claims", "--scale", "smoke", "--details"])
     text = capsys.readouterr().out
     assert "Gradient descent on a quadratic contracts" in text
     assert re.search(r"\d+ findings: \d+ supported, \d+ contradicted, ", text)
     lines = text.split("\n\n")[0].splitlines()
     assert len(lines) % 2 == 0, "two lines a finding"
     assert all(line.startswith(VERDICTS) for line in lines[::2])
+    assert "Decided at p < 0.05" in text
     main(["claims", "--scale", "smoke", "--json"])
     objects = json.loads(capsys.readouterr().out)
     assert sum(each["id"] == "quadratic-contraction" for each in objects) == 1

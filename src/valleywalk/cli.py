@@ -1,7 +1,8 @@
 """The `valleywalk` command."""
 
+import os
+import shutil
 import sys
-from collections import Counter
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -16,22 +17,12 @@ from . import analysis, measures
 from .book import build as book
 from .book import recorded
 from .folders import datasets_folder
-from .paper.claim import ALPHA, FEWEST_SEEDS
+from .paper import terminal
 from .paper.items import item_named
-from .paper.ledger import (
-    FAMILY,
-    VERDICTS,
-    as_objects,
-    by_verdict,
-    findings,
-    findings_without_walks,
-    numbers_of,
-    where,
-)
+from .paper.ledger import as_objects, findings, findings_without_walks
 from .paper.protocol import all_experiments
 from .paper.protocol import protocol as planned
 from .paper.scales import DECIDING, SCALES, Scale
-from .seeds import POWER
 from .show import list_items, show, where_it_is
 from .trace import TraceError
 from .walks import datasets
@@ -43,6 +34,9 @@ from .walks.provenance import provenance
 from .walks.resources import Resources
 from .walks.store import Store, walk_into
 from .walks.walk import WalkError
+
+# Of a line where no terminal says its own.
+WIDTH = 120
 
 # Its fields are flags of the command.
 T = TypeVar("T")
@@ -197,23 +191,27 @@ def bind(
 
 def ledger(
     scale: Scale | None = None,
+    details: bool = False,
     protocol: bool = False,
     json: bool = False,
     compute: bool = False,
     *,
     resources: Flags[Resources] = Resources(),
 ) -> None:
-    """Print the claims of the paper by verdict, each with our number, its interval and its test.
+    """Print the claims of the paper by verdict, each with our number, its interval and its seeds.
 
     Args:
         scale: smoke, quick, overnight or paper; default overnight and paper, which decide.
+        details: Two lines a claim: with its test, what so many seeds could have seen, notes.
         protocol: Print instead what was fixed before any walk: statistics, ranges, seeds.
         json: For programs: a list of objects.
         compute: Walk first what the scale's ledger needs and is not there (quick: hours).
         resources: What walks are computed with.
     """
     if protocol:
-        _print_protocol(json)
+        plan = planned()
+        in_json = dumps(plan, indent=1, ensure_ascii=False) if json else None
+        print(in_json or "\n".join(terminal.protocol_lines(plan)))
         return
     if compute:
         if scale is None:
@@ -224,39 +222,14 @@ def ledger(
     if json:
         print(dumps(as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))
         return
-    for f in by_verdict(found):
-        print(f"{f.verdict:14} {f.kind:11} {f.claim} {f.id}, {where(f)}")
-        print(f"{'':14} {numbers_of(f)}; holds if {f.holds}")
-    counts = Counter(f.verdict for f in found)
-    summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
-    print(f"\n{len(found)} findings: {summary}.\n{HOW}")
-
-
-# Under the ledger and under the protocol.
-HOW = (
-    f"Decided at p < {ALPHA}: a primary row by its p-value adjusted by Holm for the {FAMILY} "
-    "primary rows of the protocol at its scale, an exploratory one by its own; nothing is decided "
-    f"with fewer than {FEWEST_SEEDS} seeds. Could have seen: at {POWER:.0%} power, beyond the "
-    "nearer end of the range."
-)
-
-
-def _print_protocol(json: bool) -> None:
-    plan = planned()
-    if json:
-        print(dumps(plan, indent=1, ensure_ascii=False))
-        return
-    for row in plan["claims"]:
-        networks = [
-            f"{name} (primary)" if name in row["primary"] else name for name in row["subjects"]
-        ]
-        premises = "".join(f"; premise: {premise}" for premise in row["premises"])
-        print(f"{row['number']:2}  {row['sentence']} ({row['source']})")
-        print(f"    {row['statistic']}: {row['holds']}; paper: {row['paper']}{premises}")
-        print(f"    {', '.join(networks or row['tested_on'])}; {row['id']}, {row['item']}\n")
-    for name, seeds in plan["seeds"].items():
-        print(f"{name}: seeds {seeds[0]} to {seeds[-1]}")
-    print(f"{len(plan['claims'])} claims.\n{HOW}")
+    if details:
+        lines, end = terminal.detailed_lines(found), terminal.HOW
+    else:
+        width = shutil.get_terminal_size((WIDTH, 24)).columns
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        lines = terminal.ledger_lines(found, width=width, colour=colour)
+        end = "A star marks a primary row; --details: tests, power, notes."
+    print("\n".join([*lines, "", terminal.summary(found), end]))
 
 
 COMMANDS: dict[str, Any] = {

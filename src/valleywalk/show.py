@@ -14,7 +14,7 @@ from .paper.items import OF_THE_PAPER, in_words, item_named
 from .paper.scales import SCALES, Scale
 from .walks import cost
 from .walks.catalogue import DatasetInfo, dataset_info
-from .walks.cost import duration
+from .walks.cost import duration, many
 from .walks.experiment import Experiment
 from .walks.store import Store
 
@@ -85,8 +85,8 @@ def _show_cost(experiments: Sequence[Experiment], store: Store, device: str) -> 
         "at ends of epochs": sum(p.epochs for p in passes),
         "for curvature": sum(p.curvature for p in passes),
     }
-    told = ", ".join(f"{_many(number)} {what}" for what, number in parts.items() if number)
-    _row("passes", f"{_many(sum(parts.values()))} images forward, or as much work: {told}")
+    told = ", ".join(f"{many(number)} {what}" for what, number in parts.items() if number)
+    _row("passes", f"{many(sum(parts.values()))} images forward, or as much work: {told}")
     segments = sum(map(cost.measured_segments, experiments))
     if segments:
         losses = sum(map(cost.losses, experiments))
@@ -163,14 +163,6 @@ def _value(value: Any) -> str:
             runs.append([number])
     shown = [f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
     return ", ".join(shown) or "none"
-
-
-def _many(number: float) -> str:
-    """A large number in words."""
-    for size, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
-        if number >= size:
-            return f"{number / size:.3g} {word}"
-    return f"{number:.0f}"
 
 
 def _size(number: float) -> str:

@@ -29,6 +29,7 @@ from ..walks.parallel import compute
 from ..walks.resources import Resources
 from ..walks.store import Store
 from . import explorer, verdict
+from .head import head
 
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
 BookScale = Scale | Literal["recorded"]
@@ -221,14 +222,9 @@ def _ways_to_run(item: Item, scale: Scale, repository: str | None) -> str:
 
 
 def bind_page(notebook: NotebookNode, item: Item, scale: Scale, prose: str) -> NotebookNode:
-    """Put the item's title, scale and prose for the notebook's own title; name its figure."""
-    scale_note = (
-        f"This page shows the *{scale}* scale: {item.setting(scale)}. See {{doc}}`/reading` for "
-        "the scales, and the provenance line under the figure for all settings."
-    )
-    heading = (
-        f"({item.name})=\n# {item.label}. {item.title}\n\n:::{{note}}\n{scale_note}\n:::\n\n{prose}"
-    )
+    """Put the item's title, head and prose for the notebook's own title; name its figure."""
+    title = f"({item.name})=\n# {item.label}. {item.title}"
+    heading = f"{title}\n\n{head(item, scale, notebook.metadata['papermill'])}\n\n{prose}"
     notebook.cells[0] = nbformat.v4.new_markdown_cell(heading)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])

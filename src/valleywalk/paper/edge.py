@@ -102,6 +102,10 @@ class EdgePage(ModelPage):
         given.pop("training_images", None)
         return EdgeOfStability(**given).experiments
 
+    @property
+    def beyond_the_paper(self) -> list[Experiment]:
+        return self.edge_experiments
+
 
 def share_in_words(trace: xr.Dataset) -> tuple[str, str]:
     """What is said of the long walk's spectral norm, and the number."""

@@ -447,23 +447,14 @@ def numbers_of(finding: Finding) -> str:
     return "; ".join([", ".join(parts), *finding.notes])
 
 
-def page_claims(page: Page) -> str:
-    """The claims that a notebook's page bears on: for its own parameters, and as they are decided
-    by the protocol; Markdown.
-    """
-    found = page_findings(page)
-    if found is None:
-        return "No claim of the ledger rests on this page."
-    if not found:
-        return "The claims that rest on this page need walks that are not there yet."
-    table = ledger_table(found, "{0}")
-    if page.shown_scale in JUDGED:
-        return table
-    return f"One walk of a kind is described here, and judges nothing.\n\n{table}"
+def claims_of(page: Page) -> list[Claim]:
+    """The claims that a page bears on."""
+    own = type(page)
+    return [claim for claim in CLAIMS if own in claim.pages or own is ITEMS[claim.item].page]
 
 
-def page_findings(page: Page) -> list[Finding] | None:
-    """What is found of the claims that a page bears on; None where there are none.
+def findings_of(page: Page) -> list[Finding]:
+    """What is found of the claims that a page bears on.
 
     Returns
     -------
@@ -471,11 +462,10 @@ def page_findings(page: Page) -> list[Finding] | None:
         Those at the page's own scale and for its own parameters, then those by the protocol, then
         those that need no walk.
     """
-    own = type(page)
-    claims = [claim for claim in CLAIMS if own in claim.pages or own is ITEMS[claim.item].page]
+    claims, subjects, store = claims_of(page), _subjects_of(page), page.store
     if not claims:
-        return None
-    found, subjects, store = [], _subjects_of(page), page.store
+        return []
+    found = []
     if page.shown_scale in JUDGED:
         found = findings(
             page.shown_scale, store=store, claims=claims, subjects=subjects, given=page.given
@@ -489,6 +479,21 @@ def page_findings(page: Page) -> list[Finding] | None:
             if tested is None or finding.subject in tested
         ]
     return found + findings_without_walks(claims)
+
+
+def page_claims(page: Page) -> str:
+    """The claims that a notebook's page bears on: for its own parameters, and as they are decided
+    by the protocol; Markdown.
+    """
+    if not claims_of(page):
+        return "No claim of the ledger rests on this page."
+    found = findings_of(page)
+    if not found:
+        return "The claims that rest on this page need walks that are not there yet."
+    table = ledger_table(found, "{0}")
+    if page.shown_scale in JUDGED:
+        return table
+    return f"One walk of a kind is described here, and judges nothing.\n\n{table}"
 
 
 def _subjects_of(page: Page) -> list[Subject] | None:

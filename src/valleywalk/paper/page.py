@@ -92,6 +92,11 @@ class Page(Strict):
         """The walks the page needs, in a fixed order."""
         return []
 
+    @property
+    def beyond_the_paper(self) -> list[Experiment]:
+        """Those of them that show what the paper has nothing of."""
+        return []
+
     def get_traces(self) -> list[xr.Dataset]:
         """The traces that the page shows."""
         return []
