@@ -20,13 +20,12 @@ from ..walks.experiment import Experiment, ModelName
 from .claim import Walked, claim
 from .page import ModelPage, NetworksPage, PositiveInt, WalksPage, markdown_table
 from .scales import EVERY, FULL_SIZE, SCALES, Scale, Settings
-from .walks import window_experiment
+from .walks import EPOCH_OF_THE_PAPER, window_experiment
 
 # The epochs of both tables.
 EPOCHS = (1, 10, 25, 100)
 LAST_EPOCH_OF_FIGURE_8 = 40
-# Steps in an epoch of the paper, and the barriers that it counts in them.
-EPOCH_OF_THE_PAPER = 450
+# The barriers that the paper counts in an epoch.
 PRINTED: dict[str, dict[int, int]] = {
     "vgg11": {1: 0, 10: 0, 25: 5, 100: 13},
     "resnet56": {1: 0, 10: 0, 25: 2, 100: 23},
