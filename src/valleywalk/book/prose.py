@@ -86,7 +86,8 @@ def number(value: float | Interval | None, form: str = ".3g") -> str:
         return "not measured"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:{form}}"
+    shown = f"{value:{form}}"
+    return f"{float(shown):,.0f}" if "e+" in shown else shown
 
 
 def plural(count: int, noun: str) -> str:
