@@ -1,13 +1,13 @@
 """Sentences about a page's walks: the templates of `paper/said`, filled with the page's numbers.
 
-A template says in words what the numbers say, and takes its wording from them, so that it is true of
-any walk. It has no number of its own: `typed_numbers` finds one that was typed, and a test refuses
-it.
+A template says in words what the numbers say, and takes its wording from them, so that it is true
+of any walk. It has no number of its own: `typed_numbers` finds one that was typed, and a test
+refuses it.
 """
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import xarray as xr
@@ -16,11 +16,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 from ..paper.page import Page
 from ..statistics import CONFIDENCE, Interval
 
+# All but "one".
 NUMBER_WORDS = (
-    "two three four five six seven eight nine ten eleven twelve dozen hundred thousand million "
-    "half halves third thirds quarter quarters fifth tenth twice thrice double doubled triple"
-).split()
-TYPED = re.compile(rf"[-−]?\d[\d.,]*|\b(?:{'|'.join(NUMBER_WORDS)})s?\b", re.IGNORECASE)
+    "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|dozen|hundred|thousand|"
+    "million|half|halves|third|quarter|fifth|tenth|twice|thrice|double|doubled|triple"
+)
+TYPED = re.compile(rf"[-−]?\d[\d.,]*|\b(?:{NUMBER_WORDS})s?\b", re.IGNORECASE)
 # What may be typed, since it is no number of a walk.
 ALLOWED = tuple(
     re.compile(pattern)
@@ -32,6 +33,7 @@ ALLOWED = tuple(
         r"\b[12]/[ηλ]|\b1 − p\b|[+−]1\b",  # formulas without; ±1 as a bound of cosines
         r"\(the paper: [^()]*, (?:Table|Figure|Section|footnote) [\w.]+\)",  # what it prints
         r"Cohen et al\. \d{4}",  # years of publications
+        r"\b_\w+\.md\.j2\b",  # templates that another one includes
     )
 )
 # As an argument of a filter: a format.
@@ -54,11 +56,22 @@ def said(page: Page, traces: Sequence[xr.Dataset]) -> str:
     Raises
     ------
     ProseError
+        As of `in_words`.
+    """
+    return in_words(page, page.numbers(list(traces)))
+
+
+def in_words(page: Page, numbers: Mapping[str, Any]) -> str:
+    """A page's numbers in sentences, by the template that has the name of its notebook.
+
+    Raises
+    ------
+    ProseError
         Names the page, its template and the name that is unknown there.
     """
     name = f"{page.notebook}.md.j2"
     try:
-        text = SENTENCES.get_template(name).render(page.numbers(list(traces)))
+        text = SENTENCES.get_template(name).render(numbers)
     except TemplateError as error:
         raise ProseError(f"{type(page).__name__}, in paper/said/{name}: {error.message}") from None
     return tidy(text)
@@ -102,11 +115,16 @@ def out_of(count: int, total: int, noun: str) -> str:
     if not total:
         return f"no {noun}"
     if total == 1:
-        return f"the one {noun}" if count else f"not the one {noun}"
+        return f"the one {noun}" if count else f"no {noun} of one"
     if count == total:
         return f"each of {total:,} {noun}s"
     words = {0: f"no {noun} of {total:,}", 1: f"one {noun} of {total:,}"}
     return words.get(count, f"{count:,} of {total:,} {noun}s")
+
+
+def numbered(items: Sequence[Any], noun: str) -> str:
+    """Things by their numbers: epoch 1; epochs 1 and 10."""
+    return f"{noun}{'s' * (len(items) != 1)} {listed(items)}"
 
 
 def listed(items: Iterable[Any]) -> str:
@@ -116,7 +134,7 @@ def listed(items: Iterable[Any]) -> str:
 
 
 def printed(text: Any) -> str:
-    """What the paper prints, with its source, to stand beside ours; nothing where it prints none."""
+    """What the paper prints, with its source, to stand beside ours; nothing where it is silent."""
     if text is None:
         return ""
     words = re.sub(r" \(([^()]*)\)$", r", \1", str(text))
@@ -148,6 +166,7 @@ SENTENCES.filters |= {
     "number": number,
     "plural": plural,
     "out_of": out_of,
+    "numbered": numbered,
     "listed": listed,
     "printed": printed,
     "sentence": sentence,
@@ -161,7 +180,7 @@ def typed_numbers(template: str) -> list[str]:
     """Digits and number words that stand in a template's own text, or in what its expressions
     print; "one" may.
 
-    Numbers that expressions compare with are left out, and so is what `ALLOWED` lists.
+    Numbers that conditions compare with are left out, and so is what `ALLOWED` lists.
 
     Parameters
     ----------
@@ -173,8 +192,10 @@ def typed_numbers(template: str) -> list[str]:
     for _, kind, value in SENTENCES.lex(template):
         if kind == "variable_begin":
             printing, text = True, text + " … "  # What is printed here stands between.
-        elif kind == "variable_end":
+        elif kind in ("variable_end", "block_end"):
             printing = False
+        elif kind == "name" and value == "set":
+            printing = True
         elif kind == "data":
             text += value
         elif kind == "string" and not FORMAT.fullmatch(value):

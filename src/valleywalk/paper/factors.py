@@ -204,7 +204,7 @@ class Factors(ModelPage):
     def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
         """Of each factor: each value's means over the seeds, and what a doubling does to them."""
         steps = self.steps(traces)
-        found: dict[Factor, dict[str, Any]] = {}
+        found: dict[str, dict[str, Any]] = {}
         for factor, name in NAMES.items():
             walks = dict(list(self.measures(self.varied(steps, factor)).groupby(factor)))
             found[factor] = {

@@ -289,7 +289,12 @@ class IsotropicNoise(ModelPage):
                 ]
             )
         header = ["walk", "noise's standard deviation", "training loss", "validation accuracy"]
-        header += [f"cosine, last {LAST_EPOCHS} epochs", "distance", "parameter norm", "norm in the paper"]
+        header += [
+            f"cosine, last {LAST_EPOCHS} epochs",
+            "distance",
+            "parameter norm",
+            "norm in the paper",
+        ]
         about = next(t.attrs for t in traces if "gradient_variance" in t.attrs)
         note = (
             f"Largest gradient variance at initialisation: {about['gradient_variance']:.3g}, "

@@ -285,9 +285,7 @@ SHARED = {"number": 15, "item": "appd", "pages": (NoiseStructure,)}
     subjects=("mlp",),
     tested_on=("64-8-10 with tanh", "8×8 digits"),
     reasons={
-        "mlp": (
-            "Likeliest reason: C is quadratic in 1 − p and vanishes before the residual does."
-        ),
+        "mlp": ("Likeliest reason: C is quadratic in 1 − p and vanishes before the residual does."),
     },
     **SHARED,
 )

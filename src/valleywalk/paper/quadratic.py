@@ -202,7 +202,7 @@ class Quadratic(Page):
     def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
         """Of each direction: damping, contraction by formula and as measured; the best rate."""
         measured = measured_contraction(descend(self.eigenvalues, self.learning_rate, self.steps))
-        directions = [
+        directions: list[dict[str, Any]] = [
             {
                 "eigenvalue": value,
                 "damping": damping(value, self.learning_rate),

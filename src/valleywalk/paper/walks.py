@@ -170,6 +170,7 @@ class WalkPage(ModelPage):
         late, known = Share.of(inside[-LATE:]), not np.isnan(signs).any()
         walked, rate = self.experiments[0], float(window["learning_rate"][-1])
         original = original_dataset(walked.model, walked.dataset)
+        of_the_paper = EPOCH_OF_THE_PAPER if original in OF_45_000 else None
         in_epoch = int(traces[0].attrs.get("steps_in_epoch", 1))
         return measures.walk_numbers(window) | {
             "printed": PRINTED.get((self.model, original, self.update, self.epoch), {}),
@@ -180,12 +181,14 @@ class WalkPage(ModelPage):
             "learning_rate": rate,
             "two_over_rate": 2 / rate,
             "steps": len(loss),
+            "moves": len(loss) - 1,
             "start": int(iterations[0]),
             "epoch": self.epoch,
             "in_epoch": in_epoch,
             "spans": -(-len(loss) // in_epoch),
             # Of its images of 64 pixels the paper does not say how many there are.
-            "in_epoch_of_the_paper": EPOCH_OF_THE_PAPER if original in OF_45_000 else None,
+            "in_epoch_of_the_paper": of_the_paper,
+            "start_of_the_paper": None if of_the_paper is None else (self.epoch - 1) * of_the_paper,
             "inside": Share.of(inside),
             "first_inside": int(iterations[inside.argmax()]),
             "late": late,
@@ -215,7 +218,7 @@ class WalkPage(ModelPage):
             if value is None:
                 shown = "never"
             elif name in counted:
-                shown = f"{value} of {steps - (name == 'floor_rises')}"
+                shown = f"{value} of {numbers['moves' if name == 'floor_rises' else 'steps']}"
             elif name == "interior_minimum":
                 shown = f"{value:.0%}"
             elif name in ("first_negative", "height"):
@@ -372,10 +375,7 @@ def gd_floor(gd: Walked) -> Share:
     quantity="share",
     primary=("vgg11",),
     reasons={
-        "mlp": (
-            "Likeliest reason: the first steps are mostly descent; the floor goes up and down "
-            "later."
-        ),
+        "mlp": ("Likeliest reason: the first steps are mostly descent."),
     },
     **SGD,
 )
