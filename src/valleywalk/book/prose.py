@@ -21,17 +21,18 @@ NUMBER_WORDS = (
     "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|dozen|hundred|thousand|"
     "million|half|halves|third|quarter|fifth|tenth|twice|thrice|double|doubled|triple"
 )
-TYPED = re.compile(rf"[-−]?\d[\d.,]*|\b(?:{NUMBER_WORDS})s?\b", re.IGNORECASE)
+TYPED = re.compile(rf"[-−]?\d+(?:[.,]\d+)*|\b(?:{NUMBER_WORDS})s?\b", re.IGNORECASE)
 # What may be typed, since it is no number of a walk.
 ALLOWED = tuple(
     re.compile(pattern)
     for pattern in (
+        # What the paper prints, with its source; first, since it holds a cross-reference.
+        r"\(the paper: [^()]*, (?:Table|Figure|Section|footnote) [\w.]+\)",
         r"\b(?:VGG|ResNet|CIFAR)-\d+\b",  # names of networks and data sets
         r"\b(?:Table|Figure|Section|Equation|footnote|Footnote) \d+(?:\.\d+)?",  # cross-references
         r"\{(?:ref|doc|cite:p)\}`[^`]*`",
         r"\$[^$]+\$",  # formulas between dollars
         r"\b[12]/[ηλ]|\b1 − p\b|[+−]1\b",  # formulas without; ±1 as a bound of cosines
-        r"\(the paper: [^()]*, (?:Table|Figure|Section|footnote) [\w.]+\)",  # what it prints
         r"Cohen et al\. \d{4}",  # years of publications
         r"\b_\w+\.md\.j2\b",  # templates that another one includes
     )
@@ -93,10 +94,10 @@ def number(value: float | Interval | None, form: str = ".3g") -> str:
     """A number as the tables have it, an interval with its ends; "not measured" where there is
     none.
     """
+    if value is None or math.isnan(value[0] if isinstance(value, Interval) else value):
+        return "not measured"
     if isinstance(value, Interval):
         return str(value)
-    if value is None or math.isnan(value):
-        return "not measured"
     if isinstance(value, int):
         return f"{value:,}"
     shown = f"{value:{form}}"
