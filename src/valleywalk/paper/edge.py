@@ -128,7 +128,10 @@ def edge_numbers(walked: Experiment, trace: xr.Dataset) -> dict[str, Any]:
         "fitted": measures.NEARLY_FITTED,
         **asdict(measures.hovering(trace)),
         "end": at_the_end,
-        "loss_at_the_end": float(trace["minibatch_loss"][-1]),
+        # An older trace does not know it.
+        "loss_at_the_end": float(trace["minibatch_loss"][-1])
+        if "minibatch_loss" in trace
+        else None,
     }
 
 

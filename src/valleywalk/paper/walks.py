@@ -192,7 +192,7 @@ class WalkPage(ModelPage):
             "inside": Share.of(inside),
             "first_inside": int(iterations[inside.argmax()]),
             "late": late,
-            "bounces": float(late) > 0.5,
+            "mostly": float(late) > 0.5,
             "negative": Share.of(cosines < 0),
             "last": min(LATE, len(cosines)),
             "height": height.interval(positive=True)
