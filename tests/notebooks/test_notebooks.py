@@ -12,6 +12,7 @@ from papermill.cli import _resolve_type
 from papermill.exceptions import PapermillExecutionError
 
 from valleywalk.book.notebook import check
+from valleywalk.book.prose import said
 from valleywalk.folders import checkout
 from valleywalk.paper.items import ITEMS
 
@@ -75,6 +76,7 @@ def test_a_notebook_draws_its_figure(name, tmp_path):
     traces = page.get_traces()
     if name != "twin":
         assert page.table(traces) in shown
+        assert said(page, traces) in shown
         assert f"*Provenance.* {page.provenance(traces)}." in shown
     plt.close(page.draw(traces))
 
@@ -110,6 +112,17 @@ def test_wrong_parameters_fail_in_the_first_cell(tmp_path, parameters, message):
         execute(path, tmp_path, **parameters, traces=str(tmp_path / "traces"))
     assert message in caught.value.evalue
     assert not (tmp_path / "traces").exists()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=ids)
+def test_what_the_run_shows_follows_the_figure(path):
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    start = cells.index("page.draw(traces);")
+    assert cells[start + 1 : start + 4] == [
+        "notebook.provenance_line(page, traces)",
+        "## What our run shows",
+        "notebook.said(page, traces)",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=ids)

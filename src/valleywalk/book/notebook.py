@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from ..paper.ledger import page_claims
 from ..paper.page import Page
+from . import prose
 
 Parameters = TypeVar("Parameters", bound=Page)
 
@@ -67,6 +68,11 @@ def _read(value: Any) -> Any:
 def provenance_line(page: Page, traces: list[xr.Dataset]) -> Markdown:
     """The line under each figure that says what it was made from."""
     return Markdown(f"*Provenance.* {page.provenance(traces)}.")
+
+
+def said(page: Page, traces: list[xr.Dataset]) -> Markdown:
+    """What the page's walks show, in sentences made from their numbers."""
+    return Markdown(prose.said(page, traces))
 
 
 def table(page: Page, traces: list[xr.Dataset]) -> Markdown:

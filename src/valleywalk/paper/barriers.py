@@ -19,15 +19,21 @@ from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment, ModelName
 from .claim import Walked, claim
 from .few_points import held_in_words
-from .page import ModelPage, NetworksPage, PositiveInt, WalksPage, markdown_table
+from .page import (
+    ModelPage,
+    NetworksPage,
+    PositiveInt,
+    WalksPage,
+    markdown_table,
+    setting_of,
+)
 from .scales import EVERY, FULL_SIZE, SCALES, Scale, Settings
-from .walks import window_experiment
+from .walks import EPOCH_OF_THE_PAPER, window_experiment
 
 # The epochs of both tables.
 EPOCHS = (1, 10, 25, 100)
 LAST_EPOCH_OF_FIGURE_8 = 40
-# Steps in an epoch of the paper, and the barriers that it counts in them.
-EPOCH_OF_THE_PAPER = 450
+# The barriers that the paper counts in an epoch.
 PRINTED: dict[str, dict[int, int]] = {
     "vgg11": {1: 0, 10: 0, 25: 5, 100: 13},
     "resnet56": {1: 0, 10: 0, 25: 2, 100: 23},
@@ -59,6 +65,16 @@ COUNTED: Settings = {
         "mlp": {"epochs_shown": (1, 10, 25)},
         "vgg11": {"epochs_shown": (*range(1, 41), 100)},
     },
+}
+# What Figure 8 counts: its name in the table, and the paper's word on it.
+COUNTS: Mapping[str, tuple[str, str]] = {
+    "both": ("barriers, both", "none in most epochs"),
+    "resolved": ("barriers, both, resolved", "not measured"),
+    "unresolved": ("steps left open", "not measured"),
+    "either": ("barriers, either", "the captions' definition"),
+    "convex": ("segments, convex", "roughly all"),
+    "not convex": ("segments, not convex", "not measured"),
+    "convexity open": ("segments left open", "not measured"),
 }
 # The learning rate of Figures 3 and 7: only there is the curvature measured.
 SPECTRAL_RATES: Mapping[str, float] = {"resnet56": 0.3}
@@ -153,37 +169,60 @@ class BarriersByEpoch(ModelPage):
             sns.despine(figure)
         return figure
 
-    def table(self, traces: list[xr.Dataset]) -> str:
-        """All epochs together; the paper's figure has no numbers printed."""
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        """Of all epochs together; a count is None where it was not measured."""
         counted = self.by_epoch(traces)
         steps = int(counted["steps"].sum())
-        rows = []
-        for name, column, paper in (
-            ("barriers, both", "both", "none in most epochs"),
-            ("barriers, both, resolved", "resolved", "not measured"),
-            ("steps left open", "unresolved", "not measured"),
-            ("barriers, either", "either", "the captions' definition"),
-            ("segments, convex", "convex", "roughly all"),
-            ("segments, not convex", "not convex", "not measured"),
-            ("segments left open", "convexity open", "not measured"),
-        ):
+        counts: dict[str, dict[str, Any] | None] = {}
+        for column in COUNTS:
             if counted[column].isna().any():
-                rows.append([name, paper, *["not measured"] * 3])
+                counts[column] = None
                 continue
             count = int(counted[column].sum())
-            share = statistics.proportion(count, steps)
-            epochs = int((counted[column] > 0).sum())
-            rows.append([name, paper, f"{count} of {steps}", str(share), f"{epochs}"])
+            counts[column] = {
+                "count": count,
+                "share": statistics.proportion(count, steps),
+                "epochs": int((counted[column] > 0).sum()),
+            }
         largest = counted.loc[counted["largest"].idxmax()]
-        found = "No barrier is higher than both ends"
-        if largest["both"]:
+        known = counted["resolvable"].notna().any()
+        return {
+            "setting": setting_of(self.experiments[0]),
+            "epochs": len(counted),
+            "last_epoch": int(counted["epoch"].max()),
+            "steps": steps,
+            "counts": counts,
+            "largest": {
+                "height": float(largest["largest"]),
+                "epoch": int(largest["epoch"]),
+                "share": float(largest["largest share"]),
+            }
+            if largest["both"]
+            else None,
+            "resolvable": float(counted["resolvable"].max()) if known else None,
+            "loss_before": float(counted["loss"].iloc[0]),
+            "loss_after": float(counted["loss"].iloc[-1]),
+        }
+
+    def table(self, traces: list[xr.Dataset]) -> str:
+        """All epochs together; the paper's figure has no numbers printed."""
+        numbers, rows = self.numbers(traces), []
+        for column, (name, paper) in COUNTS.items():
+            counted = numbers["counts"][column]
+            shown = ["not measured"] * 3
+            if counted is not None:
+                total = f"{counted['count']} of {numbers['steps']}"
+                shown = [total, str(counted["share"]), f"{counted['epochs']}"]
+            rows.append([name, paper, *shown])
+        largest, found = numbers["largest"], "No barrier is higher than both ends"
+        if largest is not None:
             found = (
-                f"Largest barrier: {largest['largest']:.2g} in epoch {largest['epoch']}, "
-                f"{largest['largest share']:.2%} of the loss there"
+                f"Largest barrier: {largest['height']:.2g} in epoch {largest['epoch']}, "
+                f"{largest['share']:.2%} of the loss there"
             )
         resolved = "what the images resolve was not measured"
-        if counted["resolvable"].notna().any():
-            resolved = f"one of {counted['resolvable'].max():.2g} would be resolved in any epoch"
+        if numbers["resolvable"] is not None:
+            resolved = f"one of {numbers['resolvable']:.2g} would be resolved in any epoch"
         note = (
             f"{found}; {resolved}. The paper calls its barriers substantially smaller than the "
             "loss."
@@ -273,6 +312,45 @@ class BarrierTable(TablePage):
             for model, trace in zip(self.models, traces, strict=True)
             for row in self.counted(model, trace)
         )
+
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        """Of each network: its epochs with their counts, and what they come to together."""
+        counts = self.counts(traces)
+        networks = []
+        for model, walked in zip(self.models, self.experiments, strict=True):
+            rows = counts[counts["model"] == model]
+            printed = rows[rows["paper"].notna()]
+            shares = [
+                statistics.proportion(both, steps)
+                for both, steps in zip(rows["both"], rows["steps"], strict=True)
+            ]
+            inside = [
+                share.low <= paper / EPOCH_OF_THE_PAPER <= share.high
+                for share, paper in zip(shares, rows["paper"], strict=True)
+                if paper is not None and not np.isnan(paper)
+            ]
+            highest = rows.loc[rows["largest"].idxmax()]
+            known = rows["resolved"].notna().all()
+            networks.append(
+                {
+                    "title": network_info(model).title,
+                    "setting": setting_of(walked),
+                    "epochs": [int(epoch) for epoch in rows["epoch"]],
+                    "steps": int(rows["steps"].sum()),
+                    "both": [int(count) for count in rows["both"]],
+                    "crossed": int(rows["both"].sum()),
+                    "share_at_most": max(share.high for share in shares),
+                    "resolved": int(rows["resolved"].sum()) if known else None,
+                    "unresolved": int(rows["unresolved"].sum()) if known else None,
+                    "either": int(rows["either"].sum()),
+                    "largest": float(highest["largest"]),
+                    "largest_share": float(highest["largest share"]),
+                    "printed_epochs": [int(epoch) for epoch in printed["epoch"]],
+                    "printed": [int(count) for count in printed["paper"]],
+                    "inside": sum(inside),
+                }
+            )
+        return {"networks": networks, "epoch_of_the_paper": EPOCH_OF_THE_PAPER}
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """The share of steps that cross a barrier, beside the paper's."""

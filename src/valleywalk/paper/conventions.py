@@ -1,6 +1,7 @@
 """Where the paper's text and its code differ: both readings on the same walks."""
 
-from typing import ClassVar, Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import matplotlib.pyplot as plt
 import seaborn as sns
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from .. import figures, measures
 from ..walks.experiment import Convention, Experiment, NoiseMeasure
 from .isotropic import IsotropicNoise
-from .page import ModelPage, markdown_table
+from .page import ModelPage, markdown_table, setting_of
 from .spectral import SpectralNorm
 from .walks import GradientDescentWalk, StochasticWalk
 
@@ -26,6 +27,30 @@ SEGMENTS = 12
 # The code sums the losses of an epoch's batches and divides by one fewer.
 BATCHES = 450
 DIVISOR = BATCHES - 1
+
+QUANTITIES = {
+    "distance": "GD: chunks' mean gradients averaged / summed; distance",
+    "height": "SGD: plan frozen / redrawn at each α; mean height",
+    "barriers": "SGD: plan frozen / redrawn at each α; barriers higher than both ends",
+    "barriers_either": "SGD: plan frozen / redrawn at each α; barriers higher than either end",
+    "eigenvalue": "Lanczos until converged / 15 power iterations; largest eigenvalue at the end",
+    "residual": "the same; largest relative residual",
+}
+# What the paper prints of them, and of the final norms under noise by its factor.
+PRINTED: Mapping[str, str] = {
+    "distance": "1.4",
+    "height": "0.0625",
+    "barriers": "0",
+    "barriers_either": "0",
+}
+PRINTED_NORMS: Mapping[float, str] = {0.1: "443", 0.05: "369"}
+
+
+class Both(NamedTuple):
+    """A number in the text's reading and in the code's."""
+
+    text: float
+    code: float
 
 
 class Conventions(ModelPage):
@@ -106,69 +131,52 @@ class Conventions(ModelPage):
             sns.despine(figure)
         return figure
 
-    def table(self, traces: list[xr.Dataset]) -> str:
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        """Each quantity in both readings."""
         named = self.named(traces)
         length = StochasticWalk(**self.given).length
 
-        def both(subject: Subject, number: str) -> tuple[float, ...]:
-            """A number of the first steps, in both readings."""
+        def both(subject: Subject, number: str) -> Both:
+            """A number of the first steps."""
             windows = [measures.window(named[subject, each], 1, length) for each in READINGS]
-            return tuple(float(measures.walk_numbers(window)[number] or 0) for window in windows)
+            return Both(*(float(measures.walk_numbers(each)[number] or 0) for each in windows))
 
-        rows = [
-            (
-                "GD: chunks' mean gradients averaged / summed; distance",
-                "1.4",
-                both("gd", "distance"),
-            ),
-            *(
-                (
-                    f"SGD: plan frozen / redrawn at each α; {name}",
-                    printed,
-                    both("sgd", number),
-                )
-                for number, name, printed in (
-                    ("height", "mean height", "0.0625"),
-                    ("barriers", "barriers higher than both ends", "0"),
-                    ("barriers_either", "barriers higher than either end", "0"),
-                )
-            ),
-            (
-                "Lanczos until converged / 15 power iterations; largest eigenvalue at the end",
-                None,
-                tuple(
-                    float(named["spectral", each]["hessian_max"].dropna("epoch")[-1])
-                    for each in READINGS
-                ),
-            ),
-            (
-                "the same; largest relative residual",
-                None,
-                tuple(
-                    float(named["spectral", each]["hessian_residual"].max()) for each in READINGS
-                ),
-            ),
-            *(
-                (
-                    f"noise × {factor:g}: as variance / as standard deviation; final norm",
-                    printed,
-                    tuple(
-                        float(named[("noise", factor), each]["parameter_norm"][-1])
-                        for each in READINGS
-                    ),
-                )
-                for factor, printed in ((0.1, "443"), (0.05, "369"))
-            ),
-        ]
-        header = ["reading of the text / of the code", "paper", "text", "code", "nearer"]
+        def of_each(subject: Subject, number: Callable[[xr.Dataset], Any]) -> Both:
+            return Both(*(float(number(named[subject, each])) for each in READINGS))
+
+        return {
+            "setting": setting_of(self.experiments[0]),
+            "setting_of_sgd": setting_of(self.walks["sgd", "text"]),
+            "steps": measures.window(named["sgd", "text"], 1, length).sizes["iteration"],
+            "distance": both("gd", "distance"),
+            "height": both("sgd", "height"),
+            "barriers": both("sgd", "barriers"),
+            "barriers_either": both("sgd", "barriers_either"),
+            "inside": both("sgd", "interior_minimum"),
+            "eigenvalue": of_each("spectral", lambda t: t["hessian_max"].dropna("epoch")[-1]),
+            "residual": of_each("spectral", lambda t: t["hessian_residual"].max()),
+            "converged": figures.CONVERGED,
+            "norms": {
+                factor: of_each(("noise", factor), lambda t: t["parameter_norm"][-1])
+                for factor in PRINTED_NORMS
+            },
+            "printed": PRINTED if self.model == "vgg11" else {},
+            "printed_norms": PRINTED_NORMS if self.model == "vgg11" else {},
+        }
+
+    def table(self, traces: list[xr.Dataset]) -> str:
+        numbers = self.numbers(traces)
         # The paper's numbers are VGG-11's.
-        table = markdown_table(
-            header,
-            [
-                _row(name, printed if self.model == "vgg11" else None, *values)
-                for name, printed, values in rows
-            ],
-        )
+        printed = numbers["printed"]
+        rows = [
+            _row(description, printed.get(name), *numbers[name])
+            for name, description in QUANTITIES.items()
+        ]
+        for factor, norms in numbers["norms"].items():
+            name = f"noise × {factor:g}: as variance / as standard deviation; final norm"
+            rows.append(_row(name, numbers["printed_norms"].get(factor), *norms))
+        header = ["reading of the text / of the code", "paper", "text", "code", "nearer"]
+        table = markdown_table(header, rows)
         return (
             f"{table}\n\nLeft out of both readings: the code sums the losses of {BATCHES} batches "
             f"and divides by {DIVISOR}, so that each loss and height it prints is "

@@ -16,7 +16,15 @@ from ..statistics import Interval
 from ..walks.experiment import Experiment, ModelName
 from ..walks.provenance import experiment_of
 from .claim import EVERY_SUBJECT, Walked, claim
-from .page import ModelPage, PositiveFloat, PositiveInt, epochs_for, experiment, markdown_table
+from .page import (
+    ModelPage,
+    PositiveFloat,
+    PositiveInt,
+    epochs_for,
+    experiment,
+    markdown_table,
+    setting_of,
+)
 from .scales import EVERY, Scale, Settings
 
 Factor = Literal["batch_size", "learning_rate"]
@@ -193,19 +201,42 @@ class Factors(ModelPage):
             sns.despine(figure)
         return figure
 
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        """Of each factor: each value's means over the seeds, and what a doubling does to them."""
+        steps = self.steps(traces)
+        found: dict[str, dict[str, Any]] = {}
+        for factor, name in NAMES.items():
+            walks = dict(list(self.measures(self.varied(steps, factor)).groupby(factor)))
+            found[factor] = {
+                "name": name,
+                "values": list(walks),
+                **{
+                    measure: {
+                        "means": [mean_of_seeds(each[measure]) for each in walks.values()],
+                        "effect": self.effect(steps, factor, measure),
+                    }
+                    for measure in MEASURES
+                },
+            }
+        return {
+            "setting": setting_of(self.experiments[0]),
+            "iterations": int(steps["iteration"].max()) + 1,
+            "seeds": int(steps["seed"].nunique()),
+            **found,
+        }
+
     def table(self, traces: list[xr.Dataset]) -> str:
         """Each walk's measures, and the effect of each factor on one scale."""
-        steps = self.steps(traces)
-        rows = []
-        for factor, name in NAMES.items():
-            measured = self.measures(self.varied(steps, factor))
-            for value, walks in measured.groupby(factor):
-                cells = [str(mean_of_seeds(walks[measure])) for measure in MEASURES]
-                rows.append([f"{name} {value:g}", *cells])
-        for factor, name in NAMES.items():
-            effects = [str(self.effect(steps, factor, measure)) for measure in MEASURES]
-            rows.append([f"**change for each doubling of the {name}**", *effects])
-        seeds = steps["seed"].nunique()
+        numbers = self.numbers(traces)
+        rows, factors = [], [numbers[factor] for factor in NAMES]
+        for factor in factors:
+            means = [factor[measure]["means"] for measure in MEASURES]
+            for value, *cells in zip(factor["values"], *means, strict=True):
+                rows.append([f"{factor['name']} {value:g}", *map(str, cells)])
+        for factor in factors:
+            effects = [str(factor[measure]["effect"]) for measure in MEASURES]
+            rows.append([f"**change for each doubling of the {factor['name']}**", *effects])
+        seeds = numbers["seeds"]
         note = f"In brackets: 95 % intervals over the {seeds} seeds of this page, by Student's t."
         return markdown_table(["", *MEASURES.values()], rows) + "\n\n" + note
 

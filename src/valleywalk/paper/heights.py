@@ -20,7 +20,7 @@ from ..walks.experiment import Experiment, ModelName
 from .barriers import COUNTED, EPOCHS, BarriersByEpoch, TablePage, table_epochs, table_walk
 from .claim import Walked, claim
 from .few_points import held_in_words
-from .page import ModelPage, PositiveFloat, experiment, markdown_table
+from .page import ModelPage, PositiveFloat, experiment, markdown_table, setting_of
 from .scales import Settings
 
 PRINTED: Mapping[tuple[str, float], dict[int, float]] = {
@@ -85,6 +85,62 @@ class HeightTable(TablePage):
             return statistics.ratio(first["height"], other["height"])
         return statistics.ratio_of_means(first["heights"], other["heights"])
 
+    def ratios(self, heights: pd.DataFrame) -> list[dict[str, Any]]:
+        """Of each network, each rate but the first and each epoch: our ratio and the paper's."""
+        found = []
+        for row in heights.to_dict("records"):
+            model, rate, epoch = row["model"], row["rate"], row["epoch"]
+            first = self.rates(model)[0]
+            if rate != first:
+                above = PRINTED.get((model, first), {}).get(epoch, np.nan)
+                ours = self.ratio(heights, model, rate, epoch)
+                own = {"model": model, "rate": rate, "epoch": epoch}
+                found.append(own | {"ratio": ours, "printed": above / row["paper"]})
+        return found
+
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        """Of each network and rate: heights and ratios by epoch."""
+        heights = self.heights(traces)
+        ratios, networks = self.ratios(heights), []
+        for model in self.models:
+            rates = []
+            for rate in self.rates(model):
+                rows = heights[(heights["model"] == model) & (heights["rate"] == rate)]
+                own = [each for each in ratios if (each["model"], each["rate"]) == (model, rate)]
+                moves = np.diff([interval.estimate for interval in rows["interval"]])
+                printed = [float(value) for value in rows["paper"] if not np.isnan(value)]
+                rates.append(
+                    {
+                        "rate": rate,
+                        "epochs": [int(epoch) for epoch in rows["epoch"]],
+                        "heights": list(rows["interval"]),
+                        "printed": printed,
+                        "falls": int((moves < 0).sum()),
+                        "moves": len(moves),
+                        "ratios": [each["ratio"] for each in own],
+                        "printed_ratios": [
+                            float(each["printed"]) for each in own if not np.isnan(each["printed"])
+                        ],
+                    }
+                )
+            walked = self.walks[model, self.rates(model)[0]]
+            title = network_info(model).title
+            networks.append({"title": title, "setting": setting_of(walked), "rates": rates})
+        known = [each for each in ratios if not np.isnan(each["ratio"].low)]
+        beside = [each for each in known if not np.isnan(each["printed"])]
+        return {
+            "networks": networks,
+            "pairs": len(ratios),
+            "above_one": sum(each["ratio"].estimate > 1 for each in ratios),
+            "known": len(known),
+            "told": sum(each["ratio"].low > 1 for each in known),
+            "other_way": sum(each["ratio"].high < 1 for each in known),
+            "beside": len(beside),
+            "printed_inside": sum(
+                each["ratio"].low <= each["printed"] <= each["ratio"].high for each in beside
+            ),
+        }
+
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """The mean height by epoch for each learning rate, and the paper's."""
         rows = self.heights(traces)
@@ -118,15 +174,12 @@ class HeightTable(TablePage):
             return self.panels(draw, "mean height above the valley floor", height=4.5)
 
     def table(self, traces: list[xr.Dataset]) -> str:
-        heights = self.heights(traces)
-        rows = []
+        heights, rows = self.heights(traces), []
+        ratios = {(r["model"], r["rate"], r["epoch"]): r for r in self.ratios(heights)}
         for row in heights.to_dict("records"):
-            first = self.rates(row["model"])[0]
             ratio, printed = "", ""
-            if row["rate"] != first:
-                ratio = str(self.ratio(heights, row["model"], row["rate"], row["epoch"]))
-                above = PRINTED.get((row["model"], first), {}).get(row["epoch"], np.nan)
-                printed = _shown(above / row["paper"], ".2g")
+            if found := ratios.get((row["model"], row["rate"], row["epoch"])):
+                ratio, printed = str(found["ratio"]), _shown(found["printed"], ".2g")
             rows.append(
                 [
                     network_info(row["model"]).title,
@@ -258,9 +311,7 @@ def _by_rate(walked: Walked, name: str) -> float:
     reasons={
         "mlp": (
             "Likeliest reason: at the same epoch the larger rate has fitted its digits further, "
-            "and the height shrinks with the loss. Further look: divided by the loss of its "
-            "window, the height at the larger rate is 1.5, 1.3 and 1.0 times the other's at epochs "
-            "1, 10 and 25 (seeds 0 to 2)."
+            "and the height shrinks with the loss."
         ),
     },
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..names import unknown_names
-from ..walks.catalogue import DATASETS, dataset_info, network_info
+from ..walks.catalogue import DATASETS, network_info
 from ..walks.experiment import Experiment, ModelName
 from . import edge
 from .barriers import BarriersByEpoch, BarrierTable
@@ -22,9 +22,9 @@ from .heights import HeightTable
 from .isotropic import IsotropicNoise
 from .noise_structure import NoiseStructure
 from .optimizers import Optimizers
-from .page import Page
+from .page import Page, setting_of
 from .quadratic import Quadratic
-from .scales import Scale, original_dataset
+from .scales import Scale
 from .schedules import Schedules
 from .spectral import SpectralNorm
 from .twin import Twin
@@ -94,20 +94,6 @@ def in_words(experiment: Experiment) -> str:
         f"{setting_of(experiment)}; {experiment.update}, rate {experiment.learning_rate:g}, "
         f"batch {experiment.batch_size}, {experiment.epochs} epoch{'s' * (experiment.epochs > 1)}"
     )
-
-
-def setting_of(experiment: Experiment) -> str:
-    """In a few words, what network walks on what data."""
-    original = original_dataset(experiment.model, experiment.dataset)
-    data = DATASETS[original].title if original in DATASETS else original
-    if original != experiment.dataset:
-        data = f"`{experiment.dataset}` in place of {data}"
-    width = "" if experiment.width == 1 else f" at width {experiment.width:g}"
-    count = experiment.training_images or dataset_info(experiment.dataset).training_images
-    images = "all images" if count is None else f"{count:,} images"
-    if experiment.classes is not None:
-        data += f" ({experiment.classes} classes)"
-    return f"{network_info(experiment.model).title}{width}, {images}, {data}"
 
 
 def _figure(

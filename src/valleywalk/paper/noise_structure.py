@@ -1,7 +1,7 @@
 """Appendix D: the Hessian, the covariance of the gradients, and how the two lie."""
 
 from functools import cache
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,7 +20,7 @@ from ..probes.noise_structure import DIRECTIONS, decompose
 from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment
 from .claim import Walked, claim
-from .page import NetworksPage, PositiveInt, experiment, markdown_table
+from .page import NetworksPage, PositiveInt, experiment, markdown_table, setting_of
 from .scales import EVERY, Settings
 
 TERMS = {"covariance": "C", "mean_outer": "ḡḡᵀ", "residual": "residual"}
@@ -195,6 +195,32 @@ class NoiseStructure(NetworksPage):
             sns.despine(figure)
         return figure
 
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        """The small network at its start and end, and each of the others when measured last."""
+        small, rows = self.decomposition, self.alignments(traces)
+        networks = []
+        for model, walked in zip(self.models, self.experiments, strict=True):
+            own = rows[rows["model"] == network_info(model).title]
+            last = own.iloc[-1].to_dict()
+            times = {
+                name: last["noise_overlap"] / last[name]
+                for name in ("random", "noise_overlap_control")
+            }
+            networks.append(
+                last
+                | {"setting": setting_of(walked), "measurements": len(own)}
+                | {"times_chance": times["random"], "times": times["noise_overlap_control"]}
+            )
+        return {
+            "steps": self.steps,
+            "digits": self.digits,
+            "start": small.iloc[0].to_dict(),
+            "end": small.iloc[-1].to_dict(),
+            "error": float(small["error"].max()),
+            "directions": DIRECTIONS,
+            "networks": networks,
+        }
+
     def table(self, traces: list[xr.Dataset]) -> str:
         small = self.decomposition
         rows = [
@@ -259,11 +285,7 @@ SHARED = {"number": 15, "item": "appd", "pages": (NoiseStructure,)}
     subjects=("mlp",),
     tested_on=("64-8-10 with tanh", "8×8 digits"),
     reasons={
-        "mlp": (
-            "Likeliest reason: C is quadratic in 1 − p and vanishes before the residual does. "
-            "Further measurement: the Fisher information, with labels from the network's own "
-            "predictions, does come nearer to H as the loss falls."
-        ),
+        "mlp": ("Likeliest reason: C is quadratic in 1 − p and vanishes before the residual does."),
     },
     **SHARED,
 )

@@ -1,6 +1,6 @@
 """Beyond the paper: SGD, momentum and Adam walk side by side, watched by `valleywalk.watch`."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -118,22 +118,46 @@ class Optimizers(Page):
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         return figures.side_by_side(traces, [trace.attrs["optimizer"] for trace in traces])
 
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        """Of each optimizer's walk, and of its second half."""
+        walks = []
+        for trace in traces:
+            late = trace.isel(iteration=slice(self.steps // 2, None))
+            walks.append(
+                measures.walk_numbers(trace)
+                | {
+                    "name": trace.attrs["optimizer"],
+                    "loss": float(trace["loss"].values[-1, -1]),
+                    "late_cosine": float(late["cosine"].values.mean()),
+                    "late_inside": float(measures.walk_numbers(late)["interior_minimum"] or 0),
+                    "floor_share": measures.floor_rises(trace),
+                }
+            )
+        return {
+            "steps": self.steps,
+            "late_from": self.steps // 2,
+            "walks": walks,
+            "bouncing": [each["name"] for each in walks if each["late_inside"] > 0.5],
+            "lowest": min(walks, key=lambda each: each["loss"]),
+            "farthest": max(walks, key=lambda each: each["distance"]),
+            "barriers": sum(each["barriers"] for each in walks),
+            "all_steps": self.steps * len(walks),
+        }
+
     def table(self, traces: list[xr.Dataset]) -> str:
         """What the optimizers do differently."""
-        header = ["", *(trace.attrs["optimizer"] for trace in traces)]
-        late = [trace.isel(iteration=slice(self.steps // 2, None)) for trace in traces]
-        of_all = [measures.walk_numbers(trace) for trace in traces]
-        of_late = [measures.walk_numbers(trace) for trace in late]
+        walks = self.numbers(traces)["walks"]
+        header = ["", *(each["name"] for each in walks)]
         lines = {
-            "loss at the end": [f"{t['loss'].values[-1, -1]:.3f}" for t in traces],
-            "mean height above the floor": [f"{numbers['height']:.2g}" for numbers in of_all],
-            "mean cosine, second half": [f"{t['cosine'].values.mean():.2f}" for t in late],
+            "loss at the end": [f"{each['loss']:.3f}" for each in walks],
+            "mean height above the floor": [f"{each['height']:.2g}" for each in walks],
+            "mean cosine, second half": [f"{each['late_cosine']:.2f}" for each in walks],
             "segments with an interior minimum, second half": [
-                f"{numbers['interior_minimum']:.0%}" for numbers in of_late
+                f"{each['late_inside']:.0%}" for each in walks
             ],
-            "steps in which the floor rises": [f"{measures.floor_rises(t):.0%}" for t in traces],
-            "barriers crossed": [f"{numbers['barriers']}" for numbers in of_all],
-            "distance at the end": [f"{numbers['distance']:.3g}" for numbers in of_all],
+            "steps in which the floor rises": [f"{each['floor_share']:.0%}" for each in walks],
+            "barriers crossed": [f"{each['barriers']}" for each in walks],
+            "distance at the end": [f"{each['distance']:.3g}" for each in walks],
         }
         return markdown_table(header, [[name, *cells] for name, cells in lines.items()])
 

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 
-from ..walks.catalogue import dataset_info
+from ..walks.catalogue import DATASETS, dataset_info, network_info
 from ..walks.experiment import SIZES, Experiment, ModelName, Strict
 from ..walks.parallel import compute
 from ..walks.provenance import provenance
@@ -23,6 +23,7 @@ from .scales import (
     check,
     dataset_at,
     default_dataset,
+    original_dataset,
     settings_of,
 )
 
@@ -107,6 +108,10 @@ class Page(Strict):
 
     def table(self, traces: list[xr.Dataset]) -> str:
         """The page's numbers, as a table in Markdown."""
+        raise NotImplementedError
+
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        """The page's numbers by name, as the sentences of `said/NOTEBOOK.md.j2` ask for them."""
         raise NotImplementedError
 
     def provenance(self, traces: list[xr.Dataset]) -> str:
@@ -257,6 +262,20 @@ def experiment(fields: Mapping[str, Any], **more: Any) -> Experiment:
     """The experiment in a page's fields, without what only the page knows."""
     known = {name: value for name, value in fields.items() if name in Experiment.model_fields}
     return Experiment(**{**known, **more})
+
+
+def setting_of(experiment: Experiment) -> str:
+    """In a few words, what network walks on what data."""
+    original = original_dataset(experiment.model, experiment.dataset)
+    data = DATASETS[original].title if original in DATASETS else original
+    if original != experiment.dataset:
+        data = f"`{experiment.dataset}` in place of {data}"
+    width = "" if experiment.width == 1 else f" at width {experiment.width:g}"
+    count = experiment.training_images or dataset_info(experiment.dataset).training_images
+    images = "all images" if count is None else f"{count:,} images"
+    if experiment.classes is not None:
+        data += f" ({experiment.classes} classes)"
+    return f"{network_info(experiment.model).title}{width}, {images}, {data}"
 
 
 def epochs_for(steps: int, fields: Mapping[str, Any], images: int) -> int:

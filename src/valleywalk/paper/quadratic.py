@@ -199,17 +199,39 @@ class Quadratic(Page):
             sns.despine(figure)
         return figure
 
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        """Of each direction: damping, contraction by formula and as measured; the best rate."""
+        measured = measured_contraction(descend(self.eigenvalues, self.learning_rate, self.steps))
+        directions: list[dict[str, Any]] = [
+            {
+                "eigenvalue": value,
+                "damping": damping(value, self.learning_rate),
+                "formula": float(contraction(value, self.learning_rate)),
+                "measured": float(found),
+            }
+            for value, found in zip(self.eigenvalues, measured, strict=True)
+        ]
+        best = 2 / (min(self.eigenvalues) + max(self.eigenvalues))
+        return {
+            "learning_rate": self.learning_rate,
+            "steps": self.steps,
+            "directions": directions,
+            "off": max(abs(each["formula"] - each["measured"]) for each in directions),
+            "slowest": max(directions, key=lambda each: each["formula"]),
+            "best_rate": best,
+            "best": float(contraction(self.eigenvalues, best).max()),
+        }
+
     def table(self, traces: list[xr.Dataset]) -> str:
         """Damping and contraction of each direction, by formula and as measured."""
-        measured = measured_contraction(descend(self.eigenvalues, self.learning_rate, self.steps))
         rows = [
             [
-                f"{value:g}",
-                damping(value, self.learning_rate),
-                f"{float(contraction(value, self.learning_rate)):.6g}",
-                f"{found:.6g}",
+                f"{each['eigenvalue']:g}",
+                each["damping"],
+                f"{each['formula']:.6g}",
+                f"{each['measured']:.6g}",
             ]
-            for value, found in zip(self.eigenvalues, measured, strict=True)
+            for each in self.numbers(traces)["directions"]
         ]
         header = ["λ", f"at η = {self.learning_rate:g}", "formula", f"{self.steps} steps"]
         return markdown_table(header, rows)

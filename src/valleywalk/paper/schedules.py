@@ -17,10 +17,23 @@ from ..statistics import Interval
 from ..walks.experiment import Experiment, ModelName, Schedule
 from ..walks.provenance import experiment_of
 from .claim import Walked, claim
-from .page import ModelPage, PositiveFloat, PositiveInt, experiment, markdown_table
+from .page import (
+    ModelPage,
+    PositiveFloat,
+    PositiveInt,
+    experiment,
+    markdown_table,
+    setting_of,
+)
 from .scales import EVERY, Scale, Settings
 
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+# Of which the paper speaks: a schedule, and the one it is compared with.
+COMPARED: tuple[tuple[Schedule, Schedule], ...] = (
+    ("trapezoid", "clr"),
+    ("trapezoid", "stepwise"),
+    ("clr", "stepwise"),
+)
 
 
 class Schedules(ModelPage):
@@ -149,29 +162,42 @@ class Schedules(ModelPage):
             sns.despine(figure)
         return figure
 
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        """Loss and accuracy at the end of each tuned schedule, and their differences."""
+        epochs = self.by_epoch(traces)
+        ends, measures = self.ends(epochs), ("train_loss", "validation_accuracy")
+        tuned: list[dict[str, Any]] = []
+        for schedule, rate in self.tuned(epochs).items():
+            chosen = ends[(ends["schedule"] == schedule) & (ends["largest_rate"] == rate)]
+            means = {measure: mean_of_seeds(chosen[measure]) for measure in measures}
+            tuned.append({"schedule": schedule, "rate": rate, **means})
+        differences = [
+            {"schedule": schedule, "other": other}
+            | {measure: self.difference(epochs, schedule, other, measure) for measure in measures}
+            for schedule, other in COMPARED
+        ]
+        return {
+            "setting": setting_of(self.experiments[0]),
+            "epochs": self.experiments[0].epochs,
+            "seeds": int(ends["seed"].nunique()),
+            "tuned": tuned,
+            "differences": differences,
+            "most_accurate": max(tuned, key=lambda each: each["validation_accuracy"].estimate),
+            "lowest": min(tuned, key=lambda each: each["train_loss"].estimate),
+        }
+
     def table(self, traces: list[xr.Dataset]) -> str:
         """The tuned schedules' ends, and the differences that the paper speaks of."""
-        epochs = self.by_epoch(traces)
-        ends, rates = self.ends(epochs), self.tuned(epochs)
+        numbers = self.numbers(traces)
         rows = []
-        for schedule, rate in rates.items():
-            chosen = ends[(ends["schedule"] == schedule) & (ends["largest_rate"] == rate)]
-            loss = mean_of_seeds(chosen["train_loss"])
-            accuracy = mean_of_seeds(chosen["validation_accuracy"])
-            rows.append([schedule, f"{rate:g}", str(loss), str(accuracy)])
-        pairs: tuple[tuple[Schedule, Schedule], ...] = (
-            ("trapezoid", "clr"),
-            ("trapezoid", "stepwise"),
-            ("clr", "stepwise"),
-        )
-        for schedule, other in pairs:
-            loss, accuracy = (
-                self.difference(epochs, schedule, other, measure)
-                for measure in ("train_loss", "validation_accuracy")
-            )
-            rows.append([f"{schedule} − {other}", "", str(loss), str(accuracy)])
+        for each in numbers["tuned"]:
+            ends = [str(each["train_loss"]), str(each["validation_accuracy"])]
+            rows.append([each["schedule"], f"{each['rate']:g}", *ends])
+        for each in numbers["differences"]:
+            ends = [str(each["train_loss"]), str(each["validation_accuracy"])]
+            rows.append([f"{each['schedule']} − {each['other']}", "", *ends])
         header = ["schedule", "tuned largest rate", "training loss", "validation accuracy"]
-        seeds = ends["seed"].nunique()
+        seeds = numbers["seeds"]
         note = f"In brackets: 95 % intervals over the {seeds} seeds of this page, by Student's t."
         return markdown_table(header, rows) + "\n\n" + note
 

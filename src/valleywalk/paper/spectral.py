@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,8 +16,8 @@ from .. import figures
 from ..walks.experiment import BatchNormMode, Convention, Experiment
 from .barriers import COUNTED, table_walk
 from .claim import Walked, claim
-from .edge import EdgePage, share_in_words
-from .page import PositiveFloat, PositiveInt, experiment, markdown_table
+from .edge import EdgePage, edge_numbers, share_in_words
+from .page import PositiveFloat, PositiveInt, experiment, markdown_table, setting_of
 from .scales import EVERY, Settings
 
 # Parameters that the walk of the tables does not have, and what measures its steps.
@@ -116,25 +116,57 @@ class SpectralNorm(EdgePage):
             sns.despine(ax=bottom)
         return figure
 
-    def table(self, traces: list[xr.Dataset]) -> str:
-        """The walk's spectral norm; the paper prints no numbers for Figures 3 and 7."""
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        """Of the walk of SGD, by epoch; `edge` is the long walk of gradient descent."""
         trace = traces[0]
         known = trace["hessian_max"].dropna("epoch")
+        epochs, largest = known["epoch"].values, known.values
         accuracy = trace["validation_accuracy"].dropna("epoch")
-        lowest = int(np.argmin(known.values))
-        smallest = "not measured"
-        if "hessian_min" in trace:
-            smallest = f"{trace['hessian_min'].dropna('epoch')[-1]:.3g}"
+        lowest, highest = int(np.argmin(largest)), int(np.argmax(largest))
+        residual = trace["hessian_residual"].dropna("epoch").values
+        first, middle, last = _thirds(trace)
+        edge = 2 / float(trace["learning_rate"].values[0])
+        return {
+            "setting": setting_of(self.experiments[0]),
+            "two_over_rate": edge,
+            "measurements": len(largest),
+            "first": float(largest[0]),
+            "first_epoch": int(epochs[0]),
+            "lowest": float(largest[lowest]),
+            "lowest_epoch": int(epochs[lowest]),
+            "highest": float(largest[highest]),
+            "highest_epoch": int(epochs[highest]),
+            "last": float(largest[-1]),
+            "last_epoch": int(epochs[-1]),
+            "smallest": float(trace["hessian_min"].dropna("epoch")[-1])
+            if "hessian_min" in trace
+            else None,
+            "above": int((largest > edge).sum()),
+            "residual": float(residual.max()),
+            "not_converged": int((residual > figures.CONVERGED).sum()),
+            "falls": math.exp(middle - first),
+            "rises": math.exp(last - middle),
+            "correlation": rank_correlation(trace),
+            "together": _known(trace).sizes["epoch"],
+            "best_accuracy": float(accuracy.max()),
+            "last_accuracy": float(accuracy[-1]),
+            "edge": edge_numbers(self.experiments[1], traces[1]) if len(traces) > 1 else None,
+        }
+
+    def table(self, traces: list[xr.Dataset]) -> str:
+        """The walk's spectral norm; the paper prints no numbers for Figures 3 and 7."""
+        n = self.numbers(traces)
+        smallest = "not measured" if n["smallest"] is None else f"{n['smallest']:.3g}"
         rows = [
-            ("largest eigenvalue when first measured", "", f"{known[0]:.3g}"),
-            ("its lowest value", "falls for most of training", f"{known[lowest]:.3g}"),
-            ("epoch of that", "towards the end", f"{known['epoch'].values[lowest]}"),
-            ("largest eigenvalue at the end", "rises slightly at the end", f"{known[-1]:.3g}"),
+            ("largest eigenvalue when first measured", "", f"{n['first']:.3g}"),
+            ("its lowest value", "falls for most of training", f"{n['lowest']:.3g}"),
+            ("epoch of that", "towards the end", f"{n['lowest_epoch']}"),
+            ("largest eigenvalue at the end", "rises slightly at the end", f"{n['last']:.3g}"),
             ("smallest eigenvalue at the end", "", smallest),
-            ("2/η", "", f"{2 / trace['learning_rate'].values[0]:.3g}"),
-            ("largest relative residual", "", f"{trace['hessian_residual'].max():.1e}"),
-            ("validation accuracy at its best", "", f"{accuracy.max():.1%}"),
-            ("validation accuracy at the end", "drops at the end", f"{accuracy[-1]:.1%}"),
+            ("2/η", "", f"{n['two_over_rate']:.3g}"),
+            ("largest relative residual", "", f"{n['residual']:.1e}"),
+            ("validation accuracy at its best", "", f"{n['best_accuracy']:.1%}"),
+            ("validation accuracy at the end", "drops at the end", f"{n['last_accuracy']:.1%}"),
         ]
         if len(traces) > 1:
             what, share = share_in_words(traces[1])
@@ -164,6 +196,19 @@ def _thirds(trace: xr.Dataset) -> list[float]:
     if len(largest) < 3 or largest.min() <= 0:
         return [math.nan] * 3
     return [float(np.log(third).mean()) for third in np.array_split(largest, 3)]
+
+
+def rank_correlation(trace: xr.Dataset) -> float:
+    """Of the spectral norm with the validation accuracy; not a number where there is none."""
+    known = _known(trace)
+    accuracy, count = known["validation_accuracy"].values, known.sizes["epoch"]
+    if count < 3 or accuracy.min() == accuracy.max():
+        return math.nan  # A constant has no rank correlation.
+    found = float(stats.spearmanr(known["hessian_max"].values, accuracy).statistic)
+    # Fisher's z of ±1 is infinite. The next value that so few ranks can have is 12 / (n³ − n) away:
+    # take the middle.
+    most = 1 - 6 / (count**3 - count)
+    return min(max(found, -most), most)
 
 
 @claim(
@@ -208,12 +253,4 @@ def rises(walked: Walked) -> float:
 )
 def goes_with_accuracy(walked: Walked) -> float:
     """Rank correlation of the two over the epochs."""
-    known = _known(walked.trace)
-    accuracy, count = known["validation_accuracy"].values, known.sizes["epoch"]
-    if count < 3 or accuracy.min() == accuracy.max():
-        return math.nan  # A constant has no rank correlation.
-    found = float(stats.spearmanr(known["hessian_max"].values, accuracy).statistic)
-    # Fisher's z of ±1 is infinite. The next value that so few ranks can have is 12 / (n³ − n) away:
-    # take the middle.
-    most = 1 - 6 / (count**3 - count)
-    return min(max(found, -most), most)
+    return rank_correlation(walked.trace)

@@ -1,6 +1,6 @@
 """A recorded walk, walked again when the page is made: how far do the two differ?"""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -79,24 +79,51 @@ class Twin(ModelPage):
             sns.despine(figure)
         return figure
 
-    def table(self, traces: list[xr.Dataset]) -> str:
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
         """The largest difference in each variable that both have."""
         kept, live = traces
-        rows = []
+        variables = []
         for name, variable in kept.data_vars.items():
             # Flags count as 0 and 1.
             before, now = (v.values.astype(float) for v in (variable, live[name]))
             difference = np.abs(before - now)
             largest = float(np.nanmax(difference)) if np.isfinite(difference).any() else np.nan
-            same = bool(np.array_equal(before, now, equal_nan=True))
-            value = float(np.nanmax(np.abs(before)))
-            shown = "none, to the last bit" if same else f"{largest:.2g}"
-            rows.append([variable.attrs["long_name"], f"{value:.4g}", shown])
-        seconds = [float(trace.attrs["wall_seconds"]) for trace in traces]
+            variables.append(
+                {
+                    "name": variable.attrs["long_name"],
+                    "value": float(np.nanmax(np.abs(before))),
+                    "difference": largest,
+                    "same": bool(np.array_equal(before, now, equal_nan=True)),
+                }
+            )
+        recorded_on, live_on = (trace.attrs["device"] for trace in traces)
+        return {
+            "variables": variables,
+            "same": sum(each["same"] for each in variables),
+            "loss": next(
+                each for each in variables if each["name"] == kept["loss"].attrs["long_name"]
+            ),
+            "same_end": kept.attrs["final_state_hash"] == live.attrs["final_state_hash"],
+            "seconds": [float(trace.attrs["wall_seconds"]) for trace in traces],
+            "recorded_on": recorded_on,
+            "live_on": live_on,
+        }
+
+    def table(self, traces: list[xr.Dataset]) -> str:
+        """The largest difference in each variable that both have."""
+        numbers = self.numbers(traces)
+        rows = [
+            [
+                each["name"],
+                f"{each['value']:.4g}",
+                "none, to the last bit" if each["same"] else f"{each['difference']:.2g}",
+            ]
+            for each in numbers["variables"]
+        ]
         table = markdown_table(["variable", "largest value", "largest difference"], rows)
-        equal = kept.attrs["final_state_hash"] == live.attrs["final_state_hash"]
+        same, seconds = numbers["same_end"], numbers["seconds"]
         return (
-            f"{table}\n\nThe parameters at the end are {'the same' if equal else 'not the same'} "
+            f"{table}\n\nThe parameters at the end are {'the same' if same else 'not the same'} "
             f"to the last bit. The recorded walk took {seconds[0]:.0f} s, the live one "
             f"{seconds[1]:.0f} s."
         )

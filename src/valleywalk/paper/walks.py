@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
@@ -12,11 +13,20 @@ from pydantic import Field
 
 from .. import analysis, figures, measures
 from ..seeds import Share
+from ..statistics import Interval
 from ..walks.experiment import Convention, Experiment, ModelName, UpdateName
 from ..walks.provenance import experiment_of
 from .claim import EVERY_SUBJECT, Walked, claim
-from .edge import EdgePage, share_in_words
-from .page import ModelPage, PositiveFloat, PositiveInt, epochs_for, experiment, markdown_table
+from .edge import EdgePage, edge_numbers, share_in_words
+from .page import (
+    ModelPage,
+    PositiveFloat,
+    PositiveInt,
+    epochs_for,
+    experiment,
+    markdown_table,
+    setting_of,
+)
 from .scales import (
     EVERY,
     FULL_SIZE,
@@ -27,7 +37,6 @@ from .scales import (
     Scale,
     Settings,
     dataset_at,
-    default_dataset,
     original_dataset,
 )
 
@@ -59,6 +68,13 @@ PRINTED: dict[tuple[ModelName, str, UpdateName, int], dict[str, str]] = {
     ("resnet56", "cifar10", "sgd", 100): {"barriers": "23 in the epoch (Table 1)"},
     ("mlp", "mnist", "sgd", 1): {"barriers": "0 in the epoch (Table 1)"},
 }
+
+# Steps in an epoch of the paper, on the data sets of which it says how many images there are.
+EPOCH_OF_THE_PAPER = 450
+OF_45_000 = ("cifar10", "mnist")
+METHODS: dict[UpdateName, str] = {"gd": "full-batch gradient descent", "sgd": "SGD"}
+# Steps at the end of a window that say what the walk does by then.
+LATE = 10
 
 QUANTITIES = {
     "distance": "distance ‖θ_t − θ_0‖ at the window's end",
@@ -145,15 +161,55 @@ class WalkPage(ModelPage):
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         return figures.walk(traces[0], self.epoch, self.length)
 
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        """Of the steps that are drawn; `printed` has what the paper says of them."""
+        window = measures.window(traces[0], self.epoch, self.length)
+        loss, iterations = window["loss"].values, window["iteration"].values
+        height, signs = measures.window_height(window), measures.barrier_signs(window)
+        inside, cosines = analysis.has_interior_minimum(loss), window["cosine"].dropna("iteration")
+        late, known = Share.of(inside[-LATE:]), not np.isnan(signs).any()
+        walked, rate = self.experiments[0], float(window["learning_rate"][-1])
+        original = original_dataset(walked.model, walked.dataset)
+        of_the_paper = EPOCH_OF_THE_PAPER if original in OF_45_000 else None
+        in_epoch = int(traces[0].attrs.get("steps_in_epoch", 1))
+        return measures.walk_numbers(window) | {
+            "printed": PRINTED.get((self.model, original, self.update, self.epoch), {}),
+            "setting": setting_of(walked),
+            "method": METHODS[self.update],
+            "stochastic": self.update == "sgd",
+            "batch": walked.batch_size,
+            "learning_rate": rate,
+            "two_over_rate": 2 / rate,
+            "steps": len(loss),
+            "moves": len(loss) - 1,
+            "start": int(iterations[0]),
+            "epoch": self.epoch,
+            "in_epoch": in_epoch,
+            "spans": -(-len(loss) // in_epoch),
+            # Of its images of 64 pixels the paper does not say how many there are.
+            "in_epoch_of_the_paper": of_the_paper,
+            "start_of_the_paper": None if of_the_paper is None else (self.epoch - 1) * of_the_paper,
+            "inside": Share.of(inside),
+            "first_inside": int(iterations[inside.argmax()]),
+            "late": late,
+            "mostly": float(late) > 0.5,
+            "negative": Share.of(cosines < 0),
+            "last": min(LATE, len(cosines)),
+            "height": height.interval(positive=True)
+            if height.error > 0
+            else Interval(height.value, np.nan, np.nan),
+            "loss_before": float(loss[0, 0]),
+            "loss_after": float(loss[-1, -1]),
+            "loss": float(loss.mean()),
+            "resolved": int((signs == 1).sum()) if known else None,
+            "unresolved": int((signs == 0).sum()) if known else None,
+            "edge": None,
+        }
+
     def table(self, traces: list[xr.Dataset]) -> str:
         """The paper's printed numbers beside those of this walk."""
-        window = measures.window(traces[0], self.epoch, self.length)
-        numbers = measures.walk_numbers(window)
-        dataset = self.dataset or default_dataset(self.model, self.scale)
-        original = original_dataset(self.model, dataset)
-        printed = PRINTED.get((self.model, original, self.update, self.epoch), {})
-        steps, height = len(window["iteration"]), measures.window_height(window)
-        counted = {"barriers", "barriers_either", "floor_rises"}
+        numbers = self.numbers(traces)
+        steps, counted = numbers["steps"], {"barriers", "barriers_either", "floor_rises"}
         rows = []
         for name, description in QUANTITIES.items():
             value = numbers[name]
@@ -162,19 +218,16 @@ class WalkPage(ModelPage):
             if value is None:
                 shown = "never"
             elif name in counted:
-                shown = f"{value} of {steps - (name == 'floor_rises')}"
+                shown = f"{value} of {numbers['moves' if name == 'floor_rises' else 'steps']}"
             elif name == "interior_minimum":
                 shown = f"{value:.0%}"
-            elif name == "first_negative":
+            elif name in ("first_negative", "height"):
                 shown = f"{value}"
-            elif name == "height" and height.error > 0:
-                shown = str(height.interval(positive=True))
             elif name == "sharpness" and self.update == "gd":
-                edge = 2 / float(window["learning_rate"][-1])
-                shown = f"{value:.3g}, where 2/η is {edge:g}"
+                shown = f"{value:.3g}, where 2/η is {numbers['two_over_rate']:g}"
             else:
                 shown = f"{value:.3g}"
-            rows.append([description, printed.get(name, "not printed"), shown])
+            rows.append([description, numbers["printed"].get(name, "not printed"), shown])
         return markdown_table([f"quantity ({steps} steps)", "paper", "this walk"], rows)
 
 
@@ -208,6 +261,10 @@ class GradientDescentWalk(WalkPage, EdgePage):
             axes[3].legend(frameon=False)
             sns.despine(ax=axes[3])
         return figure
+
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        edge = {"edge": edge_numbers(self.experiments[1], traces[1])} if len(traces) > 1 else {}
+        return super().numbers(traces) | edge
 
     def table(self, traces: list[xr.Dataset]) -> str:
         table = super().table(traces)
@@ -262,9 +319,8 @@ BOTH = {
 # What two walks must have in common to have walked on one surface.
 SURFACE = ("dataset", "classes", "training_images", "augmentation", "width")
 CREEPS = (
-    "Likeliest reason: at this rate gradient descent creeps down one side of the valley, "
-    "since 0.1 is below 1/λ. Further walk: the code's sum of nine chunks, by which 0.1 acts "
-    "as 0.9; it bounces at first, and its cosine settles at +1 all the same."
+    "Likeliest reason: at this rate gradient descent creeps down one side of the valley, since the "
+    "rate is below 1/λ."
 )
 
 
@@ -319,10 +375,7 @@ def gd_floor(gd: Walked) -> Share:
     quantity="share",
     primary=("vgg11",),
     reasons={
-        "mlp": (
-            "Likeliest reason: the first 40 steps are mostly descent. Further windows: at epochs "
-            "10 and 25 the floor rises in a tenth of the MLP's steps (seeds 0 to 2)."
-        ),
+        "mlp": ("Likeliest reason: the first steps are mostly descent."),
     },
     **SGD,
 )
