@@ -319,6 +319,13 @@ def learning_rate_leaves_cosine(walked: Walked) -> float:
     paper="negative",
     below=0.0,
     primary=("vgg11",),
+    reasons={
+        "vgg11": (
+            "Likeliest reason: after as many steps the larger batches have seen more images and "
+            "fitted them further, and that moves the parameters. At the beginning of the walks "
+            "the order is the paper's; it turns as the losses part."
+        ),
+    },
     **SHARED,
 )
 def large_batches_stay_near(walked: Walked) -> float:
