@@ -223,9 +223,7 @@ def test_a_walk_that_turns():
     text = said(page, [walk_of(segments, [None, 0.5, -0.2, -0.4], error=0.001)])
     assert "4 steps of full-batch gradient descent at learning rate 0.1, from iteration 0" in text
     assert "*A minimum inside*: in one segment of 4, first at iteration 2 (the paper: after" in text
-    assert (
-        "below zero in 2 of 3 steps, in each from iteration 2 to the end of the window" in text
-    )
+    assert "below zero in 2 of 3 steps, in each from iteration 2 to the end of the window" in text
     assert "on average -0.0333 over the last 3 steps (the paper: near −1 after about 20, Fi" in text
     assert "it rises in 2 of 3 steps (the paper: falls monotonically, Figure 1), while the" in text
     assert "crossed in one step of 4. The images resolve the one barrier. By the captions'" in text
