@@ -3,14 +3,16 @@
 import dataclasses
 import json
 import math
+import re
+import sys
 import zlib
 from collections import defaultdict
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray as xr
-from independent_ledger import FEWEST_SEEDS, PREMISES, PROTOCOL, STATISTICS, ledger, opener
+from independent_ledger import PROTOCOL, STATISTICS, ledger, main, opener
 
 from valleywalk import Store
 from valleywalk.folders import checkout
@@ -29,7 +31,7 @@ STEPS, DRAWN = 9, (1, 3, 4, 8)
 
 
 def compared(store, open_walk, commits, seeds=None):
-    """Both ledgers' rows, after each number of them was compared."""
+    """The second ledger's rows, after each of their numbers was compared with the first one's."""
     measured = defaultdict(list)
 
     def kept(claim):
@@ -50,24 +52,27 @@ def compared(store, open_walk, commits, seeds=None):
         numbers = [x for row in second if row.claim == claim.id for x in row.numbers.values()]
         assert measured[claim.id] == near(numbers), claim.id
     for finding, row in zip(first, second, strict=True):
-        found, name = row.found, (row.claim, row.subject)
+        name = (row.claim, row.subject)
         assert finding.seeds == len(row.seeds), name
         assert finding.seeds_planned == row.planned, name
         unusable = {f"seed {seed}" for seed in {*row.numbers} - {*row.seeds} - {*row.absent}}
         notes = [note for note in finding.notes if " not usable: " in note]
         assert {seed for note in notes for seed in note.split(" not")[0].split(", ")} == unusable
         assert (finding.kind == "primary") == row.primary, name
-        assert finding.estimate == near(found and found.estimate), name
-        assert finding.interval == near(found and found.interval), name
-        assert finding.p_value == near(row.p_value, 1e-4), name
-        assert finding.adjusted_p_value == near(row.adjusted, 1e-4), name
+        assert finding.estimate == near(row.estimate), name
+        assert finding.interval == near(row.interval), name
+        assert finding.p_value == near(row.p_value, 1e-3, 1e-11), name
+        assert finding.adjusted_p_value == near(row.adjusted, 1e-3, 1e-11), name
         assert finding.verdict == row.verdict, name
-    return first, second
+    return second
 
 
-def near(number, share=2e-6):
-    """The library takes means and ratios of cosines and distances in float32."""
-    return None if number is None else pytest.approx(number, rel=share, abs=1e-7, nan_ok=True)
+def near(number, share=1e-6, least=3e-7):
+    """The library takes means and ratios of cosines and distances in float32.
+
+    That moves p-values by a larger share of themselves, where seeds differ little.
+    """
+    return None if number is None else pytest.approx(number, rel=share, abs=least, nan_ok=True)
 
 
 # Made walks ---------------------------------------------------------------------------------------
@@ -197,7 +202,11 @@ class Made:
             part = epoch / walk.epochs
             shape = self.varied("first", -2, 1) * part + self.varied("then", -3, 3) * part**2
             norm = np.exp(shape + 0.2 * self.own.normal(size=len(epoch)))
-            norm *= np.exp(self.like("edge", -1, 1)) * 2 / walk.learning_rate
+            norm *= np.exp(self.like("edge", -1, 1))
+            if self.like("hovers", 0, 1) > 0.5:
+                norm = np.minimum(norm * part * 4, self.varied("near the edge", 0.7, 1.3))
+                norm = norm * np.exp(0.1 * self.own.normal(size=len(epoch)))
+            norm *= 2 / walk.learning_rate
             norm *= -1 if self.rarely("negative") else 1
             if self.rarely("goes with accuracy"):
                 norm = 100 * (1 - found["validation_accuracy"])
@@ -259,5 +268,67 @@ def planned():
 
 
 @pytest.fixture
-def protocol_of_made_walks(monkeypatch):
+def counts_made_walks(monkeypatch):
+    """The protocol has one commit, which most made walks name."""
     monkeypatch.setattr("valleywalk.paper.ledger.protocol_commits", lambda: [COMMIT])
+
+
+# What is looked at at small p-values is no number for a ratio whose seeds differ much.
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp")
+@pytest.mark.usefixtures("counts_made_walks")
+class TestMadeWalks:
+    def test_each_claim_is_found_the_same_by_both_ledgers(self):
+        """In one ledger that has of everything: verdicts, absent premises, unusable numbers."""
+        made = Made(8)
+        rows = compared(made, made.traces.get, [COMMIT], seeds=5)
+        claims = {claim["id"] for claim in WRITTEN["claims"] if claim["subjects"]}
+        assert {row.claim for row in rows if row.p_value is not None} == claims == {*STATISTICS}
+        assert {row.verdict for row in rows} == {*VERDICTS}
+        assert {row.claim for row in rows if row.absent} == {
+            claim["id"] for claim in WRITTEN["claims"] if claim["premises"]
+        }
+        assert any(row.absent and row.p_value is not None for row in rows)
+        assert any(row.numbers.keys() - row.seeds for row in rows)
+        assert any(row.complete for row in rows)
+        assert not all(row.complete for row in rows)
+
+    @pytest.mark.parametrize("number", range(4))
+    def test_rows_are_found_the_same_by_both_ledgers(self, number):
+        """Some groups of walks of each of several random ledgers."""
+        made = Made(100 + number, share=0.1)
+        compared(made, made.traces.get, [COMMIT])
+
+    def test_seeds_that_are_all_alike_are_found_the_same_by_both_ledgers(self):
+        made = Made(43, share=0.3)
+        assert made.alike
+        rows = compared(made, made.traces.get, [COMMIT], seeds=3)
+        assert any(row.seeds and row.interval is None for row in rows)
+
+    def test_files_are_read_the_same_by_both_ledgers(self, tmp_path, capsys):
+        made = Made(16)
+        for subject, page in (
+            ("vgg11 on tiny-imagenet", "GradientDescentWalk"),
+            ("vgg11 on tiny-imagenet", "StochasticTwin"),
+            ("mlp", "BarriersByEpoch"),
+            ("mlp", "NoiseStructure"),
+        ):
+            (by_seed,) = (
+                pages[page] for name, pages in planned() if name == subject and page in pages
+            )
+            for (walk,) in by_seed.values():
+                save(made.traces[walk.hash], tmp_path / f"{walk.hash}.nc")
+        rows = compared(Store(tmp_path, tmp_path), opener([tmp_path]), [COMMIT])
+        assert len(rows) == 10
+        main([str(tmp_path), "--commits", COMMIT])
+        assert len(capsys.readouterr().out.splitlines()) == len(rows)
+
+
+@pytest.mark.slow
+def test_recorded_walks_are_found_the_same_by_both_ledgers(tmp_path):
+    compared(Store(tmp_path, TRACES), opener([TRACES]), protocol_commits())
+
+
+def test_the_second_ledger_imports_nothing_of_the_first():
+    source = (Path(__file__).parent / "independent_ledger.py").read_text(encoding="utf-8")
+    imported = set(re.findall(r"^\s*(?:import|from) (\w+)", source, re.MULTILINE))
+    assert imported - sys.stdlib_module_names == {"h5py", "numpy"}
