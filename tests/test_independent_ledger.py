@@ -215,7 +215,8 @@ class Made:
             overlap = np.where(searched, self.own.uniform(0.5, 1, len(epoch)), np.nan)
             found["noise_overlap"] = overlap
             found["noise_sharpness"] = found["noise_share"] = overlap
-            control = np.exp(-self.varied("control", 0, 2)) if not self.rarely("older") else np.nan
+            control = self.varied("control", 0, 2) + 0.1 * self.own.normal(size=len(epoch))
+            control = np.nan if self.rarely("older") else np.exp(-control)
             found["noise_overlap_control"] = overlap * control
         return found
 
@@ -230,7 +231,7 @@ class Made:
             length = 20 if walk.update == "gd" else 23
             steps = list(range(18))
         found = self.series(walk, length)
-        creeps = self.rarely("creeps")
+        creeps = np.arange(length) >= self.own.integers(length) if self.rarely("creeps") else 0
         centre = self.like("centre", 0.2, 1.3) + 0.5 * self.own.normal(size=length) * self.level
         centre += 2 * creeps + 0.2 * (walk.batch_size > 100) * self.like("doubled", -1, 1)
         steep = np.exp(self.varied("steep", -2, 1)) * walk.learning_rate * 10
@@ -279,8 +280,8 @@ def counts_made_walks(monkeypatch):
 class TestMadeWalks:
     def test_each_claim_is_found_the_same_by_both_ledgers(self):
         """In one ledger that has of everything: verdicts, absent premises, unusable numbers."""
-        made = Made(8)
-        rows = compared(made, made.traces.get, [COMMIT], seeds=5)
+        made = Made(20)
+        rows = compared(made, made.traces.get, [COMMIT], seeds=4)
         claims = {claim["id"] for claim in WRITTEN["claims"] if claim["subjects"]}
         assert {row.claim for row in rows if row.p_value is not None} == claims == {*STATISTICS}
         assert {row.verdict for row in rows} == {*VERDICTS}
@@ -288,6 +289,9 @@ class TestMadeWalks:
             claim["id"] for claim in WRITTEN["claims"] if claim["premises"]
         }
         assert any(row.absent and row.p_value is not None for row in rows)
+        assert any(row.complete and 2 * len(row.absent) == row.planned for row in rows)
+        decided = {row.claim for row in rows if row.verdict in ("supported", "contradicted")}
+        assert any(claim.outside for claim in CLAIMS if claim.id in decided)
         assert any(row.numbers.keys() - row.seeds for row in rows)
         assert any(row.complete for row in rows)
         assert not all(row.complete for row in rows)
