@@ -71,7 +71,7 @@ def test_the_picture_has_a_mark_a_row_that_leads_to_its_page():
     for claim in {f.claim for f in FOUND}:
         assert claim in text
     assert "✕ contradicted: 0.2 [0.1, 0.3]" in text
-    assert "○ inconclusive: 0.01, 3 of 10 seeds" in text
+    assert "○ inconclusive: 0.01, 3/10 seeds" in text
     assert "– premise absent: −0.2 [−0.3, −0.1]" in text
     assert "○ inconclusive: no number" in text
     said = svg.get("aria-label")

@@ -32,6 +32,8 @@ MARKERS = dict(zip(SUBJECTS, "os^v", strict=True))
 COLOURS = dict(zip(SUBJECTS, sns.color_palette("colorblind"), strict=False))
 # In inches; text is about as large on a phone as in the picture.
 WIDTH, ROW, LINE, MARGIN = 4.8, 0.5, 0.15, 0.1
+# Of the width, for the intervals; the rest is for the numbers.
+SHARE = 0.44
 FONT = 7.0
 BY_ID = {claim.id: claim for claim in CLAIMS}
 
@@ -87,16 +89,16 @@ def forest(found: Iterable[Finding], name: str) -> str:
 
 def _drawn(rows: Mapping[str, Sequence[Finding]]) -> Figure:
     heights = [ROW + LINE * len(of_claim) for of_claim in rows.values()]
-    total = sum(heights) + ROW
+    total = sum(heights) + ROW + 0.1
     figure = plt.figure(figsize=(WIDTH, total))
     top = total - 0.3
-    _legend(figure, top / total)
+    _legend(figure, (top + 0.1) / total)
     for height, (identity, of_claim) in zip(heights, rows.items(), strict=True):
         claim = BY_ID[identity]
         top -= height
         length = LINE * len(of_claim) + 0.08
         bottom = (top + 0.2) / total
-        axes = figure.add_axes((MARGIN / WIDTH, bottom, 0.5, length / total))
+        axes = figure.add_axes((MARGIN / WIDTH, bottom, SHARE, length / total))
         figure.text(
             MARGIN / WIDTH,
             bottom + (length + 0.05) / total,
@@ -107,7 +109,7 @@ def _drawn(rows: Mapping[str, Sequence[Finding]]) -> Figure:
         _row(axes, claim, of_claim)
         for place, finding in enumerate(reversed(of_claim)):
             figure.text(
-                MARGIN / WIDTH + 0.52,
+                MARGIN / WIDTH + SHARE + 0.02,
                 bottom + (0.04 + LINE * (place + 0.5)) / total,
                 f"{SIGNS[finding.verdict]} {finding.verdict}: {_number(finding)}",
                 color=COLOURS[finding.subject],
@@ -195,7 +197,7 @@ def _number(finding: Finding) -> str:
     if finding.interval is not None:
         text += f" [{finding.interval[0]:.2g}, {finding.interval[1]:.2g}]"
     if finding.seeds < finding.seeds_planned:
-        text += f", {finding.seeds} of {finding.seeds_planned} seeds"
+        text += f", {finding.seeds}/{finding.seeds_planned} seeds"
     return text.replace("-", "−")
 
 

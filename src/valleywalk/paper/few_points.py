@@ -43,8 +43,8 @@ class Held:
         """As it stands under a table."""
         return (
             f"Of the segments, {self.segments} were measured whole, by plan. Few points "
-            f"({self.points:.1f} of each) would have made their mean height "
-            f"{self.height_error:+.2%} of itself larger; the error stated with them bounds the "
+            f"({self.points:.1f} of each) would have changed their mean height by "
+            f"{self.height_error:+.2%}; the error stated with them bounds the "
             f"curve's largest in {self.bounded:.0%} of them; of {self.barriers} barriers they "
             f"miss or make up {self.missed}."
         ).replace("-", "−")
