@@ -14,13 +14,10 @@ from valleywalk.cli import main
 from valleywalk.folders import checkout
 from valleywalk.paper.claim import SUBJECTS, Claim, Evidence
 from valleywalk.paper.items import CLAIMS, ITEMS
-from valleywalk.paper.ledger import (
-    FAMILY,
-    VERDICTS,
+from valleywalk.paper.ledger import FAMILY, VERDICTS, findings, findings_without_walks
+from valleywalk.paper.ledger_text import (
     as_objects,
     by_verdict,
-    findings,
-    findings_without_walks,
     ledger_table,
     numbers_of,
     page_claims,

@@ -105,6 +105,7 @@ def test_where_nothing_but_training_costs_no_share_is_said():
 def finding(verdict, claim, kind="exploratory", seeds=10, planned=10):
     (some, *_) = findings_without_walks()
     changed = {"verdict": verdict, "claim": claim, "kind": kind, "seeds": seeds}
+    changed = {"seeds_walked": changed.get("seeds", 10)} | changed
     return dataclasses.replace(some, **changed, seeds_planned=planned)
 
 

@@ -19,7 +19,7 @@ def finding(verdict, **changed):
     (some, *_) = findings_without_walks()
     about = {"claim": LONG, "id": "some-claim", "model": "vgg11", "dataset": "cifar9k"}
     about |= {"scale": "overnight", "estimate": -0.0884, "interval": (-0.1097, -0.0672)}
-    about |= {"seeds": 7, "kind": "exploratory", "verdict": verdict}
+    about |= {"seeds_walked": 7, "kind": "exploratory", "verdict": verdict}
     return dataclasses.replace(some, **about | changed)
 
 
@@ -27,7 +27,10 @@ def finding(verdict, **changed):
 def found():
     """A finding of each verdict, in the wrong order, and one more that is primary."""
     every = [finding(verdict) for verdict in reversed(VERDICTS)]
-    return [*every, finding("inconclusive", kind="primary", estimate=None, interval=None, seeds=0)]
+    return [
+        *every,
+        finding("inconclusive", kind="primary", estimate=None, interval=None, seeds_walked=0),
+    ]
 
 
 def test_a_line_says_verdict_claim_place_number_and_seeds():

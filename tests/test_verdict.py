@@ -37,6 +37,7 @@ def finding(identity, subject="vgg11", **about):
         "adjusted_p_value": 0.01 if primary else None,
         "could_have_seen": None,
         "seeds": 10,
+        "seeds_walked": 10,
         "seeds_planned": 10,
         "seeds_needed": None,
         "notes": (),
@@ -54,7 +55,7 @@ def finding(identity, subject="vgg11", **about):
 FOUND = [
     finding("interior-minimum", "mlp", verdict="contradicted", estimate=0.2, interval=(0.1, 0.3)),
     finding("interior-minimum"),
-    finding("few-barriers", verdict="inconclusive", estimate=0.01, interval=None, seeds=3),
+    finding("few-barriers", verdict="inconclusive", estimate=0.01, interval=None, seeds_walked=3),
     finding("gd-cosine", verdict="premise absent", estimate=-0.2, interval=(-0.3, -0.1)),
     finding("distance", verdict="contradicted", estimate=0.9, interval=(0.8, 0.95)),
     finding("ratio-is-not-all-accuracy", verdict="inconclusive", estimate=None, interval=None),

@@ -19,7 +19,8 @@ from .book import recorded
 from .folders import datasets_folder
 from .paper import terminal
 from .paper.items import item_named
-from .paper.ledger import as_objects, findings, findings_without_walks
+from .paper.ledger import findings, findings_without_walks
+from .paper.ledger_text import as_objects
 from .paper.protocol import all_experiments
 from .paper.protocol import protocol as planned
 from .paper.scales import DECIDING, SCALES, Scale

@@ -22,7 +22,8 @@ from tqdm import tqdm
 from ..folders import checkout
 from ..machine import cores
 from ..paper.items import ITEMS, Item
-from ..paper.ledger import VERDICTS, Finding, findings, findings_without_walks, ledger_table
+from ..paper.ledger import VERDICTS, Finding, findings, findings_without_walks
+from ..paper.ledger_text import ledger_table
 from ..paper.scales import DECIDING, Scale
 from ..trace import environment
 from ..walks.parallel import compute

@@ -9,7 +9,8 @@ import xarray as xr
 
 from ..machine import device_name
 from ..paper.items import Item
-from ..paper.ledger import VERDICTS, Finding, claims_of, findings_of
+from ..paper.ledger import VERDICTS, Finding
+from ..paper.ledger_text import claims_of, findings_of
 from ..paper.page import Page
 from ..paper.scales import DECIDING, JUDGED, Scale, original_dataset
 from ..walks import cost
@@ -254,13 +255,13 @@ def _claims(found: Sequence[Finding]) -> str:
             texts += [f"“{one.claim.rstrip('.')}”{mark}" for one in own]
         elif own:
             texts.append(f"{len(own)} {kind}")
-    partly = [one for one in found if one.seeds < one.seeds_planned]
+    partly = [one for one in found if one.seeds_walked < one.seeds_planned]
     return ", ".join(texts) + (f" ({_seeds(partly)})" if partly else "")
 
 
 def _seeds(found: Sequence[Finding]) -> str:
     """The fewest and the most seeds of those that are planned."""
-    counts = sorted((one.seeds, one.seeds_planned) for one in found)
+    counts = sorted((one.seeds_walked, one.seeds_planned) for one in found)
     (fewest, first), (most, last) = counts[0], counts[-1]
     if fewest == most or first == last:
         planned = _numbers(one.seeds_planned for one in found)

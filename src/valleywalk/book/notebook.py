@@ -10,7 +10,7 @@ import xarray as xr
 from IPython.display import Markdown
 from pydantic import ValidationError
 
-from ..paper.ledger import page_claims
+from ..paper.ledger_text import page_claims
 from ..paper.page import Page
 from . import prose
 

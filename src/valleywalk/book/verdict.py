@@ -196,8 +196,8 @@ def _number(finding: Finding) -> str:
     text = f"{finding.estimate:.2g}"
     if finding.interval is not None:
         text += f" [{finding.interval[0]:.2g}, {finding.interval[1]:.2g}]"
-    if finding.seeds < finding.seeds_planned:
-        text += f", {finding.seeds}/{finding.seeds_planned} seeds"
+    if finding.seeds_walked < finding.seeds_planned:
+        text += f", {finding.seeds_walked}/{finding.seeds_planned} seeds"
     return text.replace("-", "−")
 
 
@@ -244,7 +244,7 @@ def summary(found: Sequence[Finding]) -> str:
     missing = FAMILY - len(primary)
     if missing:
         lines.append(f"- **{missing} of {FAMILY} are not walked yet.**")
-    waiting = sum(finding.seeds < finding.seeds_planned for finding in found)
+    waiting = sum(finding.seeds_walked < finding.seeds_planned for finding in found)
     counts = ", ".join(
         f"{sum(finding.verdict == verdict for finding in found)} {verdict}" for verdict in SIGNS
     )

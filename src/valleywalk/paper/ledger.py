@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import xarray as xr
 
-from ..seeds import MOST_SEEDS, SMALLEST_P, holm
-from ..statistics import CONFIDENCE, Interval
+from ..seeds import holm
+from ..statistics import Interval
 from ..walks.catalogue import NETWORKS
 from ..walks.experiment import Experiment
 from ..walks.identity import identified
@@ -16,9 +16,9 @@ from ..walks.provenance import protocol_commits
 from ..walks.store import Store
 from .claim import ALPHA, SUBJECTS, Claim, Evidence, Subject, Verdict, Walked, usable
 from .items import CLAIMS, ITEMS
-from .page import Page, markdown_table
+from .page import Page
 from .protocol import in_a_sentence, walks_of
-from .scales import BY_PROTOCOL, JUDGED, Scale
+from .scales import BY_PROTOCOL, Scale
 
 # The family of tests at a scale: the primary rows, walked or not.
 FAMILY = sum(len(claim.primary) for claim in CLAIMS)
@@ -55,7 +55,8 @@ class Finding:
         The number nearest to the range's end that so many seeds tell from it with 80 % power.
     seeds : int
         Whose numbers the estimate is made from.
-    seeds_planned : int
+    seeds_walked, seeds_planned : int
+        How many are there, usable or not, and how many the protocol has.
     seeds_needed : int or None
         For a difference from the nearer end as large as the estimate's, at 80 % power.
     notes : tuple of str
@@ -89,6 +90,7 @@ class Finding:
     adjusted_p_value: float | None
     could_have_seen: float | None
     seeds: int
+    seeds_walked: int
     seeds_planned: int
     seeds_needed: int | None
     notes: tuple[str, ...]
@@ -112,8 +114,13 @@ class _Row:
     notes: tuple[str, ...]
     premise_absent: bool
     primary: bool
+    walked: int
     planned: int
-    complete: bool
+
+    @property
+    def complete(self) -> bool:
+        """Whether all seeds are there."""
+        return self.walked == self.planned
 
     @property
     def key(self) -> tuple[str, str]:
@@ -278,8 +285,7 @@ def _row(
     Where a premise is absent in half of the seeds or more, all usable ones are shown instead.
     """
     values, notes, lacking = {}, list(remarks), set()
-    complete = len(walked) == planned
-    if not complete:
+    if len(walked) < planned:
         there = f"{len(walked)} of {_seeds(planned)} walked"
         notes.append(f"{there}: nothing is decided before the last")
     for premise in claim.premises:
@@ -303,7 +309,8 @@ def _row(
             values[seed] = value
     notes += [f"{', '.join(seeds)} not usable: {why}" for why, seeds in unusable.items()]
     evidence = Evidence(claim, list(values.values())) if values else None
-    return _Row(claim, subject, dataset, evidence, tuple(notes), gone, primary, planned, complete)
+    count = len(walked)
+    return _Row(claim, subject, dataset, evidence, tuple(notes), gone, primary, count, planned)
 
 
 def _seeds(count: int) -> str:
@@ -341,6 +348,7 @@ def _finding(row: _Row, scale: Scale | None, adjusted: float | None) -> Finding:
         adjusted_p_value=adjusted,
         could_have_seen=seen,
         seeds=len(evidence.values) if evidence else 0,
+        seeds_walked=row.walked,
         seeds_planned=row.planned,
         seeds_needed=needed,
         notes=row.notes + few,
@@ -377,138 +385,3 @@ def _page(claim: Claim, subject: Subject) -> str:
 def _ends(interval: Interval) -> tuple[float, float] | None:
     ends = interval.low, interval.high
     return ends if all(map(math.isfinite, ends)) else None
-
-
-def as_objects(found: Iterable[Finding]) -> list[dict[str, Any]]:
-    """For programs: one object a finding, ready for JSON."""
-    return [asdict(finding) for finding in found]
-
-
-def by_verdict(found: Iterable[Finding]) -> list[Finding]:
-    """Findings in the order of their verdicts, what is primary first."""
-    return sorted(
-        found, key=lambda finding: (VERDICTS.index(finding.verdict), finding.kind != "primary")
-    )
-
-
-def ledger_table(found: Sequence[Finding], link: str = "[{0}](figures/{0}.ipynb)") -> str:
-    """Markdown table of findings, a row a claim; `link` says how a page is referred to."""
-    by_claim: dict[str, list[Finding]] = {}
-    for finding in found:
-        by_claim.setdefault(finding.id, []).append(finding)
-    rows = []
-    for of_claim in by_claim.values():
-        first = of_claim[0]
-        reasons = dict.fromkeys(finding.reason for finding in of_claim if finding.reason)
-        rows.append(
-            [
-                " ".join([f"{first.claim} *({first.source})*", *reasons]),
-                f"{first.statistic}; holds if {first.holds}",
-                first.paper,
-                "<br>".join(
-                    f"**{finding.verdict}** ({finding.kind}): {numbers_of(finding)} "
-                    f"({where(finding)})"
-                    for finding in of_claim
-                ),
-                link.format(first.page),
-            ]
-        )
-    return markdown_table(["claim", "statistic", "paper", "ours", "page"], rows)
-
-
-def where(finding: Finding) -> str:
-    """Network, data set, scale and seeds of a finding."""
-    known = NETWORKS.get(finding.model)
-    place = [known.title if known else finding.model, finding.dataset]
-    seeds = f"{finding.seeds} of {finding.seeds_planned} seeds"
-    return ", ".join([*place, *([finding.scale] if finding.scale else []), seeds])
-
-
-def numbers_of(finding: Finding) -> str:
-    """A finding's numbers in words, each with its name.
-
-    Both intervals of a primary row are labelled; one that is exploratory has the plain one alone.
-    """
-    parts = ["no number" if finding.estimate is None else f"{finding.estimate:.3g}"]
-    intervals = [(finding.interval, f"{CONFIDENCE:.0%}")]
-    if finding.kind == "primary":
-        intervals.append((finding.family_interval, f"family-wise {FAMILY_CONFIDENCE:.1%}"))
-    parts += [f"{label} [{ends[0]:.3g}, {ends[1]:.3g}]" for ends, label in intervals if ends]
-    if finding.p_value is not None and finding.interval:
-        adjusted = finding.adjusted_p_value
-        least = finding.p_value <= SMALLEST_P
-        parts.append(f"p {'below' if least else '='} {finding.p_value:.2g}")
-        parts += [] if adjusted is None else [f"adjusted {adjusted:.2g}"]
-    if finding.could_have_seen is not None:
-        parts.append(f"could have seen {finding.could_have_seen:.3g}")
-    if finding.could_have_seen is not None or finding.seeds_needed is not None:
-        needed = finding.seeds_needed
-        parts.append(f"seeds needed {needed if needed else f'over {MOST_SEEDS:,}'}")
-    return "; ".join([", ".join(parts), *finding.notes])
-
-
-def claims_of(page: Page) -> list[Claim]:
-    """The claims that a page bears on."""
-    own = type(page)
-    return [claim for claim in CLAIMS if own in claim.pages or own is ITEMS[claim.item].page]
-
-
-def findings_of(page: Page) -> list[Finding]:
-    """What is found of the claims that a page bears on.
-
-    Returns
-    -------
-    list of Finding
-        Those at the page's own scale and for its own parameters, then those by the protocol, then
-        those that need no walk.
-    """
-    claims, subjects, store = claims_of(page), _subjects_of(page), page.store
-    if not claims:
-        return []
-    found = []
-    if page.shown_scale in JUDGED:
-        found = findings(
-            page.shown_scale, store=store, claims=claims, subjects=subjects, given=page.given
-        )
-    (by_protocol,) = BY_PROTOCOL
-    if page.shown_scale != by_protocol:
-        tested = None if subjects is None else {subject.name for subject in subjects}
-        found += [
-            finding
-            for finding in findings(by_protocol, store=store, claims=claims)
-            if tested is None or finding.subject in tested
-        ]
-    return found + findings_without_walks(claims)
-
-
-def page_claims(page: Page) -> str:
-    """The claims that a notebook's page bears on: for its own parameters, and as they are decided
-    by the protocol; Markdown.
-    """
-    if not claims_of(page):
-        return "No claim of the ledger rests on this page."
-    found = findings_of(page)
-    if not found:
-        return "The claims that rest on this page need walks that are not there yet."
-    table = ledger_table(found, "{0}")
-    if page.shown_scale in JUDGED:
-        return table
-    return f"One walk of a kind is described here, and judges nothing.\n\n{table}"
-
-
-def _subjects_of(page: Page) -> list[Subject] | None:
-    """What a page shows; None where it is whichever a claim names."""
-    if page.networks is None:
-        return None
-    dataset, scale = page.given.get("dataset"), page.shown_scale
-    return [
-        next(
-            (
-                subject
-                for subject in SUBJECTS.values()
-                if subject.model == model and subject.given(scale).get("dataset") == dataset
-            ),
-            SUBJECTS.get(model, Subject(model, seeds=10)),
-        )
-        for model in page.networks
-    ]

@@ -8,7 +8,8 @@ from typing import Any
 from ..seeds import POWER
 from ..walks.catalogue import NETWORKS
 from .claim import ALPHA, FEWEST_SEEDS, Verdict
-from .ledger import FAMILY, VERDICTS, Finding, by_verdict, numbers_of, where
+from .ledger import FAMILY, VERDICTS, Finding
+from .ledger_text import by_verdict, numbers_of, where
 
 # Codes of a terminal: green, red, yellow, grey.
 COLOURS: Mapping[Verdict, int] = {
@@ -57,7 +58,7 @@ def ledger_lines(found: Sequence[Finding], *, width: int, colour: bool = False) 
     verdicts = [f"{one.verdict}{'*' * (one.kind == 'primary')}" for one in ordered]
     places = [_place(one, several) for one in ordered]
     numbers = [_estimate(one) for one in ordered]
-    seeds = [f"{one.seeds}/{one.seeds_planned}" for one in ordered]
+    seeds = [f"{one.seeds_walked}/{one.seeds_planned}" for one in ordered]
     first, middle, last = (max(map(len, texts)) for texts in (verdicts, numbers, seeds))
     rest = width - first - middle - last - 4 * len(GAP)
     # What is tested without a walk has long names; it is cut before any claim is.
