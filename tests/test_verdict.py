@@ -6,10 +6,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from valleywalk import Store
 from valleywalk.book import verdict
 from valleywalk.paper.claim import SUBJECTS
 from valleywalk.paper.items import CLAIMS
 from valleywalk.paper.ledger import FAMILY, Finding
+from valleywalk.paper.protocol import ORDER, all_experiments
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
 SVG = "{http://www.w3.org/2000/svg}"
@@ -129,6 +131,20 @@ def test_the_sentences_count_what_was_found():
     ]
     assert f"- **{FAMILY} of {FAMILY} do not hold.**" in verdict.summary(whole)
     assert "not walked" not in verdict.summary(whole)
+
+
+def test_progress_counts_each_walk_once(tmp_path):
+    store = Store(tmp_path / "cache", tmp_path / "recorded")
+    rows = [line.split(" | ") for line in verdict.progress(store).splitlines()[2:]]
+    assert len(rows) == len(ORDER)
+    assert rows[0][:2] == ["| VGG-11", "StochasticWalk, Factors"]
+    assert all(row[2].startswith("0 of ") for row in rows)
+    planned = sum(int(row[2].removeprefix("0 of ").rstrip(" |")) for row in rows)
+    walks = all_experiments("overnight")
+    assert planned == len(walks)
+    store.folder.mkdir()
+    (store.folder / f"{walks[0].hash}.nc").touch()
+    assert "StochasticWalk, Factors | 1 of 70 |" in verdict.progress(store)
 
 
 def test_the_front_page_has_primary_rows_first_and_says_where_there_are_none():

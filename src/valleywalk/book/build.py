@@ -103,6 +103,7 @@ def build(
     (folder / "figures").mkdir(exist_ok=True)
     (folder / "verdict.md").write_text(verdict.front(findings(DECIDING[0])), encoding="utf-8")
     (folder / "ledger.md").write_text(ledger(), encoding="utf-8")
+    (folder / "progress.md").write_text(verdict.progress(store), encoding="utf-8")
     (folder / "explorer-data.html").write_text(explorer.data(scales, store), encoding="utf-8")
     if repository is not None:
         _link(folder / "_config.yml", repository)

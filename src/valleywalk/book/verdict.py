@@ -18,8 +18,12 @@ from .. import figures
 from ..paper.claim import SUBJECTS, Claim, Verdict
 from ..paper.items import CLAIMS
 from ..paper.ledger import FAMILY, FAMILY_CONFIDENCE, Finding
+from ..paper.page import markdown_table
+from ..paper.protocol import groups
+from ..paper.scales import DECIDING, Scale
 from ..statistics import CONFIDENCE
 from ..walks.catalogue import DATASETS, network_info
+from ..walks.store import Store
 
 # A verdict's sign: it says the same without colour.
 SIGNS: Mapping[Verdict, str] = {
@@ -278,6 +282,29 @@ def front(found: Sequence[Finding]) -> str:
         more = _raw(forest(others, "others"))
         parts.append(f"::::{{dropdown}} The other claims in one picture\n{more}\n::::")
     return "\n\n".join(parts) + "\n"
+
+
+def progress(store: Store, scale: Scale = DECIDING[0]) -> str:
+    """How many walks of each group of the protocol are there, in its order; Markdown.
+
+    Parameters
+    ----------
+    store : Store
+    scale : str
+    """
+    rows, counted = [], set()
+    for subject, pages in groups(scale):
+        walks = {
+            walk.hash: walk
+            for by_seed in pages.values()
+            for of_seed in by_seed.values()
+            for walk in of_seed
+            if walk.hash not in counted
+        }
+        counted |= walks.keys()
+        there = sum(store.find(walk) is not None for walk in walks.values())
+        rows.append([title_of(subject), ", ".join(pages), f"{there} of {len(walks)}"])
+    return markdown_table(["walked on", "whose walks", "there"], rows)
 
 
 def _raw(svg: str) -> str:
