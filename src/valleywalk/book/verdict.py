@@ -292,7 +292,8 @@ def progress(store: Store, scale: Scale = DECIDING[0]) -> str:
     store : Store
     scale : str
     """
-    rows, counted = [], set()
+    counted: set[str] = set()
+    rows = []
     for subject, pages in groups(scale):
         walks = {
             walk.hash: walk
