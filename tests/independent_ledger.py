@@ -379,7 +379,7 @@ STATISTICS: dict[str, Callable[..., float | tuple[int, int]]] = {
     "ratio-is-not-all-loss": lambda *w: truediv(*fast_and_slow("train_loss", w)),
     "noise-along-sharp-directions": overlap_over_control,
     "edge-of-stability": at_the_edge,
-    "steps-end-at-the-floor": lambda sgd: geometric_mean(steps_to_floor(sgd).values()),
+    "steps-end-at-the-floor": lambda sgd: float(np.median([*steps_to_floor(sgd).values()])),
     "larger-batch-is-smaller-rate": partial(over_epochs, "batch_size", steps_to_floor),
 }
 

@@ -402,11 +402,11 @@ def _measured_epochs(trace: xr.Dataset) -> list[int]:
 )
 def steps_end_at_the_floor(walked: Walked) -> float:
     """Step to the floor of the segment's parabola over the step taken, median of an epoch's steps,
-    geometric mean over the epochs.
+    median over the epochs.
     """
     trace = walked.trace
     medians = [_step_to_the_floor(trace, epoch) for epoch in _measured_epochs(trace)]
-    return float(np.exp(np.mean(np.log(medians)))) if min(medians) > 0 else math.nan
+    return float(np.median(medians)) if medians else math.nan
 
 
 @claim(
