@@ -110,9 +110,9 @@ class watch:
     >>> trace = watcher.trace
     >>> trace["loss"].sizes
     Frozen({'iteration': 3, 'alpha': 11})
-    >>> trace["cosine"].values.round(4)
-    array([nan, -1., -1.])
-    >>> trace["distance"].values.round(2)
+    >>> trace["cosine"].values.round(4).tolist()
+    [nan, -1.0, -1.0]
+    >>> trace["distance"].values.astype(float).round(2)
     array([1.8 , 0.36, 1.51])
     >>> analysis.height(trace["loss"]).round(2)
     array([0.81, 0.52, 0.33])
