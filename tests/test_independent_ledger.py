@@ -231,7 +231,8 @@ class Made:
             length = 20 if walk.update == "gd" else 23
             steps = list(range(18))
         found = self.series(walk, length)
-        creeps = self.own.random(length) < 0.5 if self.rarely("creeps") else 0
+        # Where every other segment has no minimum inside, just half of the last ten have one.
+        creeps = np.arange(length) % 2 == 0 if self.rarely("creeps") else 0
         centre = self.like("centre", 0.2, 1.3) + 0.5 * self.own.normal(size=length) * self.level
         centre += 2 * creeps + 0.2 * (walk.batch_size > 100) * self.like("doubled", -1, 1)
         steep = np.exp(self.varied("steep", -2, 1)) * walk.learning_rate * 10
