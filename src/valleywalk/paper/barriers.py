@@ -504,7 +504,7 @@ def few_barriers(walked: Walked) -> Share:
     premises=(crosses_a_barrier,),
 )
 def small_barriers(walked: Walked) -> float:
-    """Height of the highest barrier over the loss there; no number where there is none."""
+    """Largest ratio of a barrier's height to the loss there; no number where there is none."""
     loss = measures.measured_losses(walked.trace)
     highest = float((analysis.barrier_height(loss) / loss.max(axis=1)).max())
     return highest if highest > 0 else math.nan

@@ -264,7 +264,8 @@ class Evidence:
                 return share_of_seeds(self.values, confidence)
         there, back = SPREADS_EVENLY[self.claim.quantity]
         ends = mean_of_seeds(there(np.asarray(self.values)), confidence)
-        return Interval(*(float(back(end)) for end in ends))
+        with np.errstate(over="ignore"):  # A ratio of few seeds may reach to infinity.
+            return Interval(*(float(back(end)) for end in ends))
 
     @property
     def inside(self) -> bool:

@@ -290,7 +290,7 @@ def _slope(walked: Walked, factor: Factor, measure: str) -> float:
     **SHARED,
 )
 def batch_size_moves_cosine(walked: Walked) -> float:
-    """Change of the mean cosine for each doubling of the batch size."""
+    """Change of the mean cosine of the walk's second half for each doubling of the batch size."""
     return _slope(walked, "batch_size", "cosine")
 
 
@@ -307,7 +307,7 @@ def batch_size_moves_cosine(walked: Walked) -> float:
     **SHARED,
 )
 def learning_rate_leaves_cosine(walked: Walked) -> float:
-    """Change of the mean cosine for each doubling of the learning rate."""
+    """Change of the mean cosine of the walk's second half for each doubling of the rate."""
     return _slope(walked, "learning_rate", "cosine")
 
 

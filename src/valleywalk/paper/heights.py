@@ -402,7 +402,7 @@ def _measured_epochs(trace: xr.Dataset) -> list[int]:
 )
 def steps_end_at_the_floor(walked: Walked) -> float:
     """Step to the floor of the segment's parabola over the step taken, median of an epoch's steps,
-    median over the epochs.
+    median over the epochs of Table 2.
     """
     trace = walked.trace
     medians = [_step_to_the_floor(trace, epoch) for epoch in _measured_epochs(trace)]
@@ -423,9 +423,11 @@ def larger_batch_is_smaller_rate(walked: Walked) -> float:
     that of batches twice as large over the other, geometric mean over the epochs.
     """
     usual, doubled = walked.traces
-    ratios = [
-        _step_to_the_floor(doubled, epoch) / _step_to_the_floor(usual, epoch)
-        for epoch in _measured_epochs(doubled)
-        if epoch in _measured_epochs(usual)
-    ]
-    return float(np.exp(np.mean(np.log(ratios)))) if min(ratios) > 0 else math.nan
+    epochs = [epoch for epoch in _measured_epochs(doubled) if epoch in _measured_epochs(usual)]
+    first, second = (
+        np.array([_step_to_the_floor(trace, epoch) for epoch in epochs])
+        for trace in (doubled, usual)
+    )
+    if min([*first, *second], default=0) <= 0:
+        return math.nan
+    return float(np.exp(np.mean(np.log(first / second))))

@@ -362,7 +362,9 @@ def stuck(walked: Walked) -> str:
     **SHARED,
 )
 def hinders_optimisation(walked: Walked) -> float:
-    """Final training loss, smaller noise minus plain gradient descent."""
+    """Final training loss (median of the last tenth), smaller noise
+    minus plain gradient descent.
+    """
     noisy, quiet = _ends(walked, "train_loss")
     return noisy - quiet
 
@@ -377,7 +379,9 @@ def hinders_optimisation(walked: Walked) -> float:
     **SHARED,
 )
 def hinders_generalisation(walked: Walked) -> float:
-    """Final validation accuracy, smaller noise minus plain gradient descent."""
+    """Final validation accuracy (median of the last tenth), smaller noise
+    minus plain gradient descent.
+    """
     noisy, quiet = _ends(walked, "validation_accuracy")
     return noisy - quiet
 
@@ -393,7 +397,9 @@ def hinders_generalisation(walked: Walked) -> float:
     **SHARED,
 )
 def travels_far(walked: Walked) -> float:
-    """Final distance, smaller noise over plain gradient descent."""
+    """Final distance (median of the last tenth), smaller noise
+    over plain gradient descent.
+    """
     noisy, quiet = _ends(walked, "distance")
     return noisy / quiet
 
@@ -410,7 +416,9 @@ def travels_far(walked: Walked) -> float:
     **SHARED,
 )
 def ends_with_large_norm(walked: Walked) -> float:
-    """Final parameter norm, smaller noise over plain gradient descent."""
+    """Final parameter norm (median of the last tenth), smaller noise
+    over plain gradient descent.
+    """
     noisy, quiet = _ends(walked, "parameter_norm")
     return noisy / quiet
 

@@ -306,6 +306,8 @@ def hessian_is_covariance(walked: Walked) -> float:
     **SHARED,
 )
 def noise_along_sharp_directions(walked: Walked) -> float:
-    """Overlap of the top three directions, over that of noise from labels dealt out anew."""
+    """Overlap of the top three directions in the last measured epoch, over that of noise from
+    labels dealt out anew.
+    """
     last = walked.page.alignments(walked.traces).iloc[-1]
     return float(last["noise_overlap"] / last["noise_overlap_control"])
