@@ -190,7 +190,10 @@ def by(field: str, walks: Iterable[Trace]) -> list[Trace]:
 def over_epochs(field: str, measure: Callable[[Trace], ByEpoch], *walks: Trace) -> float:
     """At the larger value of a field over that at the smaller, in the epochs that have both."""
     less, more = map(measure, by(field, walks))
-    return geometric_mean(more[epoch] / less[epoch] for epoch in more if epoch in less)
+    both = [epoch for epoch in more if epoch in less]
+    first, second = (geometric_mean(each[epoch] for epoch in both) for each in (more, less))
+    ratio = first / second
+    return ratio if 0 < ratio < math.inf else math.nan
 
 
 def heights(trace: Trace, inside: bool) -> ByEpoch:
@@ -213,7 +216,7 @@ def heights(trace: Trace, inside: bool) -> ByEpoch:
 
 
 def steps_to_floor(trace: Trace) -> ByEpoch:
-    """Median of each measured epoch of Tables 1 and 2; words do not say which epochs."""
+    """Median of each measured epoch of Tables 1 and 2."""
     alpha, found = numbers(trace, "alpha"), {}
     for epoch, of_epoch in in_epochs(trace).items():
         if epoch in TABLE_EPOCHS:

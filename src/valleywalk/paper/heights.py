@@ -428,6 +428,7 @@ def larger_batch_is_smaller_rate(walked: Walked) -> float:
         np.array([_step_to_the_floor(trace, epoch) for epoch in epochs])
         for trace in (doubled, usual)
     )
-    if min([*first, *second], default=0) <= 0:
+    both = np.concatenate([first, second])
+    if not (np.isfinite(both) & (both > 0)).all() or not len(both):
         return math.nan
     return float(np.exp(np.mean(np.log(first / second))))
