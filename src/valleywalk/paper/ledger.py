@@ -16,8 +16,7 @@ from ..walks.provenance import protocol_commits
 from ..walks.store import Store
 from .claim import ALPHA, SUBJECTS, Claim, Evidence, Subject, Verdict, Walked, usable
 from .items import CLAIMS, ITEMS
-from .page import Page
-from .protocol import in_a_sentence, walks_of
+from .protocol import in_a_sentence, pages_of, walks_of
 from .scales import BY_PROTOCOL, Scale
 
 # The family of tests at a scale: the primary rows, walked or not.
@@ -251,14 +250,6 @@ def _measured(
             notes = (f"{', '.join(early)} walked before the protocol",) if early else ()
             rows.append(_row(claim, subject, dataset, walked, primary, len(planned), notes))
     return rows
-
-
-def pages_of(
-    claim: Claim, scale: Scale, subject: Subject, seed: int, given: Mapping[str, Any]
-) -> list[Page]:
-    """The pages of a claim for one seed."""
-    chosen = subject.given(scale) | dict(given)
-    return [page.for_seed(scale, subject.model, seed, chosen) for page in claim.pages]
 
 
 def _as_planned(claim: Claim, scale: Scale, subject: Subject, given: Mapping[str, Any]) -> bool:

@@ -1,11 +1,11 @@
 """What is fixed before the walks that decide: rows, ranges, seeds, walks, their order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..walks.experiment import Experiment
 from .barriers import BarriersByEpoch, SmallRate
-from .claim import SUBJECTS, Claim
+from .claim import SUBJECTS, Claim, Subject
 from .edge import EdgeOfStability
 from .factors import Factors
 from .heights import EqualRatio, HeightTable, LargerBatch
@@ -36,6 +36,14 @@ ORDER: Sequence[tuple[str, Sequence[type[Page]]]] = (
 )
 
 
+def pages_of(
+    claim: Claim, scale: Scale, subject: Subject, seed: int, given: Mapping[str, Any]
+) -> list[Page]:
+    """The pages of a claim for one seed."""
+    chosen = subject.given(scale) | dict(given)
+    return [page.for_seed(scale, subject.model, seed, chosen) for page in claim.pages]
+
+
 def walks_of(claim: Claim, pages: Sequence[Page]) -> list[list[Experiment]]:
     """The walks of each page that a claim needs."""
     return [[] if claim.tested_on else page.experiments for page in pages]
@@ -43,9 +51,7 @@ def walks_of(claim: Claim, pages: Sequence[Page]) -> list[list[Experiment]]:
 
 def experiments_of(claim: Claim, scale: Scale, subject: str, seed: int) -> list[Experiment]:
     """The walks one seed of a claim needs."""
-    chosen = SUBJECTS[subject].given(scale)
-    model = SUBJECTS[subject].model
-    pages = [page.for_seed(scale, model, seed, chosen) for page in claim.pages]
+    pages = pages_of(claim, scale, SUBJECTS[subject], seed, {})
     return [experiment for walks in walks_of(claim, pages) for experiment in walks]
 
 
