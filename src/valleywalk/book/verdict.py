@@ -217,8 +217,7 @@ def _in_words(rows: Mapping[str, Sequence[Finding]]) -> str:
 
 def grid(found: Iterable[Finding]) -> str:
     """A table, claim by what it is tested on, of verdicts that link to their pages; Markdown."""
-    header = ["claim", *map(title_of, SUBJECTS)]
-    lines = [header, ["---"] * len(header)]
+    rows = []
     for of_claim in by_claim(found).values():
         cells = {
             finding.subject: f"[{SIGNS[finding.verdict]} {finding.verdict}]"
@@ -227,8 +226,8 @@ def grid(found: Iterable[Finding]) -> str:
         }
         mark = "**" if any(finding.kind == "primary" for finding in of_claim) else ""
         first = f"{mark}{of_claim[0].claim}{mark}"
-        lines.append([first, *(cells.get(subject, "") for subject in SUBJECTS)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append([first, *(cells.get(subject, "") for subject in SUBJECTS)])
+    return markdown_table(["claim", *map(title_of, SUBJECTS)], rows)
 
 
 def summary(found: Sequence[Finding]) -> str:

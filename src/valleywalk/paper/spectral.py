@@ -14,7 +14,7 @@ from scipy import stats
 
 from .. import figures
 from ..walks.experiment import BatchNormMode, Convention, Experiment
-from .barriers import COUNTED, table_walk
+from .barriers import COUNTED, USUAL_RATE, table_walk
 from .claim import Walked, claim
 from .edge import EdgePage, edge_numbers, share_in_words
 from .page import PositiveFloat, PositiveInt, experiment, markdown_table, setting_of
@@ -82,7 +82,9 @@ class SpectralNorm(EdgePage):
     def _walk(self) -> Experiment:
         fields = self.fields
         if fields.get("of_the_tables") and not self.given.keys() & OF_ITS_OWN:
-            return table_walk(self, self.model, self.dataset, fields.get("learning_rate", 0.1))
+            return table_walk(
+                self, self.model, self.dataset, fields.get("learning_rate", USUAL_RATE)
+            )
         every = max(1, fields["curvature_every"] // 4)
         plain = {name: fields[name] for name in fields if name not in OF_THE_TABLES}
         return experiment(plain, probed_epochs=(), evaluate_every=every)

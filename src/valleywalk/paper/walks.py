@@ -375,7 +375,7 @@ def gd_floor(gd: Walked) -> Share:
     quantity="share",
     primary=("vgg11",),
     reasons={
-        "mlp": ("Likeliest reason: the first steps are mostly descent."),
+        "mlp": "Likeliest reason: the first steps are mostly descent.",
     },
     **SGD,
 )
