@@ -101,8 +101,9 @@ def build(
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(root / "book", folder)
     (folder / "figures").mkdir(exist_ok=True)
-    (folder / "verdict.md").write_text(verdict.front(findings(DECIDING[0])), encoding="utf-8")
-    (folder / "ledger.md").write_text(ledger(), encoding="utf-8")
+    found = {scale: findings(scale) for scale in DECIDING}
+    (folder / "verdict.md").write_text(verdict.front(found[DECIDING[0]]), encoding="utf-8")
+    (folder / "ledger.md").write_text(ledger(found), encoding="utf-8")
     (folder / "progress.md").write_text(verdict.progress(store), encoding="utf-8")
     (folder / "explorer-data.html").write_text(explorer.data(scales, store), encoding="utf-8")
     if repository is not None:
@@ -131,13 +132,11 @@ def scale_of(item: Item, scale: BookScale, store: Store) -> Scale:
     return "quick"
 
 
-def ledger() -> str:
-    """The claims ledger in Markdown, a table a scale, from the traces that are there."""
-    found: dict[str, list[Finding]] = {
-        f"At the {scale} scale": of_scale for scale in DECIDING if (of_scale := findings(scale))
-    }
-    parts = [] if found else ["No walk is there yet."]
-    for title, of_title in (found | {"Without a walk": findings_without_walks()}).items():
+def ledger(found: Mapping[Scale, list[Finding]]) -> str:
+    """The claims ledger in Markdown, a table a scale, from what was found there."""
+    tables = {f"At the {scale} scale": of_scale for scale, of_scale in found.items() if of_scale}
+    parts = [] if tables else ["No walk is there yet."]
+    for title, of_title in (tables | {"Without a walk": findings_without_walks()}).items():
         counts = Counter(finding.verdict for finding in of_title)
         summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
         parts.append(f"### {title}: {summary}\n\n{ledger_table(of_title)}")
