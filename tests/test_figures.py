@@ -1,9 +1,12 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from valleywalk import analysis, figures, measures
+from valleywalk import Store, analysis, figures, measures
+from valleywalk.folders import checkout
+from valleywalk.paper.items import OF_THE_PAPER
 from valleywalk.paper.spectral import SpectralNorm
 from valleywalk.paper.walks import GradientDescentWalk
 from valleywalk.trace import assemble
@@ -31,7 +34,11 @@ def test_the_three_panels_show_the_trace():
     along, loss = lines[r"$L(\theta^\alpha)$"].get_data()
     assert along[[0, 11, -1]] == pytest.approx([0, 1, 12])
     assert loss == pytest.approx(trace.loss.values.ravel())
+    (iterates,) = (line for line in top.lines if line.get_marker() == "o")
+    assert iterates.get_xdata() == pytest.approx(np.arange(13))
+    assert iterates.get_ydata() == pytest.approx([*trace.loss.values[:, 0], 3 - 1.1 + 0.16])
     floor = lines[r"valley floor $L(\theta_t^{\min})$"]
+    assert floor.get_marker() == "D"
     assert floor.get_linestyle() == "--"
     assert floor.get_xdata() == pytest.approx(np.arange(12) + 0.6)
     assert floor.get_ydata() == pytest.approx(analysis.floor(trace.loss))
@@ -41,6 +48,35 @@ def test_the_three_panels_show_the_trace():
     for axis, label in zip((top, middle, bottom), ("L(", "cos", "theta_0"), strict=True):
         assert label in axis.get_ylabel()
     assert "iteration" in bottom.get_xlabel()
+
+
+def test_segments_that_hardly_sag_are_drawn_without_their_chord_too():
+    sagging = 0.01 * ALPHA * (ALPHA - 1) - ALPHA
+    descending = [{"loss": 9.0 - t + sagging, "cosine": 0, "distance": t} for t in range(8)]
+    trace = assemble(descending, ALPHA)
+    assert figures.hardly_sags(trace)
+    assert not figures.hardly_sags(bouncing())
+    top, chord, *_ = figures.walk(trace).axes
+    assert "chord" in chord.get_ylabel()
+    along, above = chord.lines[-1].get_data()
+    assert along == pytest.approx(top.lines[-3].get_xdata())
+    assert above.min() == pytest.approx(-0.0025)
+    assert above[[0, 10, 11, -1]] == pytest.approx(0, abs=1e-12)
+
+
+def test_an_axis_has_no_offset_to_be_added():
+    far = [{"loss": 5 + 1e-7 * ALPHA, "cosine": 0, "distance": 18.5 + 1e-6 * t} for t in range(9)]
+    figure = figures.walk(assemble(far, ALPHA))
+    figure.canvas.draw()
+    for axis in figure.axes:
+        assert "+" not in axis.yaxis.get_offset_text().get_text()
+
+
+def test_legends_stand_off_the_data():
+    figure = figures.walk(bouncing())
+    figure.canvas.draw()
+    top = figure.axes[0]
+    assert top.get_legend().get_window_extent().y0 >= top.get_window_extent().y1
 
 
 def test_spectral_norm_marks_what_has_not_converged():
@@ -94,3 +130,33 @@ def test_pictures_are_drawn_onto_the_axes_that_are_given():
     assert figures.side_by_side([bouncing()], ["one"], axes=axes[:, 1:]) is figure
     assert axes[0, 1].get_title() == "one"
     plt.close(figure)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """The figure of an item, from its recorded walks at the quick scale."""
+    store = Store(tmp_path_factory.mktemp("cache"), checkout() / "data" / "traces")
+
+    def drawn(name):
+        page = OF_THE_PAPER[name].at("quick")
+        return page.draw([store.open(walked) for walked in page.experiments])
+
+    yield drawn
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", ["fig5", "fig25", "fig26"])
+def test_each_walk_under_isotropic_noise_has_a_colour_of_its_own(recorded, name):
+    for axis in recorded(name).axes:
+        colours = [to_hex(line.get_color()) for line in axis.lines if len(line.get_xdata())]
+        assert len(set(colours)) == len(colours) >= 3
+        assert set(colours) <= {to_hex(colour) for colour in figures.PALETTE}
+
+
+def test_what_chance_gives_is_drawn_for_each_network(recorded):
+    left, right = recorded("appd").axes
+    networks = {to_hex(line.get_color()) for line in right.lines if line.get_marker() == "o"}
+    chance = {to_hex(line.get_color()) for line in right.lines if line.get_linestyle() == ":"}
+    assert chance == networks
+    assert len(chance) == 3
+    assert to_hex(left.lines[0].get_color()) == to_hex(figures.BLUE), "one palette"

@@ -137,7 +137,8 @@ def test_the_tuned_rate_and_the_paired_difference():
         accuracy = 0.9 - 0.1 * (experiment.learning_rate != best) + 0.01 * experiment.seed
         accuracy -= 0.05 * (experiment.schedule == "stepwise")
         epochs = {2: {"train_loss": 1 - accuracy, "validation_accuracy": accuracy}}
-        records = [{"learning_rate": experiment.learning_rate}] * 6
+        # Rises and falls within an epoch: a mean over it would miss the peak.
+        records = [{"learning_rate": experiment.learning_rate * step / 5} for step in range(6)]
         attributes = {"experiment": experiment.model_dump_json()}
         traces.append(assemble(records, ALPHA, epochs, 2, attributes))
     epochs = page.by_epoch(traces)
@@ -146,7 +147,11 @@ def test_the_tuned_rate_and_the_paired_difference():
     assert found.estimate == pytest.approx(0.05)
     assert np.isnan(found.low), "the same in all seeds"
     assert page.difference(epochs, "trapezoid", "clr", "train_loss").estimate == pytest.approx(0)
-    assert len(page.draw(traces).axes) == 3
+    rates, *others = page.draw(traces).axes
+    assert len(others) == 2
+    for line, rate in zip(rates.lines, page.tuned(epochs).values(), strict=True):
+        assert line.get_xdata() == pytest.approx(np.arange(6) / 3)
+        assert line.get_ydata().max() == pytest.approx(rate)
 
 
 def drawn_trace(depth, experiment=None):

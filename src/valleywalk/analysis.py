@@ -141,6 +141,34 @@ def height(loss: ArrayLike) -> np.ndarray:
     return (values[:, 0] + values[:, -1]) / 2 - floor(values)
 
 
+def above_chord(loss: ArrayLike, alpha: ArrayLike) -> np.ndarray:
+    """Losses of a segment minus the straight line between those of its ends.
+
+    L(θ^α) − ((1 − α) L(θ^0) + α L(θ^1)): below 0 where the segment sags, as a convex one does, and
+    above 0 at a barrier. How far the walk descends on the segment does not show in it.
+
+    Parameters
+    ----------
+    loss : array_like, shape (iterations, points + 1)
+    alpha : array_like, shape (points + 1,)
+        From 0 to 1.
+
+    Returns
+    -------
+    ndarray, shape (iterations, points + 1)
+        In the unit of the loss; 0 at both ends.
+
+    Examples
+    --------
+    >>> from valleywalk.analysis import above_chord
+    >>> above_chord([[3.0, 1.0, 2.0], [2.0, 2.0, 1.0]], alpha=[0, 0.5, 1])
+    array([[ 0. , -1.5,  0. ],
+           [ 0. ,  0.5,  0. ]])
+    """
+    values, places = _segments(loss), np.asarray(alpha, dtype=float)
+    return values - values[:, :1] - places * (values[:, -1:] - values[:, :1])
+
+
 def has_interior_minimum(loss: ArrayLike) -> np.ndarray:
     """Whether some interior point lies below both ends.
 

@@ -8,6 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
+from cycler import cycler
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,18 +17,31 @@ from matplotlib.ticker import MaxNLocator
 from . import analysis, measures
 from .statistics import Interval
 
-# seaborn's colour-blind safe palette.
-BLUE, ORANGE, GREEN = sns.color_palette("colorblind")[:3]
+# The one palette, safe for colour-blind readers.
+PALETTE = sns.color_palette("colorblind")
+BLUE, ORANGE, GREEN = PALETTE[:3]
 GREY = "0.85"
 # Largest relative residual of an eigenvalue that counts as converged.
 CONVERGED = 1e-3
+# Segments whose sag is a smaller share of the window's losses cannot be told from straight lines.
+SEEN = 0.02
 
 
 @contextmanager
 def style() -> Iterator[None]:
     """The style of all figures."""
-    with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.9):
+    own: dict[Any, Any] = {
+        "axes.prop_cycle": cycler(color=PALETTE),
+        "axes.formatter.useoffset": False,
+        "axes.formatter.use_mathtext": True,
+    }
+    with sns.axes_style("ticks"), sns.plotting_context("notebook", font_scale=0.9), rc_context(own):
         yield
+
+
+def shades(count: int) -> list[Any]:
+    """Colours for so many values of one quantity, from the smallest to the largest."""
+    return sns.color_palette("viridis", count)
 
 
 def along(steps: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -46,6 +61,46 @@ def along(steps: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return positions.ravel(), loss.ravel()
 
 
+def legend_above(axis: Axes, title: str | None = None) -> None:
+    """The legend of an axis above it, off the data.
+
+    Parameters
+    ----------
+    axis : Axes
+        With labelled artists.
+    title : str, optional
+    """
+    count = len(axis.get_legend_handles_labels()[1])
+    axis.legend(
+        frameon=False,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=count,
+        borderpad=0,
+        title=title,
+    )
+
+
+def hardly_sags(steps: xr.Dataset) -> bool:
+    """Whether the segments, drawn where the walk descends, cannot be told from straight lines.
+
+    That is so where half of them leave their chord by less than a fiftieth of the range of losses.
+
+    Parameters
+    ----------
+    steps : xarray.Dataset
+        Measured iterations of a trace (see `measures.window`).
+    """
+    loss = steps["loss"].values
+    sag = np.abs(analysis.above_chord(loss, steps["alpha"].values)).max(axis=1)
+    return bool(np.median(sag) < SEEN * np.ptp(loss))
+
+
+def walk_panels(steps: xr.Dataset) -> tuple[float, ...]:
+    """Heights of the panels in which `walk` draws these steps, relative to each other."""
+    return (3, 1.4, 1, 1) if hardly_sags(steps) else (3, 1, 1)
+
+
 def walk(
     trace: xr.Dataset,
     epoch: int = 1,
@@ -55,8 +110,10 @@ def walk(
 ) -> Figure:
     """The three panels of Figures 1, 2 and 9 to 21 of the paper.
 
-    Top: training loss along each segment, a grey line at each iterate, the valley floor dashed.
-    Middle: cosine of the gradients of two consecutive steps. Bottom: distance from θ_0.
+    Top: training loss along each segment, with a dot and a grey line at each iterate, and the
+    valley floor dashed, with a diamond at the lowest point of each segment. Middle: cosine of the
+    gradients of two consecutive steps. Bottom: distance from θ_0. Where segments hardly sag a
+    panel under the top one has the loss minus the chord of its segment.
 
     Parameters
     ----------
@@ -65,8 +122,9 @@ def walk(
         Epoch, counted from 1, at whose start the window begins.
     iterations : int, optional
         Length of the window; default all that were measured.
-    axes : sequence of three Axes, optional
-        To draw onto; default a new figure's.
+    axes : sequence of three or four Axes, optional
+        To draw onto, four with the panel of the chord; default a new figure's, as many as
+        `walk_panels` says.
 
     Returns
     -------
@@ -77,19 +135,23 @@ def walk(
     start = int(steps["iteration"][0])
     with style():
         if axes is None:
+            ratios = walk_panels(steps)
             _, axes = plt.subplots(
-                3, 1, figsize=(8, 7.5), height_ratios=(3, 1, 1), layout="constrained"
+                len(ratios), 1, figsize=(9, 7), height_ratios=ratios, layout="constrained"
             )
-        top, middle, bottom = axes
-        for axis in (top, middle):
+        top, *chord, middle, bottom = axes
+        for axis in (top, *chord, middle):
             axis.sharex(bottom)
             axis.tick_params(labelbottom=False)
-        for axis in (top, middle, bottom):
+        for axis in axes:
             for position in range(steps.sizes["iteration"] + 1):
                 axis.axvline(position, color=GREY, linewidth=0.7, zorder=0)
         _losses(top, steps, 1.4)
         top.set_ylabel(r"training loss $L(\theta^\alpha)$")
-        top.legend(frameon=False, loc="upper right")
+        legend_above(top)
+        for axis in chord:
+            _above_chord(axis, steps, 1.4)
+            axis.set_ylabel("loss − chord")
         _cosine(middle, steps, marker="o", markersize=3)
         middle.set_ylabel(r"$\cos(g_{t-1}, g_t)$")
         _distance(bottom, steps, marker="o", markersize=3)
@@ -98,6 +160,7 @@ def walk(
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
         for axis in axes:
             sns.despine(ax=axis)
+        _figure(top).align_ylabels(list(axes))
     return _figure(top)
 
 
@@ -220,16 +283,29 @@ def _figure(axis: Axes) -> Figure:
 
 def _losses(axis: Axes, steps: xr.Dataset, linewidth: float) -> None:
     loss, alpha = steps["loss"].values, steps["alpha"].values
-    floor = np.arange(len(loss)) + analysis.floor_alpha(loss, alpha)
+    size = 2 * linewidth
     axis.plot(*along(steps), color=BLUE, linewidth=linewidth, label=r"$L(\theta^\alpha)$")
+    # The iterates: the start of each segment, and the end of the last one.
+    iterates = np.append(loss[:, 0], loss[-1, -1])
+    axis.plot(np.arange(len(iterates)), iterates, "o", color=BLUE, markersize=size)
     axis.plot(
-        floor,
+        np.arange(len(loss)) + analysis.floor_alpha(loss, alpha),
         analysis.floor(loss),
+        "D--",
         color=ORANGE,
-        linestyle="--",
         linewidth=linewidth,
+        markersize=1.6 * size,
+        markerfacecolor="none",
+        markeredgewidth=0.7 * linewidth,
         label=r"valley floor $L(\theta_t^{\min})$",
     )
+
+
+def _above_chord(axis: Axes, steps: xr.Dataset, linewidth: float) -> None:
+    loss, alpha = steps["loss"].values, steps["alpha"].values
+    above = analysis.above_chord(loss, alpha)
+    axis.axhline(0, color="0.5", linewidth=0.8)
+    axis.plot(along(steps)[0], above.ravel(), color=BLUE, linewidth=linewidth)
 
 
 def _cosine(axis: Axes, steps: xr.Dataset, **line: Any) -> None:

@@ -66,7 +66,7 @@ def test_a_notebook_draws_its_figure(name, tmp_path):
         parameters["model"] = "mlp"
     notebook = execute(checkout() / "notebooks" / f"{name}.ipynb", tmp_path, **parameters)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
+    assert sum("image/svg+xml" in output.get("data", {}) for output in outputs) == 1
     shown = "".join(output.get("data", {}).get("text/markdown", "") for output in outputs)
     assert "Provenance." in shown
     assert SHOWN[name] in shown
@@ -85,7 +85,7 @@ def test_the_quadratic_s_notebook(tmp_path):
     path = checkout() / "notebooks" / "fig28_quadratic.ipynb"
     notebook = execute(path, tmp_path, eigenvalues=[0.1, 2.0], learning_rate=0.9)
     shown = str(notebook.cells)
-    assert "image/png" in shown
+    assert "image/svg+xml" in shown
     assert "| 2 | under-damped | 0.8 | 0.8 |" in shown
 
 
@@ -95,7 +95,7 @@ def test_optimizers_side_by_side(tmp_path, problem):
     small = {"steps": 3, "batch_size": 4, "evaluation_examples": 8, "points": 2}
     notebook = execute(path, tmp_path, problem=problem, learning_rates=[0.2, 0.1, 0.03], **small)
     shown = str(notebook.cells)
-    assert "image/png" in shown
+    assert "image/svg+xml" in shown
     assert "|  | SGD, 0.2 | momentum 0.9, 0.1 | Adam, 0.03 |" in shown
     assert "3 steps of batch 4, loss on 8 examples" in shown
     page = PAGES["optimizers"](problem=problem, learning_rates=[0.2, 0.1, 0.03], **small)

@@ -7,7 +7,9 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import xarray as xr
+from IPython import get_ipython
 from IPython.display import Markdown
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 from pydantic import ValidationError
 
 from ..paper.ledger_text import page_claims
@@ -26,6 +28,8 @@ class ParameterError(ValueError):
 def check(namespace: Mapping[str, Any], parameters: type[Parameters]) -> Parameters:
     """Validate a notebook's parameters, whoever set them; papermill alone only warns.
 
+    The notebook's figures are drawn as SVG from then on.
+
     Parameters
     ----------
     namespace : mapping
@@ -38,6 +42,8 @@ def check(namespace: Mapping[str, Any], parameters: type[Parameters]) -> Paramet
     ParameterError
         Names each unknown name or bad value and what is allowed.
     """
+    if get_ipython() is not None:
+        set_matplotlib_formats("svg", metadata={"Date": None})
     given = {
         name: _read(value)
         for name, value in namespace.items()

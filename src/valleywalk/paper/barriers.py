@@ -11,7 +11,7 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from .. import analysis, figures, measures, statistics
 from ..seeds import Share
@@ -152,7 +152,7 @@ class BarriersByEpoch(ModelPage):
                     top.bar(epochs["epoch"], counts, color=colour, label=label)
             top.set_ylim(0, max(epochs["steps"].max(), 1))
             top.set_ylabel(f"barriers in {epochs['steps'].max()} steps")
-            top.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+            figures.legend_above(top)
             bottom.plot(epochs["epoch"], epochs["loss"], color=figures.GREEN, label="training loss")
             if known:
                 least, name = epochs["resolvable"], "smallest barrier that is resolved"
@@ -164,7 +164,7 @@ class BarriersByEpoch(ModelPage):
             bottom.set_yscale("log")
             bottom.set_ylabel("loss")
             bottom.set_xlabel("epoch")
-            bottom.legend(frameon=False)
+            figures.legend_above(bottom)
             bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
             sns.despine(figure)
         return figure
@@ -273,6 +273,7 @@ class TablePage(NetworksPage):
         for axis, model in zip(axes[0], self.models, strict=True):
             epochs = draw(axis, model)
             axis.set_xticks(range(len(epochs)), epochs)
+            axis.set_xlim(-0.5, len(epochs) - 0.5)
             axis.set_title(network_info(model).title)
             axis.set_xlabel("epoch")
         axes[0, 0].set_ylabel(label)
@@ -376,7 +377,10 @@ class BarrierTable(TablePage):
 
         with figures.style():
             figure = self.panels(draw, "share of steps with a barrier", height=4)
-            figure.axes[0].set_ylim(bottom=-0.005)
+            # None of few steps has a wide interval, and the paper's shares are small.
+            figure.axes[0].set_yscale("symlog", linthresh=0.01, subs=range(2, 10))
+            figure.axes[0].set_ylim(-0.001, 1)
+            figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1))
             figure.axes[0].legend(frameon=False)
         return figure
 

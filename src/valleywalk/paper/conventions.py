@@ -119,7 +119,7 @@ class Conventions(ModelPage):
                         )
             distance.set_xlabel("iteration")
             distance.set_ylabel(r"GD: $\|\theta_t - \theta_0\|_2$")
-            distance.legend(frameon=False)
+            figures.legend_above(distance)
             loss.set_xlabel("iteration")
             loss.set_ylabel("SGD: loss along the segments")
             spectral.set_xlabel("epoch")
@@ -127,7 +127,7 @@ class Conventions(ModelPage):
             norm.set_xlabel("iteration")
             norm.set_ylabel(r"GD + noise: $\|\theta_t\|_2$")
             norm.set_yscale("log")
-            norm.legend(frameon=False)
+            figures.legend_above(norm)
             sns.despine(figure)
         return figure
 

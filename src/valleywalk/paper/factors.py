@@ -181,9 +181,7 @@ class Factors(ModelPage):
             for axis, (factor, name) in zip(axes, NAMES.items(), strict=True):
                 varied = self.varied(steps, factor)
                 values = sorted(varied[factor].unique())
-                for value, colour in zip(
-                    values, sns.color_palette("viridis", len(values)), strict=True
-                ):
+                for value, colour in zip(values, figures.shades(len(values)), strict=True):
                     smooth = smoothed(varied[varied[factor] == value])
                     axis.plot(smooth["iteration"], smooth["mean"], color=colour, label=f"{value:g}")
                     axis.fill_between(
@@ -196,7 +194,7 @@ class Factors(ModelPage):
                     )
                 axis.axhline(0, color="0.5", linewidth=0.8)
                 axis.set_xlabel("iteration $t$")
-                axis.legend(title=name, frameon=False)
+                figures.legend_above(axis, title=name)
             axes[0].set_ylabel(r"$\cos(g_{t-1}, g_t)$, smoothed")
             sns.despine(figure)
         return figure

@@ -6,7 +6,6 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -148,9 +147,7 @@ class HeightTable(TablePage):
         def draw(axis: Axes, model: ModelName) -> list[int]:
             here = rows[rows["model"] == model]
             epochs = sorted(here["epoch"].unique())
-            for rate, colour in zip(
-                self.rates(model), sns.color_palette("colorblind"), strict=False
-            ):
+            for rate, colour in zip(self.rates(model), figures.PALETTE, strict=False):
                 of_rate = here[here["rate"] == rate]
                 positions = np.array([epochs.index(epoch) for epoch in of_rate["epoch"]])
                 name = rf"$\eta = {rate:g}$"

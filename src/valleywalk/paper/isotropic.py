@@ -40,6 +40,16 @@ PRINTED_NORM: dict[tuple[Role, float], str] = {
 PRINTED_VARIANCE = 0.28
 # Epochs at a walk's end over which its cosine is averaged.
 LAST_EPOCHS = 20
+# Colours of the figure: a walk that goes on from the noisy one has that of the way it goes on.
+COLOURS: dict[Role, Any] = {
+    "gd": figures.BLUE,
+    "sgd": figures.ORANGE,
+    "smaller rate": figures.GREEN,
+    "gd after noise": figures.BLUE,
+    "sgd after noise": figures.ORANGE,
+}
+# Of the walks with noise, the noisiest first.
+NOISY = (figures.GREEN, *figures.PALETTE[4:])
 # A walk is stuck if so much of its training loss is left.
 STAYS = 0.8
 
@@ -187,6 +197,9 @@ class IsotropicNoise(ModelPage):
         switch = self.walks[-1].experiment.switch_epoch
         leaving = epochs["role"].isin(LEAVING)
         staying, left = epochs[~leaving], epochs[leaving & (epochs["epoch"] >= switch)]
+        noisy = (walk.label for walk in self.walks if walk.role == "noise")
+        colours = dict(zip(noisy, NOISY, strict=False))
+        colours |= {w.label: COLOURS[w.role] for w in self.walks if w.role in COLOURS}
         with figures.style():
             figure, axes = plt.subplots(2, 3, figsize=(12, 7), layout="constrained")
             panels = [
@@ -205,7 +218,8 @@ class IsotropicNoise(ModelPage):
                     x="epoch",
                     y=column,
                     hue="walk",
-                    palette="rocket" if frame is left else "colorblind",
+                    palette=colours,
+                    linestyle="--" if frame is left else "-",
                     ax=axis,
                     legend="full" if index in (0, 2) else False,
                 )

@@ -182,12 +182,12 @@ class NoiseStructure(NetworksPage):
             left.legend(frameon=False)
             for (model, rows), colour in zip(
                 self.alignments(traces).groupby("model", sort=False),
-                sns.color_palette("colorblind"),
+                figures.PALETTE,
                 strict=False,
             ):
                 right.plot(rows["epoch"], rows["noise_overlap"], "o-", color=colour, label=model)
                 right.plot(rows["epoch"], rows["noise_overlap_control"], "x--", color=colour)
-                right.plot(rows["epoch"], rows["random"], ":", color=colour)
+                right.axhline(rows["random"].iloc[0], linestyle=":", color=colour)
             right.set_yscale("log")
             right.set_xlabel("epoch")
             right.set_ylabel("overlap of the top subspaces of C and H")

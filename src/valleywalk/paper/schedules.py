@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self, get_args
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 import xarray as xr
@@ -135,13 +136,25 @@ class Schedules(ModelPage):
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """Each tuned schedule: means over the seeds, bands from the lowest seed to the highest."""
         epochs = self.by_epoch(traces)
-        tuned = epochs[epochs["largest_rate"] == epochs["schedule"].map(self.tuned(epochs))]
+        rates, length = self.tuned(epochs), self.experiments[0].epochs
+        tuned = epochs[epochs["largest_rate"] == epochs["schedule"].map(rates)]
         with figures.style():
-            figure, axes = plt.subplots(3, 1, sharex=True, figsize=(8, 9), layout="constrained")
+            figure, axes = plt.subplots(3, 1, sharex=True, figsize=(9, 8), layout="constrained")
+            # Step by step: a mean over an epoch has neither the peaks nor the end. All seeds of a
+            # schedule have the same.
+            for schedule, colour in zip(SCHEDULES, figures.PALETTE, strict=False):
+                rate = next(
+                    trace["learning_rate"].values
+                    for walked, trace in zip(self.experiments, traces, strict=True)
+                    if (walked.schedule, walked.learning_rate) == (schedule, rates[schedule])
+                )
+                steps = np.arange(len(rate)) * length / len(rate)
+                axes[0].plot(steps, rate, color=colour, label=schedule)
+            axes[0].set_ylabel("learning rate")
             for axis, column, label in zip(
-                axes,
-                ("learning_rate", "train_loss", "validation_accuracy"),
-                ("learning rate", "training loss", "validation accuracy"),
+                axes[1:],
+                ("train_loss", "validation_accuracy"),
+                ("training loss", "validation accuracy"),
                 strict=True,
             ):
                 sns.lineplot(
@@ -151,12 +164,12 @@ class Schedules(ModelPage):
                     hue="schedule",
                     ax=axis,
                     hue_order=SCHEDULES,
-                    palette="colorblind",
+                    palette=figures.PALETTE[: len(SCHEDULES)],
                     errorbar=("pi", 100),
-                    legend=axis is axes[0],
+                    legend=False,
                 )
                 axis.set_ylabel(label)
-            axes[0].legend(frameon=False, ncol=2)
+            figures.legend_above(axes[0])
             axes[1].set_yscale("log")
             axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
             sns.despine(figure)

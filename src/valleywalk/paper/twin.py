@@ -72,7 +72,7 @@ class Twin(ModelPage):
                 top.plot(along, loss, color=colour, linestyle=style, linewidth=2, label=label)
                 losses.append(loss)
             top.set_ylabel(r"training loss $L(\theta^\alpha)$")
-            top.legend(frameon=False)
+            figures.legend_above(top)
             bottom.plot(along, losses[1] - losses[0], color=figures.GREEN, linewidth=1.2)
             bottom.set_ylabel("live − recorded")
             bottom.set_xlabel("iteration $t$")

@@ -249,17 +249,23 @@ class GradientDescentWalk(WalkPage, EdgePage):
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         if len(traces) == 1:
             return super().draw(traces)
+        ratios = figures.walk_panels(measures.window(traces[0], self.epoch, self.length))
         with figures.style():
             figure, axes = plt.subplots(
-                4, 1, figsize=(8, 10), height_ratios=(3, 1, 1, 1.5), layout="constrained"
+                len(ratios) + 1,
+                1,
+                figsize=(9, 8.5),
+                height_ratios=(*ratios, 1.5),
+                layout="constrained",
             )
-            figures.walk(traces[0], self.epoch, self.length, axes=axes[:3])
-            figures.sharpness(traces[1], axes=axes[3])
-            axes[3].set_ylim(bottom=0)
-            axes[3].set_xlabel("iteration of a longer walk")
-            axes[3].xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes[3].legend(frameon=False)
-            sns.despine(ax=axes[3])
+            figures.walk(traces[0], self.epoch, self.length, axes=axes[:-1])
+            figures.sharpness(traces[1], axes=axes[-1])
+            axes[-1].set_ylim(bottom=0)
+            axes[-1].set_xlabel("iteration of a longer walk")
+            axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+            figures.legend_above(axes[-1])
+            sns.despine(ax=axes[-1])
+            figure.align_ylabels(axes)
         return figure
 
     def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
