@@ -8,7 +8,7 @@ from valleywalk import Store, analysis, figures, measures
 from valleywalk.folders import checkout
 from valleywalk.paper.items import OF_THE_PAPER
 from valleywalk.paper.spectral import SpectralNorm
-from valleywalk.paper.walks import GradientDescentWalk
+from valleywalk.paper.walks import GradientDescentWalk, StochasticWalk
 from valleywalk.trace import assemble
 
 ALPHA = np.linspace(0, 1, 11)
@@ -123,12 +123,31 @@ def test_window_begins_at_the_epoch_and_ends_where_measuring_ends():
 
 
 def test_pictures_are_drawn_onto_the_axes_that_are_given():
-    figure, axes = plt.subplots(3, 2)
-    assert figures.walk(bouncing(), axes=axes[:, 0]) is figure
-    assert len(figure.axes) == 6, "no axes of its own"
-    assert [len(axis.lines) > 0 for axis in axes.flat] == [True, False] * 3
+    figure, axes = plt.subplots(4, 2)
+    assert figures.walk(bouncing(), axes=axes[:3, 0]) is figure
+    assert len(figure.axes) == 8, "no axes of its own"
+    assert [len(axis.lines) > 0 for axis in axes[:, 0]] == [True] * 3 + [False]
     assert figures.side_by_side([bouncing()], ["one"], axes=axes[:, 1:]) is figure
+    assert all(len(axis.lines) for axis in axes[:, 1])
     assert axes[0, 1].get_title() == "one"
+    plt.close(figure)
+
+
+def test_the_epochs_of_a_walk_stand_side_by_side_on_equal_axes():
+    page = StochasticWalk(epoch=2, iterations=4, training_images=400)
+    trace = bouncing(steps=420, steps_in_epoch=4)
+    assert page.other_epochs == [1, 2, 10, 25, 100]
+    figure = page.draw_epochs([trace])
+    axes = np.reshape(figure.axes, (4, 5))
+    assert [axis.get_title() for axis in axes[0]] == [f"epoch {e}" for e in page.other_epochs]
+    for row in axes:
+        assert len({axis.get_ylim() for axis in row}) == 1
+    for axis, epoch in zip(axes[1], page.other_epochs, strict=True):
+        steps = measures.window(trace, epoch, 4)
+        expected = analysis.above_chord(steps.loss, ALPHA)
+        assert axis.lines[-1].get_ydata() == pytest.approx(expected.ravel())
+    alone = StochasticWalk(scale="overnight")
+    assert alone.other_epochs == [], "its walk opens one window"
     plt.close(figure)
 
 

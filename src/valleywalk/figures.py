@@ -165,16 +165,19 @@ def walk(
 
 
 def side_by_side(
-    traces: Sequence[xr.Dataset], names: Sequence[str], *, axes: np.ndarray | None = None
+    windows: Sequence[xr.Dataset], names: Sequence[str], *, axes: np.ndarray | None = None
 ) -> Figure:
-    """Walks from one start, a column each: losses and floor, cosine, distance, on equal axes.
+    """Stretches of walks, a column each, on equal axes.
+
+    From top to bottom: losses and floor, the loss minus the chord of its segment, cosine, distance.
 
     Parameters
     ----------
-    traces : sequence of xarray.Dataset
+    windows : sequence of xarray.Dataset
+        Measured iterations of one or more traces (see `measures.window`).
     names : sequence of str
         Title of each column.
-    axes : ndarray of Axes, shape (3, walks), optional
+    axes : ndarray of Axes, shape (4, windows), optional
         To draw onto; default a new figure's.
 
     Returns
@@ -185,28 +188,31 @@ def side_by_side(
     with style():
         if axes is None:
             _, axes = plt.subplots(
-                3,
-                len(traces),
-                figsize=(3.4 * len(traces), 6.5),
-                height_ratios=(2, 1, 1),
+                4,
+                len(windows),
+                figsize=(3.4 * len(windows), 7.5),
+                height_ratios=(2, 1, 1, 1),
                 sharex=True,
                 sharey="row",
                 squeeze=False,
                 layout="constrained",
             )
-        for (top, middle, bottom), trace, name in zip(axes.T, traces, names, strict=True):
-            steps = measures.window(trace)
+        for (top, chord, middle, bottom), steps, name in zip(axes.T, windows, names, strict=True):
             _losses(top, steps, 1)
             top.set_title(name)
+            _above_chord(chord, steps, 1)
             _cosine(middle, steps, linewidth=1)
             _distance(bottom, steps, linewidth=1)
             bottom.set_xlabel("iteration $t$")
-        labels = r"loss $L(\theta^\alpha)$", r"$\cos(g_{t-1}, g_t)$", r"$\|\theta_t - \theta_0\|_2$"
+        labels = [r"loss $L(\theta^\alpha)$", "loss − chord", r"$\cos(g_{t-1}, g_t)$"]
+        labels += [r"$\|\theta_t - \theta_0\|_2$"]
         for axis, label in zip(axes[:, 0], labels, strict=True):
             axis.set_ylabel(label)
         for axis in axes.flat:
             sns.despine(ax=axis)
-    return _figure(axes[0, 0])
+        figure = _figure(axes[0, 0])
+        figure.align_ylabels(list(axes[:, 0]))
+    return figure
 
 
 def sharpness(

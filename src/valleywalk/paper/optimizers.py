@@ -76,7 +76,8 @@ class Optimizers(Page):
     subject: ClassVar[str] = "three optimizers on a small problem"
     alternative_text: ClassVar[str] = (
         "Three columns, one an optimizer: the loss along each segment with the valley floor, the "
-        "cosine of consecutive gradients, the distance from the initialisation."
+        "same minus the segment's chord, the cosine of consecutive gradients, the distance from the "
+        "initialisation."
     )
 
     def optimizers(self, network: nn.Module) -> dict[str, torch.optim.Optimizer]:
@@ -116,7 +117,8 @@ class Optimizers(Page):
         return watcher.trace.assign_attrs(optimizer=name)
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
-        return figures.side_by_side(traces, [trace.attrs["optimizer"] for trace in traces])
+        windows = [measures.window(trace) for trace in traces]
+        return figures.side_by_side(windows, [trace.attrs["optimizer"] for trace in traces])
 
     def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
         """Of each optimizer's walk, and of its second half."""

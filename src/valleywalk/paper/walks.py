@@ -73,6 +73,8 @@ PRINTED: dict[tuple[ModelName, str, UpdateName, int], dict[str, str]] = {
 EPOCH_OF_THE_PAPER = 450
 OF_45_000 = ("cifar10", "mnist")
 METHODS: dict[UpdateName, str] = {"gd": "full-batch gradient descent", "sgd": "SGD"}
+# Epochs of Figures 2 and 10 to 16, and of Table 2.
+EPOCHS = (1, 2, 10, 25, 100)
 # Steps at the end of a window that say what the walk does by then.
 LATE = 10
 
@@ -294,6 +296,17 @@ class StochasticWalk(WalkPage):
         own = dataset_at("full", model, dataset) == walked
         shown = SETTINGS["full"][EVERY]["epochs_shown"]
         return SCALES if own and chosen.get("epoch", 1) in shown else JUDGED
+
+    @property
+    def other_epochs(self) -> list[int]:
+        """Epochs beside which the page's own is drawn: those of the paper that its walk opens."""
+        opened = self.experiments[0].probed_epochs
+        return [epoch for epoch in EPOCHS if epoch in opened] if len(opened) > 1 else []
+
+    def draw_epochs(self, traces: list[xr.Dataset]) -> Figure:
+        """The windows of the walk side by side, on equal axes."""
+        windows = [measures.window(traces[0], epoch, self.length) for epoch in self.other_epochs]
+        return figures.side_by_side(windows, [f"epoch {epoch}" for epoch in self.other_epochs])
 
 
 class StochasticTwin(StochasticWalk):
