@@ -76,8 +76,8 @@ class Optimizers(Page):
     subject: ClassVar[str] = "three optimizers on a small problem"
     alternative_text: ClassVar[str] = (
         "Three columns, one an optimizer: the loss along each segment with the valley floor, the "
-        "same minus the segment's chord, the cosine of consecutive gradients, the distance from the "
-        "initialisation."
+        "same minus the segment's chord, the cosine of consecutive gradients, the distance from "
+        "the initialisation."
     )
 
     def optimizers(self, network: nn.Module) -> dict[str, torch.optim.Optimizer]:

@@ -300,7 +300,7 @@ class StochasticWalk(WalkPage):
     @property
     def other_epochs(self) -> list[int]:
         """Epochs beside which the page's own is drawn: those of the paper that its walk opens."""
-        opened = self.experiments[0].probed_epochs
+        opened = self.experiments[0].probed_epochs or ()
         return [epoch for epoch in EPOCHS if epoch in opened] if len(opened) > 1 else []
 
     def draw_epochs(self, traces: list[xr.Dataset]) -> Figure:
