@@ -11,12 +11,25 @@ window.valleywalk = (function () {
     return made;
   }
 
-  function minus(value) {
-    return String(value).replace("-", "−");
+  function minus(text) {
+    return text.replace("-", "−");
   }
 
-  function number(value) {
-    return value === null ? "none" : minus(Number(value.toPrecision(4)));
+  function superscript(power) {
+    return [...String(power)].map((sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign])).join("");
+  }
+
+  function number(value, digits = 4) {
+    if (value === null) return "none";
+    const [mantissa, power] = value.toExponential(digits - 1).split("e").map(Number);
+    if (value && power < -3) return `${minus(String(mantissa))} × 10${superscript(power)}`;
+    return minus(String(Number(value.toPrecision(digits))));
+  }
+
+  // Digits that tell losses of one segment from each other.
+  function digits(losses) {
+    const high = Math.max(...losses), low = Math.min(...losses);
+    return high === low ? 4 : Math.max(4, 3 + Math.ceil(Math.log10(Math.abs(high) / (high - low))));
   }
 
   // Lowest and highest of the values, with a margin.
@@ -36,15 +49,11 @@ window.valleywalk = (function () {
     const step = [1, 2, 5, 10].map((m) => m * 10 ** power).find((each) => each >= rough * (1 - 1e-9));
     const size = Math.floor(Math.log10(Math.max(Math.abs(low), Math.abs(high))));
     const factor = size < -3 || size > 4 ? size : 0;
-    const digits = Math.max(0, factor - Math.floor(Math.log10(step) + 1e-9));
+    const decimals = Math.max(0, factor - Math.floor(Math.log10(step) + 1e-9));
     const values = [];
     // Adding 0 makes 0 of −0.
     for (let i = Math.ceil(low / step); i <= Math.floor(high / step); i++) values.push(i * step + 0);
-    return { values, factor, text: (value) => minus((value / 10 ** factor).toFixed(digits)) };
-  }
-
-  function superscript(power) {
-    return [...String(power)].map((sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign])).join("");
+    return { values, factor, text: (value) => minus((value / 10 ** factor).toFixed(decimals)) };
   }
 
   // Axes in an emptied <svg>, as wide as it is shown; gives functions from numbers to places in it.
@@ -62,7 +71,7 @@ window.valleywalk = (function () {
       element("path", { d: `M${x(value)},${bottom}v4`, class: "walk-axis" }, svg);
       text(across.text(value), { x: x(value), y: bottom + 16, "text-anchor": "middle", class: "walk-tick" });
     }
-    const up = ticks(ys, Math.max(2, Math.floor((bottom - TOP) / 35)));
+    const up = ticks(ys, Math.max(3, Math.floor((bottom - TOP) / 30)));
     for (const value of up.values) {
       element("path", { d: `M${LEFT - 4},${y(value)}H${right}`, class: "walk-grid" }, svg);
       text(up.text(value), { x: LEFT - 7, y: y(value) + 4, "text-anchor": "end", class: "walk-tick" });
@@ -94,8 +103,9 @@ window.valleywalk = (function () {
     element("circle", { cx: place.x(x), cy: place.y(y), r: 6, class: "walk-ring" }, parent);
   }
 
-  function source(walk, t, i) {
-    return walk.measured[t][i] === "1" ? "measured" : "read off";
+  function lossText(walk, t, i) {
+    const loss = walk.loss[t];
+    return `loss ${number(loss[i], digits(loss))} (${walk.measured[t][i] === "1" ? "measured" : "read off"})`;
   }
 
   // The top panel of a walk: all segments, the floor, barriers, and step `now` shaded if it is given.
@@ -117,7 +127,7 @@ window.valleywalk = (function () {
       const t = step(at, walk), i = nearest(walk.alpha, at - t);
       points(layer, place, walk, t, t);
       ring(layer, place, t + walk.alpha[i], walk.loss[t][i]);
-      return [`step ${t}, α = ${number(walk.alpha[i])}`, `loss ${number(walk.loss[t][i])} (${source(walk, t, i)})`, walk.barrier[t] ? "a barrier" : "no barrier"];
+      return [`step ${t}, α = ${number(walk.alpha[i])}`, lossText(walk, t, i), walk.barrier[t] ? "a barrier" : "no barrier"];
     });
     return place;
   }
@@ -184,5 +194,5 @@ window.valleywalk = (function () {
     }).observe(root);
   }
 
-  return { element, number, range, axes, line, points, ring, source, losses, step, nearest, hover, figure, caption, content, drawn };
+  return { element, number, digits, range, axes, line, points, ring, lossText, losses, step, nearest, hover, figure, caption, content, drawn };
 })();

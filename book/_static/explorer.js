@@ -75,7 +75,7 @@
       chart.hover(svg, place, (at, layer) => {
         const i = chart.nearest(walk.alpha, at);
         chart.ring(layer, place, walk.alpha[i], loss[i]);
-        return [`α = ${chart.number(walk.alpha[i])}`, `loss ${chart.number(loss[i])} (${chart.source(walk, t, i)})`];
+        return [`α = ${chart.number(walk.alpha[i])}`, chart.lossText(walk, t, i)];
       });
     }
 
@@ -108,12 +108,12 @@
     }
 
     function say(side, walk, t) {
-      const loss = walk.loss[t], number = chart.number, last = t < Number(slider.value) ? ", the last one" : "";
+      const loss = walk.loss[t], number = chart.number, digits = chart.digits(loss), last = t < Number(slider.value) ? ", the last one" : "";
       side.head.querySelector(".walk-setting span").textContent = `${walk.setting}.`;
       side.head.querySelector("a").href = `../figures/${walk.page}.html`;
       side.head.querySelector("[data-part=said]").textContent =
-        `Step ${t}${last}: loss ${number(loss[0])} to ${number(loss[loss.length - 1])}, ` +
-        `floor ${number(loss[walk.lowest[t]])} at α = ${number(walk.alpha[walk.lowest[t]])}, height ${number(walk.height[t])}, ` +
+        `Step ${t}${last}: loss ${number(loss[0], digits)} to ${number(loss[loss.length - 1], digits)}, ` +
+        `floor ${number(loss[walk.lowest[t]], digits)} at α = ${number(walk.alpha[walk.lowest[t]])}, height ${number(walk.height[t])}, ` +
         `${walk.barrier[t] ? "a barrier" : "no barrier"}; cosine ${number(walk.cosine[t])}, distance ${number(walk.distance[t])}.`;
     }
 

@@ -51,16 +51,17 @@ def data(scales: Mapping[str, Scale], store: Store) -> str:
     return _script("explorer-data", {"walks": walks, "pairs": shown})
 
 
-def two_plans(scale: Scale, store: Store) -> str:
+def two_plans(scales: Mapping[str, Scale], store: Store) -> str:
     """HTML that holds one walk of SGD measured twice: on a frozen plan, and on plans drawn anew.
 
     Parameters
     ----------
-    scale : Scale
-        At which the page `text_against_code` is shown.
+    scales : mapping
+        Scale at which each item is shown; the walks are those of `text_against_code`.
     store : Store
-        Has its traces.
+        Has their traces.
     """
+    scale = scales["text_against_code"]
     walks = _both_readings(StochasticWalk, scale, store)
     return _script("two-plans-data", {"scale": scale, "walks": walks})
 
@@ -105,10 +106,10 @@ def _both_readings(page: type[WalkPage], scale: Scale, store: Store) -> list[dic
 
 
 TITLES: dict[tuple[str, Convention], str] = {
-    ("gd", "text"): "gradient descent on the mean gradient, as the paper's text has it",
-    ("gd", "code"): "gradient descent on the sum of the chunks' gradients, as its code has it",
+    ("gd", "text"): "Gradient descent on the mean gradient, as the paper's text has it",
+    ("gd", "code"): "Gradient descent on the sum of the chunks' gradients, as its code has it",
     ("sgd", "text"): "SGD, measured on one frozen plan",
-    ("sgd", "code"): "the same SGD, measured on a plan that is drawn anew at every point",
+    ("sgd", "code"): "The same steps of SGD, measured on a plan that is drawn anew at every point",
 }
 
 
