@@ -158,7 +158,7 @@ window.valleywalk = (function () {
       tip.hidden = false;
       const box = svg.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
       const left = x > box.width / 2 ? x - tip.offsetWidth - 14 : x + 14;
-      tip.style.left = `${svg.offsetLeft + Math.max(0, left)}px`;
+      tip.style.left = `${Math.max(0, left)}px`;
       tip.style.top = `${svg.parentNode.offsetHeight - svg.clientHeight + Math.max(0, y - tip.offsetHeight - 8)}px`;
     };
     svg.onpointerleave = (event) => { if (event.pointerType === "mouse") hide(); };

@@ -162,7 +162,10 @@ def test_a_click_in_a_chart_goes_to_the_step_and_the_pointer_is_told_the_value(v
     shift = {"loss": 0, "cosine": -0.5, "distance": 0.5}[panel]
     chart(tab, panel, 1).click(position=place_of(tab, 7 + shift, panel, side=1))
     assert steps_said(tab) == [7, 7]
-    tip = chart(tab, panel, 1).locator("xpath=following-sibling::div").inner_text()
+    box = chart(tab, panel, 1).locator("xpath=following-sibling::div")
+    tip, at, pointed = box.inner_text(), box.bounding_box(), chart(tab, panel, 1).bounding_box()
+    gap = at["x"] - (pointed["x"] + place_of(tab, 7 + shift, panel, side=1)["x"])
+    assert 0 < gap < 20 or 0 < -gap - at["width"] < 20, "beside the pointer"
     assert tip.startswith("step 7")
     assert panel in tip
     if panel != "loss":
