@@ -96,14 +96,13 @@
       goes(svg, walk, 0.5 - after, place);
     }
 
-    // A click or tap goes to the step there; then the arrow keys belong to the slider.
+    // A click or tap goes to the step there, and says again what is under the pointer.
     function goes(svg, walk, shift, place) {
       svg.classList.add("walk-goes");
       svg.onclick = (event) => {
         stop();
         go(chart.step(place.inverse(event.clientX - svg.getBoundingClientRect().left) + shift, walk));
         svg.onpointermove(event);
-        slider.focus({ preventScroll: true });
       };
     }
 
