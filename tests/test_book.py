@@ -151,6 +151,13 @@ def test_the_explorer_compares_walks_that_belong_together(explored):
     first, later = pairs["Epoch 1 and the latest epoch"]
     pages = [ITEMS[name].at(scales[name]) for name in (first, later)]
     assert pages[0].epoch == 1 < pages[1].epoch
+    shown_first, shown_later = set(), {}
+    for name in explorer.EXPLORED:
+        page, where = ITEMS[name].at(scales[name]), ITEMS[name].setting(scales[name])
+        if page.update == "sgd" and page.epoch == 1:
+            shown_first.add(where)
+        shown_later[where] = max(page.epoch, shown_later.get(where, 0))
+    assert pages[1].epoch == max(shown_later[where] for where in shown_first)
     one, other = (store.get(page.experiments[0])["distance"].values for page in pages)
     shared = min(len(one), len(other))
     np.testing.assert_array_equal(one[:shared], other[:shared], "one walk, in two windows")
@@ -167,6 +174,12 @@ def test_two_plans_measure_the_same_steps(explored):
     counted = page.numbers([store.get(experiment) for experiment in page.experiments])["barriers"]
     assert (sum(frozen["barrier"]), sum(redrawn["barrier"])) == counted
     assert counted.text < counted.code, "what the page says"
+
+
+def test_no_title_ends_the_script(explored, monkeypatch):
+    monkeypatch.setitem(explorer.TITLES, ("sgd", "code"), "drawn </script> anew")
+    shown = content(explorer.two_plans(*explored[1:]))
+    assert shown["walks"][1]["title"] == "drawn </script> anew"
 
 
 def test_what_the_explorer_s_page_says_to_try_is_so(explored):
