@@ -13,7 +13,7 @@
       const crossed = walk.barrier.filter(Boolean).length, steps = walk.barrier.length;
       chart.caption(svg, `Training loss along ${steps} steps of SGD; dashed: the valley floor; a triangle on each barrier`);
       chart.losses(svg, walk, { y, xLabel: "step t" });
-      said.textContent = `${["On one frozen plan", "Drawn anew at every point"][chosen]}: ${crossed} of ${steps} steps cross a barrier.`;
+      said.textContent = `${["On one frozen plan", "Drawn anew at every point"][chosen]}: ${crossed} of ${steps} steps show a barrier.`;
       root.querySelector("[data-part=setting]").textContent = `${walk.setting}.`;
     }
 

@@ -296,7 +296,7 @@ def test_barriers_come_with_the_plan_that_is_drawn_anew(visit, page):
     for plan, reading in (("redrawn", "code"), ("frozen", "text"), ("redrawn", "code")):
         toggle.locator(f"input[value={plan}]").tap()
         crossed = int(getattr(numbers["barriers"], reading))
-        words = f"{crossed} of {numbers['steps']} steps cross a barrier."
+        words = f"{crossed} of {numbers['steps']} steps show a barrier."
         assert words in toggle.locator("[data-part=said]").inner_text()
         assert toggle.locator(".walk-barrier").count() == crossed
     assert tab.complaints == []
