@@ -5,14 +5,16 @@ import re
 from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
 
-from valleywalk import Store
+from valleywalk import Store, analysis, measures
 from valleywalk.book import build as book
 from valleywalk.book import explorer
 from valleywalk.book.notebook import ParameterError, check
 from valleywalk.cli import main
+from valleywalk.folders import checkout
 from valleywalk.paper.items import ITEMS
 from valleywalk.paper.walks import StochasticWalk
 
@@ -21,7 +23,7 @@ REPOSITORY = "https://github.com/owner/name"
 
 @pytest.fixture
 def commands(monkeypatch):
-    """What would be run to render; a book of two pages and no explorer."""
+    """What would be run to render; a book of two pages without walks to explore."""
     run = []
 
     def noted(command):
@@ -31,6 +33,7 @@ def commands(monkeypatch):
     monkeypatch.setattr(book, "ITEMS", {name: ITEMS[name] for name in ("fig28", "fig18")})
     monkeypatch.setattr(book, "_render", noted)
     monkeypatch.setattr(book.explorer, "data", lambda scales, store: "")
+    monkeypatch.setattr(book.explorer, "two_plans", lambda scales, store: "")
     return run
 
 
@@ -101,20 +104,98 @@ def test_without_a_repository_no_page_links_to_one():
     assert "Binder" not in elsewhere
 
 
-def test_the_explorer_holds_the_numbers_of_the_trace(tmp_path, monkeypatch):
-    monkeypatch.setattr(explorer, "EXPLORED", ("fig18",))
-    store = Store(tmp_path)
-    text = explorer.data({"fig18": "smoke"}, store)
-    (content,) = re.findall(r">(\[.*\])</script>", text)
-    assert "<" not in content
-    (walk,) = json.loads(content)
-    (experiment,) = ITEMS["fig18"].experiments("smoke")
-    trace = store.get(experiment)
-    assert walk["name"].startswith("Figure 18. MLP on MNIST")
-    assert walk["loss"][1] == pytest.approx(trace["loss"].values[1].tolist(), rel=1e-6)
-    assert walk["cosine"][0] is None, "JSON has no NaN"
-    assert walk["distance"] == pytest.approx(trace["distance"].values[:4].tolist(), rel=1e-6)
-    assert walk["floor"] == [min(segment) for segment in walk["loss"]]
+def content(html):
+    """What a page's script reads from what Python wrote."""
+    (text,) = re.findall(r'<script type="application/json" id="[a-z-]+">(.*)</script>', html)
+    assert "<" not in text
+    return json.loads(text)
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory):
+    """The explorer's data from recorded walks, the scales they are at, and the store."""
+    store = Store(tmp_path_factory.mktemp("cache"), recorded=checkout() / "data" / "traces")
+    scales = {name: book.scale_of(item, "recorded", store) for name, item in ITEMS.items()}
+    return content(explorer.data(scales, store)), scales, store
+
+
+def test_the_explorer_holds_the_numbers_of_each_trace(explored):
+    shown, scales, store = explored
+    walks = {walk["id"]: walk for walk in shown["walks"]}
+    assert list(walks) == [f"fig{n}" for n in (1, 2, *range(9, 22))] + ["gd-text", "gd-code"]
+    for name in explorer.EXPLORED:
+        page, walk = ITEMS[name].at(scales[name]), walks[name]
+        steps = measures.window(store.get(page.experiments[0]), page.epoch, page.length)
+        loss = steps["loss"].values
+        span = np.ptp(loss, axis=1)[:, None]
+        assert np.all(np.abs(np.array(walk["loss"]) - loss) <= 1e-3 * span), name
+        lowest = np.take_along_axis(loss, np.array(walk["lowest"])[:, None], axis=1)[:, 0]
+        np.testing.assert_array_equal(lowest, analysis.floor(loss))
+        np.testing.assert_allclose(walk["height"], analysis.height(loss), rtol=1e-7)
+        np.testing.assert_array_equal(walk["barrier"], analysis.barriers(loss))
+        assert walk["start"] == steps["iteration"][0]
+        cosine = np.array(walk["cosine"], dtype=float)
+        np.testing.assert_allclose(cosine, steps["cosine"], rtol=1e-6)
+        np.testing.assert_allclose(walk["distance"], steps["distance"], rtol=1e-6)
+        marks = [[mark == "1" for mark in segment] for segment in walk["measured"]]
+        np.testing.assert_array_equal(marks, steps.get("measured", np.ones_like(loss)))
+    assert walks["fig1"]["cosine"][0] is None, "JSON has no NaN"
+    assert walks["fig1"]["title"].startswith("VGG-11 on CIFAR-10")
+
+
+def test_the_explorer_compares_walks_that_belong_together(explored):
+    shown, scales, store = explored
+    pairs = {pair["name"]: pair["walks"] for pair in shown["pairs"]}
+    assert pairs["Gradient descent and SGD"] == ["fig1", "fig2"]
+    assert pairs["Text and code"] == ["gd-text", "gd-code"]
+    first, later = pairs["Epoch 1 and the latest epoch"]
+    pages = [ITEMS[name].at(scales[name]) for name in (first, later)]
+    assert pages[0].epoch == 1 < pages[1].epoch
+    shown_first, shown_later = set(), {}
+    for name in explorer.EXPLORED:
+        page, where = ITEMS[name].at(scales[name]), ITEMS[name].setting(scales[name])
+        if page.update == "sgd" and page.epoch == 1:
+            shown_first.add(where)
+        shown_later[where] = max(page.epoch, shown_later.get(where, 0))
+    assert pages[1].epoch == max(shown_later[where] for where in shown_first)
+    one, other = (store.get(page.experiments[0])["distance"].values for page in pages)
+    shared = min(len(one), len(other))
+    np.testing.assert_array_equal(one[:shared], other[:shared], "one walk, in two windows")
+
+
+def test_two_plans_measure_the_same_steps(explored):
+    _, scales, store = explored
+    shown = content(explorer.two_plans(scales, store))
+    frozen, redrawn = shown["walks"]
+    assert frozen["cosine"] == redrawn["cosine"]
+    assert frozen["distance"] == redrawn["distance"]
+    assert frozen["loss"] != redrawn["loss"]
+    page = ITEMS["text_against_code"].at(shown["scale"])
+    counted = page.numbers([store.get(experiment) for experiment in page.experiments])["barriers"]
+    assert (sum(frozen["barrier"]), sum(redrawn["barrier"])) == counted
+    assert counted.text < counted.code, "what the page says"
+
+
+def test_no_title_ends_the_script(explored, monkeypatch):
+    monkeypatch.setitem(explorer.TITLES, ("sgd", "code"), "drawn </script> anew")
+    shown = content(explorer.two_plans(*explored[1:]))
+    assert shown["walks"][1]["title"] == "drawn </script> anew"
+
+
+def test_what_the_explorer_s_page_says_to_try_is_so(explored):
+    walks = {walk["id"]: walk for walk in explored[0]["walks"]}
+
+    def turns(walk):
+        """Whether the floor lies inside, and whether the next gradient has turned, by step."""
+        inside = analysis.has_interior_minimum(walk["loss"])[:-1]
+        return inside, np.array(walk["cosine"][1:]) < 0
+
+    for name in ("fig1", "fig9", "fig17", "fig20"):
+        np.testing.assert_array_equal(*turns(walks[name]), name)
+    assert 0 < turns(walks["fig1"])[0].mean() < 1
+    assert not np.array_equal(*turns(walks["fig2"]))
+    rises = {name: analysis.floor_rises(np.array(walks[name]["loss"])).sum() for name in walks}
+    assert rises["fig2"] > 3 * rises["fig1"]
 
 
 def test_a_notebook_s_parameters_are_checked_without_a_notebook():

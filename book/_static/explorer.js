@@ -1,135 +1,206 @@
-// A walk, step by step: the segment, the floor, the cosine and the distance together. No server, no library.
+// Two walks, step by step: all segments, the present one, the cosine and the distance of each. No server, no library.
 (function () {
   "use strict";
-  const SVG = "http://www.w3.org/2000/svg";
-  const BLUE = "var(--walk-blue)", ORANGE = "var(--walk-orange)", GREY = "var(--walk-grey)";
+  const PANELS = { loss: 220, segment: 200, cosine: 150, distance: 150 };
+  const CAPTIONS = {
+    loss: "training loss along all segments; dashed: the valley floor",
+    segment: "the segment of this step; filled: measured, hollow: read off the polynomial",
+    cosine: "cosine of this gradient and the one before",
+    distance: "distance from the initialisation",
+  };
 
-  function element(name, attributes, parent) {
-    const made = document.createElementNS(SVG, name);
-    for (const key in attributes) made.setAttribute(key, attributes[key]);
-    if (parent) parent.appendChild(made);
-    return made;
-  }
-
-  function range(values) {
-    const known = values.filter((v) => v !== null);
-    const low = Math.min(...known), high = Math.max(...known);
-    const margin = (high - low) * 0.05 || 1;
-    return [low - margin, high + margin];
-  }
-
-  function number(value) {
-    return value === null ? "none" : Number(value.toPrecision(4)).toString();
-  }
-
-  // Axes in an <svg>; gives functions from numbers to places in it.
-  function axes(svg, label, xs, ys, xLabel) {
-    const width = 640, height = Number(svg.dataset.height), left = 62, right = 10, top = 20, bottom = 34;
-    svg.replaceChildren();
-    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    const x = (v) => left + ((v - xs[0]) / (xs[1] - xs[0])) * (width - left - right);
-    const y = (v) => height - bottom - ((v - ys[0]) / (ys[1] - ys[0])) * (height - top - bottom);
-    element("path", { d: `M${left},${top}V${height - bottom}H${width - right}`, class: "walk-axis" }, svg);
-    element("text", { x: left, y: 13, class: "walk-label" }, svg).textContent = label;
-    element("text", { x: width - right, y: height - 4, "text-anchor": "end", class: "walk-label" }, svg)
-      .textContent = xLabel;
-    for (const part of [0.05, 0.5, 0.95]) {
-      const vy = ys[0] + part * (ys[1] - ys[0]);
-      element("text", { x: left - 6, y: y(vy) + 4, "text-anchor": "end", class: "walk-tick" }, svg)
-        .textContent = Number(vy.toPrecision(3));
-    }
-    for (const part of [0, 0.5, 1]) {
-      const vx = xs[0] + part * (xs[1] - xs[0]);
-      element("text", { x: x(vx), y: height - bottom + 14, "text-anchor": "middle", class: "walk-tick" }, svg)
-        .textContent = Number(vx.toPrecision(3));
-    }
-    return { x, y };
-  }
-
-  function line(svg, place, xs, ys, attributes) {
-    let path = "";
-    for (let i = 0, pen = "M"; i < xs.length; i++) {
-      if (ys[i] === null) { pen = "M"; continue; }
-      path += `${pen}${place.x(xs[i]).toFixed(2)},${place.y(ys[i]).toFixed(2)}`;
-      pen = "L";
-    }
-    element("path", Object.assign({ d: path, fill: "none", "stroke-width": 1.6 }, attributes), svg);
-  }
-
-  function start(root) {
-    const walks = JSON.parse(document.getElementById("explorer-data").textContent);
+  function start(root, chart) {
+    const { walks, pairs } = chart.content("explorer-data");
+    walks.push(...chart.content("two-plans-data").walks);
+    const byId = Object.fromEntries(walks.map((walk) => [walk.id, walk]));
     const find = (name) => root.querySelector(`[data-part="${name}"]`);
-    const choice = find("walk"), slider = find("iteration"), play = find("play"), said = find("said");
-    const charts = { loss: find("loss"), segment: find("segment"), cosine: find("cosine"), distance: find("distance") };
-    let timer = null;
+    const slider = find("iteration"), play = find("play"), same = find("same"), columns = find("columns");
+    const still = matchMedia("(prefers-reduced-motion: reduce)");
+    let timer = null, writing = null;
 
-    walks.forEach((walk, index) => choice.add(new Option(walk.name, index)));
-
-    function draw() {
-      const walk = walks[choice.value], t = Number(slider.value), count = walk.loss.length;
-      const all = walk.loss.flat(), alpha = walk.alpha, segment = walk.loss[t];
-      const along = walk.loss.flatMap((_, i) => alpha.map((a) => i + a));
-
-      let place = axes(charts.loss, "training loss along the segments, and the valley floor", [0, count], range(all), "iteration t");
-      element("rect", { x: place.x(t), y: 20, width: place.x(t + 1) - place.x(t), height: charts.loss.dataset.height - 54, class: "walk-now" }, charts.loss);
-      line(charts.loss, place, along, all, { stroke: BLUE });
-      line(charts.loss, place, walk.floor.map((_, i) => i + walk.floorAlpha[i]), walk.floor, { stroke: ORANGE, "stroke-dasharray": "5 3" });
-
-      place = axes(charts.segment, `the segment from step ${t} to ${t + 1}`, [0, 1], range(segment), "α");
-      line(charts.segment, place, [0, 1], [segment[0], segment[segment.length - 1]], { stroke: GREY, "stroke-dasharray": "2 3" });
-      line(charts.segment, place, alpha, segment, { stroke: BLUE, "stroke-width": 2.4 });
-      alpha.forEach((a, i) => element("circle", { cx: place.x(a), cy: place.y(segment[i]), r: 3, fill: BLUE }, charts.segment));
-      element("circle", { cx: place.x(walk.floorAlpha[t]), cy: place.y(walk.floor[t]), r: 6, fill: "none", stroke: ORANGE, "stroke-width": 2.4 }, charts.segment);
-
-      for (const [name, ys, label] of [
-        ["cosine", [-1.05, 1.05], "cosine of this gradient and the one before"],
-        ["distance", range([0, ...walk.distance]), "distance from the initialisation"],
-      ]) {
-        const at = name === "cosine" ? 0 : 1;
-        place = axes(charts[name], label, [0, count], ys, "iteration t");
-        if (name === "cosine") line(charts[name], place, [0, count], [0, 0], { stroke: GREY, "stroke-width": 1 });
-        line(charts[name], place, walk[name].map((_, i) => i + at), walk[name], { stroke: BLUE });
-        if (walk[name][t] !== null)
-          element("circle", { cx: place.x(t + at), cy: place.y(walk[name][t]), r: 6, fill: "none", stroke: ORANGE, "stroke-width": 2.4 }, charts[name]);
+    const sides = ["First", "Second"].map((which) => {
+      const head = document.createElement("div");
+      head.innerHTML = `<label>${which} walk <select></select></label>
+        <p class="walk-setting"><span></span> <a>Its page</a></p><p role="status" data-part="said"></p>`;
+      const choice = head.querySelector("select");
+      walks.forEach((walk) => choice.add(new Option(`${walk.label}. ${walk.title}`, walk.id)));
+      choice.addEventListener("change", () => choose(sides.map((side) => side.choice.value)));
+      columns.appendChild(head);
+      return { head, choice, charts: {} };
+    });
+    // Panel after panel, so that in one column the same panels of both walks follow each other.
+    for (const name in PANELS)
+      for (const side of sides) {
+        const svg = chart.figure(columns, PANELS[name]);
+        svg.parentNode.dataset.part = name;
+        side.charts[name] = svg;
       }
 
-      said.textContent =
-        `Step ${t}: loss ${number(segment[0])} to ${number(segment[segment.length - 1])}, ` +
-        `floor ${number(walk.floor[t])} at α = ${number(walk.floorAlpha[t])}, height ${number(walk.height[t])}, ` +
-        `${walk.barrier[t] ? "a barrier" : "no barrier"}; cosine ${number(walk.cosine[t])}, ` +
-        `distance ${number(walk.distance[t])}.`;
+    function draw() {
+      const shown = sides.map((side) => byId[side.choice.value]);
+      const at = shown.map((walk) => Math.min(Number(slider.value), walk.loss.length - 1));
+      const ranges = (values) => {
+        const own = shown.map((walk) => chart.range(values(walk)));
+        return same.checked ? own.map(() => chart.range(own.flat())) : own;
+      };
+      const longest = Math.max(...shown.map((walk) => walk.loss.length));
+      const losses = ranges((walk) => walk.loss.flat()), distances = ranges((walk) => [0, ...walk.distance]);
+      // Two segments lie at different losses: what they can share is the length of the axis.
+      const segments = shown.map((walk, i) => chart.range(walk.loss[at[i]]));
+      const length = Math.max(...segments.map(([low, high]) => high - low));
+      const centred = segments.map(([low, high]) => [(low + high - length) / 2, (low + high + length) / 2]);
+
+      sides.forEach((side, i) => {
+        const walk = shown[i], t = at[i], steps = { x: [0, same.checked ? longest : walk.loss.length], whole: true };
+        steps.xLabel = walk.start ? `step t, from iteration ${walk.start} on` : "step t";
+        for (const name in PANELS) chart.caption(side.charts[name], `${walk.label}: ${CAPTIONS[name]}`);
+        goes(side.charts.loss, walk, 0, chart.losses(side.charts.loss, walk, { ...steps, y: losses[i], now: t }));
+        segment(side.charts.segment, walk, t, same.checked ? centred[i] : segments[i]);
+        // The cosine belongs to where a step begins, the distance to where it ends.
+        series(side.charts.cosine, walk, t, "cosine", 0, { ...steps, y: [-1.05, 1.05] });
+        series(side.charts.distance, walk, t, "distance", 1, { ...steps, y: distances[i] });
+        say(side, walk, t);
+      });
+      const ids = sides.map((side) => side.choice.value).join();
+      buttons.forEach((button, i) => button.setAttribute("aria-pressed", ids === pairs[i].walks.join()));
+    }
+
+    function segment(svg, walk, t, y) {
+      const loss = walk.loss[t], lowest = walk.lowest[t];
+      const place = chart.axes(svg, { x: [0, 1], y, xLabel: `α, from step ${t} to ${t + 1}` });
+      chart.line(svg, place, [0, 1], [loss[0], loss[loss.length - 1]], "walk-chord");
+      chart.line(svg, place, walk.alpha, loss, "walk-line");
+      chart.points(svg, place, walk, t, 0);
+      chart.ring(svg, place, walk.alpha[lowest], loss[lowest]);
+      chart.hover(svg, place, (at, layer) => {
+        const i = chart.nearest(walk.alpha, at);
+        chart.ring(layer, place, walk.alpha[i], loss[i]);
+        return [`α = ${chart.number(walk.alpha[i])}`, chart.lossText(walk, t, i)];
+      });
+    }
+
+    // A number a step, drawn `after` its beginning.
+    function series(svg, walk, t, name, after, how) {
+      const place = chart.axes(svg, how), values = walk[name];
+      const { top, bottom } = place;
+      chart.element("rect", { x: place.x(t), y: top, width: place.x(t + 1) - place.x(t), height: bottom - top, class: "walk-now" }, svg);
+      if (name === "cosine") chart.line(svg, place, how.x, [0, 0], "walk-chord");
+      chart.line(svg, place, values.map((_, i) => i + after), values, "walk-line");
+      if (values[t] !== null) chart.ring(svg, place, t + after, values[t]);
+      chart.hover(svg, place, (at, layer) => {
+        const i = chart.step(at - after + 0.5, walk);
+        if (values[i] === null) return null;
+        chart.ring(layer, place, i + after, values[i]);
+        return [`step ${i}`, `${name} ${chart.number(values[i])}`];
+      });
+      goes(svg, walk, 0.5 - after, place);
+    }
+
+    // A click or tap goes to the step there, and says again what is under the pointer.
+    function goes(svg, walk, shift, place) {
+      svg.classList.add("walk-goes");
+      svg.onclick = (event) => {
+        stop();
+        go(chart.step(place.inverse(event.clientX - svg.getBoundingClientRect().left) + shift, walk));
+        svg.onpointermove(event);
+      };
+    }
+
+    function say(side, walk, t) {
+      const loss = walk.loss[t], number = chart.number, digits = chart.digits(loss), last = t < Number(slider.value) ? ", the last one" : "";
+      side.head.querySelector(".walk-setting span").textContent = `${walk.setting}.`;
+      side.head.querySelector("a").href = `../figures/${walk.page}.html`;
+      side.head.querySelector("[data-part=said]").textContent =
+        `Step ${t}${last}: loss ${number(loss[0], digits)} to ${number(loss[loss.length - 1], digits)}, ` +
+        `floor ${number(loss[walk.lowest[t]], digits)} at α = ${number(walk.alpha[walk.lowest[t]])}, height ${number(walk.height[t])}, ` +
+        `${walk.barrier[t] ? "a barrier" : "no barrier"}; cosine ${number(walk.cosine[t])}, distance ${number(walk.distance[t])}.`;
+    }
+
+    // The address of what is seen. A browser takes few changes a second, so that it follows with a pause.
+    function write() {
+      clearTimeout(writing);
+      writing = setTimeout(() => {
+        const ids = sides.map((side) => side.choice.value).join(",");
+        history.replaceState(null, "", `#walks=${ids}&step=${slider.value}${same.checked ? "&axes=same" : ""}`);
+      }, 250);
+    }
+
+    function read() {
+      const given = new URLSearchParams(location.hash.slice(1));
+      const ids = (given.get("walks") || "").split(",");
+      if (ids.length !== sides.length || !ids.every((id) => Object.hasOwn(byId, id))) return false;
+      same.checked = given.get("axes") === "same";
+      set(ids, Number.parseInt(given.get("step"), 10) || 0);
+      return true;
+    }
+
+    function set(ids, t) {
+      stop();
+      sides.forEach((side, i) => { side.choice.value = ids[i]; });
+      slider.max = Math.max(...ids.map((id) => byId[id].loss.length)) - 1;
+      slider.value = t;
+    }
+
+    function choose(ids) {
+      set(ids, 0);
+      draw();
+      write();
+    }
+
+    function go(t) {
+      slider.value = t;
+      draw();
+      write();
     }
 
     function stop() {
       clearInterval(timer);
       timer = null;
-      play.textContent = "Play";
+      play.textContent = still.matches ? "Next step" : "Play";
     }
 
-    function choose() {
+    function next() {
+      if (slider.value === slider.max) return false;
+      go(Number(slider.value) + 1);
+      return true;
+    }
+
+    const buttons = pairs.map((pair) => {
+      const button = find("pairs").appendChild(document.createElement("button"));
+      button.type = "button";
+      button.textContent = pair.name;
+      button.addEventListener("click", () => choose(pair.walks));
+      return button;
+    });
+    slider.addEventListener("input", () => { stop(); go(slider.value); });
+    same.addEventListener("change", () => { draw(); write(); });
+    // Where the focus is not on something with arrow keys of its own.
+    root.addEventListener("keydown", (event) => {
+      if (event.target.matches("input, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+      const to = { ArrowLeft: slider.value - 1, ArrowRight: Number(slider.value) + 1, Home: 0, End: slider.max }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
       stop();
-      slider.max = walks[choice.value].loss.length - 1;
-      slider.value = 0;
-      draw();
-    }
-
-    choice.addEventListener("change", choose);
-    slider.addEventListener("input", draw);
+      go(to);
+    });
+    // Whoever asked for less motion gets a step a press.
     play.addEventListener("click", () => {
       if (timer) return stop();
-      if (slider.value === slider.max) slider.value = 0;
+      if (slider.value === slider.max) go(0);
+      else next();
+      if (still.matches) return;
       play.textContent = "Pause";
-      timer = setInterval(() => {
-        if (slider.value === slider.max) return stop();
-        slider.value = Number(slider.value) + 1;
-        draw();
-      }, 400);
+      timer = setInterval(() => next() || stop(), 400);
     });
-    choose();
+    still.addEventListener("change", stop);
+    window.addEventListener("hashchange", () => { if (read()) draw(); });
+
+    if (!read()) set((pairs[0] || { walks: [walks[0].id, walks[0].id] }).walks, 0);
+    chart.drawn(root, draw);
   }
 
   document.addEventListener("DOMContentLoaded", () => {
     const root = document.getElementById("explorer");
-    if (root) start(root);
+    if (root) start(root, window.valleywalk);
   });
 })();

@@ -2,9 +2,14 @@
 
 import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
+from valleywalk import Store
+from valleywalk.folders import checkout
+from valleywalk.paper.items import ITEMS
 
 HTML = Path(os.environ.get("VALLEYWALK_BOOK", "no book")).resolve()
 PAGES = [
@@ -99,23 +104,201 @@ def test_search_finds_barrier(visit):
     assert any("Barriers" in title for title in found)
 
 
-def test_the_explorer_follows_its_slider_and_plays(visit):
-    tab = visit("chapters/explorer.html")
-    said = tab.locator("#explorer [data-part=said]")
-    assert said.inner_text().startswith("Step 0: loss")
-    first = tab.locator("#explorer [data-part=segment] path").last.get_attribute("d")
-    slider = tab.locator("#explorer [data-part=iteration]")
-    slider.focus()
+EXPLORER = "chapters/explorer.html"
+
+
+def said(tab):
+    """What is said of each of the two walks."""
+    return tab.locator("#explorer [data-part=said]").all_inner_texts()
+
+
+def steps_said(tab):
+    return [int(text.split()[1].rstrip(":,")) for text in said(tab)]
+
+
+def walks_chosen(tab):
+    return [choice.input_value() for choice in tab.locator("#explorer select").all()]
+
+
+def chart(tab, panel, side=0):
+    return tab.locator(f"#explorer [data-part={panel}] svg").nth(side)
+
+
+def place_of(tab, step, panel="loss", side=0):
+    """Where in a chart the middle of a step lies, by the shade of the one that is shown now."""
+    shade = chart(tab, panel, side).locator(".walk-now")
+    left, width = (float(shade.get_attribute(name)) for name in ("x", "width"))
+    return {"x": left + (step - steps_said(tab)[side] + 0.5) * width, "y": 60}
+
+
+def test_the_explorer_steps_through_two_walks_by_keyboard(visit):
+    tab = visit(EXPLORER)
+    assert walks_chosen(tab) == ["fig1", "fig2"]
+    options = tab.locator("#explorer select").first.locator("option").all_inner_texts()
+    assert [text.split(".")[0] for text in options[:3]] == ["Figure 1", "Figure 2", "Figure 9"]
+    assert len(options) == 19, "15 figures, and 2 walks in both readings"
+    assert steps_said(tab) == [0, 0]
+    before = [chart(tab, "segment", side).inner_html() for side in (0, 1)]
+    tab.locator("#explorer [data-part=iteration]").focus()
     tab.keyboard.press("ArrowRight")
-    assert said.inner_text().startswith("Step 1: loss")
-    assert tab.locator("#explorer [data-part=segment] path").last.get_attribute("d") != first
-    walks = tab.locator("#explorer option").all_inner_texts()
-    assert len(walks) == 6
-    assert walks[0].startswith("Figure 1. ")
-    tab.locator("#explorer select").select_option(index=1)
-    assert said.inner_text().startswith("Step 0: loss")
-    tab.locator("#explorer [data-part=play]").click()
-    tab.wait_for_function("document.querySelector('#explorer [data-part=iteration]').value > 0")
+    assert steps_said(tab) == [1, 1]
+    assert all(chart(tab, "segment", i).inner_html() != before[i] for i in (0, 1))
+    last = int(tab.locator("#explorer [data-part=iteration]").get_attribute("max"))
+    tab.keyboard.press("End")
+    assert steps_said(tab) == [last, last]
+    # The charts have the keys, too.
+    tab.locator("#explorer [data-part=columns]").focus()
+    tab.keyboard.press("ArrowLeft")
+    assert steps_said(tab) == [last - 1, last - 1]
+    tab.keyboard.press("Home")
+    assert steps_said(tab) == [0, 0]
+    assert tab.complaints == []
+
+
+@pytest.mark.parametrize("panel", ["loss", "cosine", "distance"])
+def test_a_click_in_a_chart_goes_to_the_step_and_the_pointer_is_told_the_value(visit, panel):
+    tab = visit(EXPLORER)
+    # The cosine stands where its step begins, the distance where it ends.
+    shift = {"loss": 0, "cosine": -0.5, "distance": 0.5}[panel]
+    chart(tab, panel, 1).click(position=place_of(tab, 7 + shift, panel, side=1))
+    assert steps_said(tab) == [7, 7]
+    box = chart(tab, panel, 1).locator("xpath=following-sibling::div")
+    tip, at, pointed = box.inner_text(), box.bounding_box(), chart(tab, panel, 1).bounding_box()
+    gap = at["x"] - (pointed["x"] + place_of(tab, 7 + shift, panel, side=1)["x"])
+    assert 0 < gap < 20 or 0 < -gap - at["width"] < 20, "beside the pointer"
+    assert tip.startswith("step 7")
+    assert panel in tip
+    if panel != "loss":
+        value = tip.split()[-1]
+        assert f"{panel} {value}" in said(tab)[1]
+    tab.keyboard.press("ArrowRight")
+    assert steps_said(tab) == [8, 8], "the keys go on from there"
+
+
+def test_a_tap_goes_to_the_step(visit):
+    tab = visit(EXPLORER, viewport=PHONE, has_touch=True)
+    chart(tab, "loss").tap(position=place_of(tab, 11))
+    assert steps_said(tab) == [11, 11]
+    boxes = [
+        chart(tab, panel, side).bounding_box() for panel in ("loss", "segment") for side in (0, 1)
+    ]
+    assert [box["y"] for box in boxes] == sorted(box["y"] for box in boxes), "one column"
+    assert all(box["width"] > 0.8 * PHONE["width"] for box in boxes)
+
+
+def test_a_shared_address_is_restored(visit):
+    tab = visit(EXPLORER)
+    tab.get_by_role("button", name="Epoch 1 and the latest epoch").click()
+    pair = walks_chosen(tab)
+    assert pair != ["fig1", "fig2"]
+    tab.locator("#explorer [data-part=same]").check()
+    address = f"#walks={','.join(pair)}&step=%s&axes=same"
+    tab.wait_for_function("wanted => location.hash === wanted", arg=address % 0)
+    chart(tab, "loss").click(position=place_of(tab, 5))
+    tab.wait_for_function("wanted => location.hash === wanted", arg=address % 5)
+    shared = tab.url
+    other = visit(EXPLORER)
+    other.goto("about:blank")
+    other.goto(shared)
+    assert (walks_chosen(other), steps_said(other)) == (pair, [5, 5])
+    assert other.locator("#explorer [data-part=same]").is_checked()
+    assert said(other) == said(tab)
+    # In the page that is open already, and one that names no walk.
+    other.evaluate("location.hash = 'walks=fig9,fig17&step=30'")
+    other.wait_for_function("document.querySelector('#explorer select').value === 'fig9'")
+    assert not other.locator("#explorer [data-part=same]").is_checked()
+    other.evaluate("location.hash = 'walks=fig9,constructor&step=2'")
+    other.evaluate("location.hash = 'what-to-try'")
+    assert walks_chosen(other) == ["fig9", "fig17"]
+    assert other.complaints == []
+
+
+def test_a_shorter_walk_waits_at_its_last_step(visit):
+    tab = visit(EXPLORER)
+    lengths = tab.evaluate(
+        "Object.fromEntries(JSON.parse(document.getElementById('explorer-data').textContent)"
+        ".walks.map(walk => [walk.id, walk.loss.length]))"
+    )
+    short, long = min(lengths, key=lengths.get), max(lengths, key=lengths.get)
+    assert lengths[short] < lengths[long]
+    tab.goto(f"{tab.url.split('#')[0]}#walks={short},{long}&step=999")
+    tab.wait_for_function(
+        "id => document.querySelector('#explorer select').value === id", arg=short
+    )
+    assert steps_said(tab) == [lengths[short] - 1, lengths[long] - 1]
+    assert ", the last one: " in said(tab)[0]
+
+
+def tick_texts(tab, panel, side):
+    return chart(tab, panel, side).locator(".walk-tick[text-anchor=end]").all_text_contents()
+
+
+def test_axes_have_round_ticks_and_can_be_the_same(visit):
+    tab = visit(EXPLORER)
+    assert tick_texts(tab, "cosine", 0) == ["−1", "0", "1"]
+    own = [tick_texts(tab, "loss", side) for side in (0, 1)]
+    tab.locator("#explorer [data-part=same]").check()
+    first, second = (tick_texts(tab, "loss", side) for side in (0, 1))
+    assert first == second
+    assert [first, second] != own
+    tab.locator("#explorer select").first.select_option("fig16")
+    tab.locator("#explorer [data-part=same]").uncheck()
+    for panel in ("loss", "segment", "distance"):
+        for side in (0, 1):
+            texts = tick_texts(tab, panel, side)
+            assert max(map(len, texts)) <= 7, "a power of ten is taken out of small numbers"
+            ticks = [float(text.replace("−", "-")) for text in texts]
+            steps = [b - a for a, b in pairwise(ticks)]
+            assert len(ticks) >= 2
+            assert max(steps) == pytest.approx(min(steps)), "the digits that are shown suffice"
+            assert f"{steps[0]:.2e}"[:4] in ("1.00", "2.00", "5.00")
+
+
+def test_measured_points_are_filled_and_others_hollow(visit):
+    tab = visit(EXPLORER)
+    for name, side in (("fig1", 0), ("fig17", 1)):
+        tab.locator("#explorer select").nth(side).select_option(name)
+    measured = tab.evaluate(
+        "JSON.parse(document.getElementById('explorer-data').textContent)"
+        ".walks.filter(walk => ['fig1', 'fig17'].includes(walk.id)).map(walk => walk.measured[0])"
+    )
+    for side, marks in enumerate(measured):
+        filled = chart(tab, "segment", side).locator(".walk-measured").count()
+        hollow = chart(tab, "segment", side).locator(".walk-read-off").count()
+        assert (filled, hollow) == (marks.count("1"), marks.count("0"))
+
+
+def test_play_runs_and_makes_single_steps_for_whoever_wants_less_motion(visit):
+    tab = visit(EXPLORER)
+    play = tab.locator("#explorer [data-part=play]")
+    play.click()
+    tab.wait_for_function("document.querySelector('#explorer [data-part=iteration]').value > 1")
+    assert play.inner_text() == "Pause"
+    play.click()
+    assert play.inner_text() == "Play"
+    calm = visit(EXPLORER, reduced_motion="reduce")
+    play = calm.locator("#explorer [data-part=play]")
+    assert play.inner_text() == "Next step"
+    play.click()
+    calm.wait_for_timeout(1000)
+    assert steps_said(calm) == [1, 1]
+
+
+@pytest.mark.parametrize("page", ["index.html", EXPLORER])
+def test_barriers_come_with_the_plan_that_is_drawn_anew(visit, page):
+    tab = visit(page, viewport=PHONE, has_touch=True)
+    scale = tab.evaluate("JSON.parse(document.getElementById('two-plans-data').textContent).scale")
+    data = checkout() / "data"
+    store = Store(data / "cache", recorded=data / "traces")
+    of_page = ITEMS["text_against_code"].at(scale)
+    numbers = of_page.numbers([store.get(experiment) for experiment in of_page.experiments])
+    toggle = tab.locator("#two-plans")
+    for plan, reading in (("redrawn", "code"), ("frozen", "text"), ("redrawn", "code")):
+        toggle.locator(f"input[value={plan}]").tap()
+        crossed = int(getattr(numbers["barriers"], reading))
+        words = f"{crossed} of {numbers['steps']} steps show a barrier."
+        assert words in toggle.locator("[data-part=said]").inner_text()
+        assert toggle.locator(".walk-barrier").count() == crossed
     assert tab.complaints == []
 
 

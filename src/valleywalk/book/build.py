@@ -106,6 +106,8 @@ def build(
     (folder / "ledger.md").write_text(ledger(found), encoding="utf-8")
     (folder / "progress.md").write_text(verdict.progress(store), encoding="utf-8")
     (folder / "explorer-data.html").write_text(explorer.data(scales, store), encoding="utf-8")
+    two_plans = explorer.two_plans(scales, store)
+    (folder / "two-plans-data.html").write_text(two_plans, encoding="utf-8")
     if repository is not None:
         _link(folder / "_config.yml", repository)
     _execute_all(root, folder / "figures", scales, processes, repository)

@@ -1,4 +1,4 @@
-"""Recorded walks as data for the book's explorer, which runs in the page without a server."""
+"""Recorded walks as data for the book's charts, which run in the page without a server."""
 
 import json
 from collections.abc import Mapping
@@ -8,16 +8,26 @@ import numpy as np
 import xarray as xr
 
 from .. import analysis, measures
+from ..paper.conventions import READINGS
 from ..paper.items import ITEMS, Item
+from ..paper.page import setting_of
 from ..paper.scales import Scale
+from ..paper.walks import GradientDescentWalk, StochasticWalk, WalkPage
+from ..walks.experiment import Convention, Experiment
 from ..walks.store import Store
 
-# The walks that can be explored.
-EXPLORED = ("fig1", "fig2", "fig17", "fig18", "fig9", "fig10")
+# The paper's figures that show one walk.
+EXPLORED = tuple(
+    name for name, item in ITEMS.items() if item.page in (GradientDescentWalk, StochasticWalk)
+)
+# What may differ between two windows of one walk: how long it is, and where it is looked at.
+LENGTHS = {"epochs", "probed_epochs", "evaluate_every"}
 
 
 def data(scales: Mapping[str, Scale], store: Store) -> str:
-    """HTML that holds the walks of `EXPLORED`, for the page to include.
+    """HTML that holds the walks of the explorer, and which two of them to compare.
+
+    Those of `EXPLORED`, and gradient descent as text and code of the paper have it.
 
     Parameters
     ----------
@@ -26,28 +36,111 @@ def data(scales: Mapping[str, Scale], store: Store) -> str:
     store : Store
         Has their traces.
     """
-    walks = [_walk(ITEMS[name], scales[name], store) for name in EXPLORED]
-    # "<" would end the element where a text has "</script>".
-    content = json.dumps(walks, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return f'<script type="application/json" id="explorer-data">{content}</script>\n'
-
-
-def _walk(item: Item, scale: Scale, store: Store) -> dict[str, Any]:
-    page: Any = item.at(scale)
-    steps = measures.window(store.get(page.experiments[0]), page.epoch, page.length)
-    return {
-        "name": f"{item.label}. {item.title} ({scale}: {item.setting(scale).split(';')[0]})",
-        **_numbers(steps),
+    pages: dict[str, Any] = {name: ITEMS[name].at(scales[name]) for name in EXPLORED}
+    walks = [_walk_of(ITEMS[name], page, scales[name], store) for name, page in pages.items()]
+    walks += _both_readings(GradientDescentWalk, scales["text_against_code"], store)
+    pairs = {
+        "Gradient descent and SGD": ("fig1", "fig2"),
+        "Epoch 1 and the latest epoch": _first_and_latest(pages),
+        "Text and code": ("gd-text", "gd-code"),
     }
+    known = {walk["id"] for walk in walks}
+    shown = [
+        {"name": name, "walks": pair} for name, pair in pairs.items() if pair and known >= {*pair}
+    ]
+    return _script("explorer-data", {"walks": walks, "pairs": shown})
+
+
+def two_plans(scales: Mapping[str, Scale], store: Store) -> str:
+    """HTML that holds one walk of SGD measured twice: on a frozen plan, and on plans drawn anew.
+
+    Parameters
+    ----------
+    scales : mapping
+        Scale at which each item is shown; the walks are those of `text_against_code`.
+    store : Store
+        Has their traces.
+    """
+    scale = scales["text_against_code"]
+    walks = _both_readings(StochasticWalk, scale, store)
+    return _script("two-plans-data", {"scale": scale, "walks": walks})
+
+
+def _script(name: str, content: Any) -> str:
+    # "<" would end the element where a text has "</script>".
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json" id="{name}">{text}</script>\n'
+
+
+def _walk_of(item: Item, page: WalkPage, scale: Scale, store: Store) -> dict[str, Any]:
+    """The walk that a figure of the paper shows."""
+    experiment = page.experiments[0]
+    return {
+        "id": item.name,
+        "label": item.label,
+        "title": item.title,
+        "page": item.name,
+        "setting": _setting(experiment, scale),
+        **_numbers(measures.window(store.get(experiment), page.epoch, page.length)),
+    }
+
+
+def _both_readings(page: type[WalkPage], scale: Scale, store: Store) -> list[dict[str, Any]]:
+    """A walk as the paper's text has it, and as its code has it: see `paper.conventions`."""
+    both: Any = ITEMS["text_against_code"].at(scale)
+    length = page(**both.given).length
+    walks = []
+    for reading in READINGS:
+        experiment = both.walks[page.update, reading]
+        walks.append(
+            {
+                "id": f"{page.update}-{reading}",
+                "label": f"{page.update.upper()}, {reading}",
+                "title": TITLES[page.update, reading],
+                "page": "text_against_code",
+                "setting": _setting(experiment, scale),
+                **_numbers(measures.window(store.get(experiment), iterations=length)),
+            }
+        )
+    return walks
+
+
+TITLES: dict[tuple[str, Convention], str] = {
+    ("gd", "text"): "Gradient descent on the mean gradient, as the paper's text has it",
+    ("gd", "code"): "Gradient descent on the sum of the chunks' gradients, as its code has it",
+    ("sgd", "text"): "SGD, measured on one frozen plan",
+    ("sgd", "code"): "The same steps of SGD, measured on a plan that is drawn anew at every point",
+}
+
+
+def _first_and_latest(pages: Mapping[str, WalkPage]) -> tuple[str, str] | None:
+    """Of the walks of which both epoch 1 and a later epoch are shown, the one shown latest."""
+    found = [
+        (first, later)
+        for first, one in pages.items()
+        for later, other in pages.items()
+        if one.epoch == 1 < other.epoch and _same_walk(one.experiments[0], other.experiments[0])
+    ]
+    return max(found, key=lambda pair: pages[pair[1]].epoch, default=None)
+
+
+def _same_walk(one: Experiment, other: Experiment) -> bool:
+    return one.model_dump(exclude=LENGTHS) == other.model_dump(exclude=LENGTHS)
+
+
+def _setting(experiment: Experiment, scale: Scale) -> str:
+    return f"{setting_of(experiment)}; {scale} scale".replace("`", "")
 
 
 def _numbers(steps: xr.Dataset) -> dict[str, Any]:
     loss, alpha = steps["loss"].values, steps["alpha"].values
     return {
+        "start": int(steps["iteration"][0]),
         "alpha": _rounded(alpha),
         "loss": [_rounded(segment) for segment in loss],
-        "floor": _rounded(analysis.floor(loss)),
-        "floorAlpha": _rounded(analysis.floor_alpha(loss, alpha)),
+        # A digit a point: 1 measured, 0 read off the polynomial.
+        "measured": ["".join("01"[point] for point in segment) for segment in _measured(steps)],
+        "lowest": np.argmin(loss, axis=1).tolist(),
         "height": _rounded(analysis.height(loss)),
         "barrier": analysis.barriers(loss).tolist(),
         "cosine": _rounded(steps["cosine"].values),
@@ -55,6 +148,13 @@ def _numbers(steps: xr.Dataset) -> dict[str, Any]:
     }
 
 
+def _measured(steps: xr.Dataset) -> np.ndarray:
+    """Which losses were measured, not read off a polynomial; all, where a trace says nothing."""
+    if "measured" in steps:
+        return steps["measured"].values.astype(int)
+    return np.ones(steps["loss"].shape, dtype=int)
+
+
 def _rounded(values: np.ndarray) -> list[float | None]:
-    """Seven digits, more than can be seen; NaN as None."""
-    return [float(f"{value:.7g}") if np.isfinite(value) else None for value in values]
+    """Nine digits: the flattest segments span a hundred-thousandth of their loss. NaN as None."""
+    return [float(f"{value:.9g}") if np.isfinite(value) else None for value in values]
