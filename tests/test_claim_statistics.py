@@ -106,6 +106,13 @@ def test_a_walk_that_creeps_does_not_bounce():
     assert bounces(Walked(None, [trace_of([LINE] * 9 + crept + [SAG])])) == ""
 
 
+def test_heights_are_compared_where_walks_bounce_at_each_rate():
+    (bounces,) = BY_ID["learning-rate-sets-height"].premises
+    half, more = trace_of([LINE, SAG] * 10), trace_of([LINE, SAG] * 10 + [SAG])
+    assert bounces(Walked(None, [more, half])) == "50%"
+    assert bounces(Walked(None, [more, more])) == ""
+
+
 def test_walks_on_other_images_are_not_compared():
     gd = GradientDescentWalk.for_seed("quick", "vgg11", 0, {}).experiments[0]
     sgd = StochasticWalk.for_seed("quick", "vgg11", 0, {}).experiments[0]
