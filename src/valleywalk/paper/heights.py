@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pydantic import Field
+from scipy import stats
 
 from .. import analysis, figures, measures, statistics
 from ..seeds import Share
@@ -276,17 +277,18 @@ def bounces_at_all_rates(walked: Walked) -> str:
 def _printed_ratio(model: str, rate: float, half: float) -> float:
     """The paper's heights at one rate over those at half of it, geometric mean over the epochs."""
     first, second = PRINTED[model, rate], PRINTED[model, half]
-    return math.prod(first[epoch] / second[epoch] for epoch in first) ** (1 / len(first))
+    return float(stats.gmean([first[epoch] / second[epoch] for epoch in first]))
 
 
 def _by_rate(walked: Walked, name: str) -> float:
-    """A mean height at one rate over that at half of it, geometric mean over the epochs."""
+    """A mean height at one rate over that at half of it, geometric mean over epochs with both."""
     page: HeightTable = walked.page
     first, second = page.rates(page.models[0])[:2]
     heights = page.heights(list(walked.traces))
     values = [each.value for each in heights[name]]
     by = heights.assign(mean=values).pivot(index="epoch", columns="rate", values="mean")
-    return float(np.exp(np.log(by[first] / by[second]).mean()))
+    ratios = (by[first] / by[second]).dropna()
+    return float(stats.gmean(ratios)) if len(ratios) else math.nan
 
 
 @claim(
@@ -331,7 +333,7 @@ def learning_rate_sets_height(walked: Walked) -> float:
 )
 def learning_rate_sets_height_inside(walked: Walked) -> float:
     """Mean height of segments with a minimum inside at one rate over that at half of it, geometric
-    mean over the epochs.
+    mean over the epochs in which both rates have such segments.
     """
     return _by_rate(walked, "height inside")
 
@@ -428,4 +430,4 @@ def larger_batch_is_smaller_rate(walked: Walked) -> float:
     both = np.concatenate([first, second])
     if not (np.isfinite(both) & (both > 0)).all() or not len(both):
         return math.nan
-    return float(np.exp(np.mean(np.log(first / second))))
+    return float(stats.gmean(first / second))
