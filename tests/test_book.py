@@ -44,29 +44,51 @@ def test_a_book_is_made_of_executed_notebooks(commands, tmp_path):
     assert front == tmp_path / "book" / "_build" / "html" / "index.html"
     assert commands[0][1:] == ["build", str(tmp_path / "book"), "-n", "-W", "--keep-going"]
     page = nbformat.read(tmp_path / "book" / "figures" / "fig18.ipynb", as_version=4)
-    heading = page.cells[0].source
-    assert heading.startswith("(fig18)=\n# Figure 18. ")
-    assert ":::{admonition} Scale: *smoke*" in heading
-    assert "- **Scope:** MLP at a tenth of the width" in heading
-    assert "    papermill notebooks/fig2_sgd_walk.ipynb out.ipynb -p scale smoke -p model mlp" in (
-        heading
-    )
-    assert f"({REPOSITORY}/blob/main/notebooks/fig2_sgd_walk.ipynb)" in heading
-    binder = "https://mybinder.org/v2/gh/owner/name/main?labpath=notebooks%2Ffig2_sgd_walk.ipynb"
-    assert f"[open in Binder]({binder})" in heading
-    assert "colab.research.google.com/github/owner/name/blob/main/notebooks/fig2" in heading
-    (drawn,) = [c for c in page.cells if "figure" in c.metadata.get("tags", [])]
+    assert page.cells[0].source.startswith("(fig18)=\n# Figure 18. ")
+    shown = [c for c in page.cells if "remove-cell" not in c.metadata.get("tags", [])]
+    drawn, head, *_, run, made = shown[1:]
     assert drawn.outputs
-    assert re.fullmatch(
-        r"\*Executed\* 20\d\d-\d\d-\d\d \d\d:\d\d UTC in \d+ s; papermill [\d.]+, valleywalk .*\.",
-        page.cells[-1].source,
-    )
     assert drawn.metadata["mystnb"]["figure"]["name"] == "fig18-figure"
+    assert ":::{admonition} Scale: *smoke*" in head.source
+    assert "- **Scope:** MLP at a tenth of the width" in head.source
+    titles = [c.source.splitlines()[0] for c in shown if c.source.startswith("## ")]
+    assert titles == [
+        *("## What our run shows", "## Numbers", "## What the paper shows"),
+        *("## How to read the figure", "## By hand", "## Claims", "## Run it"),
+        "## How this page was made",
+    ]
+    command = "    papermill notebooks/fig2_sgd_walk.ipynb out.ipynb -p scale smoke -p model mlp"
+    assert command in run.source
+    assert f"({REPOSITORY}/blob/main/notebooks/fig2_sgd_walk.ipynb)" in run.source
+    binder = "https://mybinder.org/v2/gh/owner/name/main?labpath=notebooks%2Ffig2_sgd_walk.ipynb"
+    assert f"[open in Binder]({binder})" in run.source
+    assert "colab.research.google.com/github/owner/name/blob/main/notebooks/fig2" in run.source
+    executed = (
+        r"\*Executed\* 20\d\d-\d\d-\d\d \d\d:\d\d UTC in \d+ s; papermill [\d.]+, valleywalk .*\."
+    )
+    assert re.search(executed, made.source)
+    for part in ("page = notebook.check", 'scale = "smoke"', "*Provenance.*", "| experiment |"):
+        assert part in made.source
+    assert f"`{ITEMS['fig18'].experiments('smoke')[0].hash}`" in made.source
     assert not (tmp_path / "book" / "figures" / "fig18.md").exists()
     settings = yaml.safe_load((tmp_path / "book" / "_config.yml").read_text())
     assert settings["repository"]["url"] == REPOSITORY
     assert settings["html"]["use_issues_button"] is True
     assert (tmp_path / "book" / "ledger.md").read_text(encoding="utf-8")
+    other = nbformat.read(tmp_path / "book" / "figures" / "fig28.ipynb", as_version=4)
+    assert_runs_in_its_own_order(other, "fig28_quadratic")
+    (drawn,) = [c for c in other.cells if "figure" in c.metadata.get("tags", [])]
+    alternative = drawn.metadata["mystnb"]["image"]["alt"]
+    assert alternative.startswith("Figure 28 at the smoke scale: ")
+    assert ITEMS["fig28"].page.alternative_text in alternative
+    assert "Runs and formula differ by at most " in alternative, "the result"
+    assert "*" not in alternative
+
+
+def assert_runs_in_its_own_order(page, notebook):
+    source = nbformat.read(checkout() / "notebooks" / f"{notebook}.ipynb", as_version=4)
+    own = [cell.source for cell in source.cells if cell.cell_type == "code"]
+    assert [cell.source for cell in page.cells if cell.source in own] == own
 
 
 def test_a_notebook_that_fails_is_named_and_never_in_the_book(commands, tmp_path, monkeypatch):

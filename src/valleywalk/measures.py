@@ -594,6 +594,41 @@ def _of_degree(alpha: np.ndarray, loss: np.ndarray, degree: int) -> tuple[float,
     )
 
 
+def counted_steps(trace: xr.Dataset, epoch: int, iterations: int | None = None) -> xr.Dataset:
+    """The steps that stand for an epoch in the tables: those drawn in it, or a window's.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+    epoch : int
+        Counted from 1.
+    iterations : int, optional
+        Length of the window at its start where no steps were drawn; default the epoch.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Raises
+    ------
+    ValueError
+        As of `window`.
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> steps = [{"loss": [3.0, 1.0, 2.0]}, {"loss": [2.0, 0.5, 1.5]}, {"loss": [1.5, 1.8, 1.0]}]
+    >>> trace = assemble(steps, alpha=[0, 0.5, 1], attributes={"steps_in_epoch": 3})
+    >>> measures.counted_steps(trace, epoch=1, iterations=2).sizes["iteration"]
+    2
+    """
+    drawn = drawn_steps(trace, epoch)
+    if drawn.sizes["iteration"]:
+        return drawn
+    return window(trace, epoch, iterations or int(trace.attrs["steps_in_epoch"]))
+
+
 def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[str, Any]:
     """Barriers and height of an epoch: of the steps drawn in it, or of the window at its start.
 
@@ -644,13 +679,12 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
     >>> found["steps"], found["both"], round(found["largest"], 2), found["height"].value
     (3, 1, 0.3, 1.0)
     """
-    steps = drawn_steps(trace, epoch)
-    drawn = bool(steps.sizes["iteration"])
+    steps = counted_steps(trace, epoch, iterations)
+    drawn = bool(drawn_steps(trace, epoch).sizes["iteration"])
     if drawn:
         height = epoch_height(trace, epoch)
         inside = epoch_height(trace, epoch, interior=True)
     else:
-        steps = window(trace, epoch, iterations or int(trace.attrs["steps_in_epoch"]))
         height = window_height(steps)
         inside = window_height(steps, interior=True)
     loss = steps["loss"].values

@@ -4,7 +4,7 @@ import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Sequence, Set
-from typing import Any
+from typing import Any, NamedTuple
 
 from tyro.conf import Positional
 
@@ -122,20 +122,64 @@ def _state(experiment: Experiment, store: Store) -> str:
     return "recorded" if path.parent == store.recorded else "cached"
 
 
-def _show_walks(experiments: Sequence[Experiment], store: Store, device: str) -> None:
-    """What the walks have in common, and each with what it has for itself."""
+class Planned(NamedTuple):
+    """A walk before it is walked."""
+
+    hash: str
+    """Of its experiment."""
+    state: str
+    """recorded, cached, begun, or to walk."""
+    seconds: float
+    """What it would take, an estimate."""
+    own: str
+    """What it has for itself; of a single walk, what it is."""
+
+
+def planned(
+    experiments: Sequence[Experiment], store: Store, device: str = "auto"
+) -> tuple[str, list[Planned]]:
+    """What is walked for these experiments.
+
+    Parameters
+    ----------
+    experiments : sequence of Experiment
+        One at least.
+    store : Store
+    device : str
+        Where it would be walked.
+
+    Returns
+    -------
+    settings : str
+        What they have in common.
+    walks : list of Planned
+        One an experiment.
+    """
     values = {
         name: [getattr(experiment, name) for experiment in experiments]
         for name in Experiment.model_fields
     }
     same = {name for name, each in values.items() if each.count(each[0]) == len(each)}
-    _row("settings", _fields(experiments[0], same))
+    own = Experiment.model_fields.keys() - same
+    walks = [
+        Planned(
+            experiment.hash,
+            _state(experiment, store),
+            cost.seconds(experiment, device),
+            _fields(experiment, own) if len(experiments) > 1 else in_words(experiment),
+        )
+        for experiment in experiments
+    ]
+    return _fields(experiments[0], same), walks
+
+
+def _show_walks(experiments: Sequence[Experiment], store: Store, device: str) -> None:
+    """What the walks have in common, and each with what it has for itself."""
+    settings, walks = planned(experiments, store, device)
+    _row("settings", settings)
     print()
-    for experiment in experiments:
-        own = _fields(experiment, Experiment.model_fields.keys() - same)
-        words = own if len(experiments) > 1 else in_words(experiment)
-        took = duration(cost.seconds(experiment, device))
-        print(f"{experiment.hash}  {_state(experiment, store):8}{took:>9}  {words}")
+    for walk in walks:
+        print(f"{walk.hash}  {walk.state:8}{duration(walk.seconds):>9}  {walk.own}")
 
 
 def _fields(experiment: Experiment, names: Set[str]) -> str:

@@ -89,6 +89,17 @@ def test_a_page_is_accessible(visit, page, scheme):
     assert grave == []
 
 
+@pytest.mark.parametrize("name", ITEMS)
+def test_the_figure_of_a_page_is_on_the_first_screen(visit, name):
+    tab = visit(f"figures/{name}.html", viewport={"width": 1400, "height": 900})
+    top, bottom, width = tab.evaluate(
+        "(r => [r.top, r.bottom, r.width])"
+        "(document.querySelector('img.page-figure').getBoundingClientRect())"
+    )
+    assert 0 < top < bottom <= 900
+    assert width > 400, "large enough to be read"
+
+
 def test_mathematics_is_typeset(visit):
     tab = visit("reading.html")
     tab.wait_for_selector("mjx-container")

@@ -70,7 +70,11 @@ def test_a_notebook_draws_its_figure(name, tmp_path):
     shown = "".join(output.get("data", {}).get("text/markdown", "") for output in outputs)
     assert "Provenance." in shown
     assert SHOWN[name] in shown
+    printed = "".join(output.get("text", "") for output in outputs)
+    assert "by hand" in printed, "and it agrees with the library's, or the notebook fails"
     page = PAGES[name](**parameters)
+    for walked in page.experiments:
+        assert f"| `{walked.hash}` | to walk |" in shown, "before it was walked"
     assert len(list(tmp_path.glob("*.nc"))) == len(page.experiments)
     # What the notebook shows is what the library says, from the traces that it kept.
     traces = page.get_traces()

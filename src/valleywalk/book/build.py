@@ -188,8 +188,8 @@ def execute_page(
             cwd=root,
         )
         notebook = nbformat.read(page, as_version=4)
-        text = prose.read_text(encoding="utf-8") + _ways_to_run(item, scale, repository)
-        notebook = bind_page(notebook, item, scale, text)
+        run = _ways_to_run(item, scale, repository)
+        notebook = bind_page(notebook, item, scale, prose.read_text(encoding="utf-8"), run)
         nbformat.write(notebook, page)
     except BaseException:
         page.unlink(missing_ok=True)
@@ -209,7 +209,7 @@ def _link(config: Path, repository: str) -> None:
 def _ways_to_run(item: Item, scale: Scale, repository: str | None) -> str:
     """How a reader runs the page's notebook."""
     path = f"notebooks/{item.page.notebook}.ipynb"
-    text = f"\n## Run it\n\n    {item.papermill(scale)}\n"
+    text = f"## Run it\n\n    {item.papermill(scale)}\n"
     if repository is None:
         return text
     text += f"\n[Source of the notebook]({repository}/blob/main/{path})"
@@ -224,24 +224,90 @@ def _ways_to_run(item: Item, scale: Scale, repository: str | None) -> str:
     return f"{text}\n"
 
 
-def bind_page(notebook: NotebookNode, item: Item, scale: Scale, prose: str) -> NotebookNode:
-    """Put the item's title, head and prose for the notebook's own title; name its figure."""
+def bind_page(
+    notebook: NotebookNode, item: Item, scale: Scale, prose: str, ways_to_run: str
+) -> NotebookNode:
+    """Put an executed notebook into the order of a page, with the item's title, head and prose.
+
+    First the figure, then its head, what the run shows and the numbers, what the paper shows, how
+    to read it; last how to run it and how the page was made. All code stays in the notebook and in
+    the order in which it runs.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        Executed. Tags of its cells say what they are: `setup` (what the page needs before its
+        figure, shown at its end), `figure`, `planned`, `provenance`, `said`.
+    item : Item
+    scale : str
+    prose, ways_to_run : str
+        Markdown.
+    """
     title = f"({item.name})=\n# {item.label}. {item.title}"
-    heading = f"{title}\n\n{head(item, scale, notebook.metadata['papermill'])}\n\n{prose}"
-    notebook.cells[0] = nbformat.v4.new_markdown_cell(heading)
-    for cell in notebook.cells:
-        tags = cell.metadata.get("tags", [])
-        if "injected-parameters" in tags:
-            cell.metadata["tags"] = [*tags, "hide-input"]
-        if "figure" in tags:
-            alternative = item.page.alternative_text
-            caption = f"{item.label} at the {scale} scale: {item.setting(scale)}."
-            cell.metadata["mystnb"] = {
-                "figure": {"name": f"{item.name}-figure", "caption": caption},
-                "image": {"alt": f"{caption} {alternative}"},
-            }
-    notebook.cells.append(nbformat.v4.new_markdown_cell(_executed(notebook)))
+    notebook.cells[0] = nbformat.v4.new_markdown_cell(title)
+    caption = f"{item.label} at the {scale} scale: {item.setting(scale)}."
+    (said,) = _tagged(notebook, "said")
+    (figure,) = _tagged(notebook, "figure")
+    figure.metadata["mystnb"] = {
+        "figure": {"name": f"{item.name}-figure", "caption": caption},
+        "image": {
+            "alt": f"{caption} {item.page.alternative_text} {first_item(_markdown_of(said))}",
+            "classes": "page-figure",
+        },
+    }
+    made = _how_it_was_made(notebook)
+    for cell in [*_tagged(notebook, "setup"), *_tagged(notebook, "injected-parameters")]:
+        cell.metadata["tags"] = [*cell.metadata["tags"], "remove-cell"]
+    shown = nbformat.v4.new_markdown_cell(head(item, scale, notebook.metadata["papermill"]))
+    notebook.cells.insert(notebook.cells.index(figure) + 1, shown)
+    after = next(
+        position
+        for position, cell in enumerate(notebook.cells)
+        if cell.source.startswith(("## How to read the figure", "## By hand", "## Claims"))
+    )
+    notebook.cells.insert(after, nbformat.v4.new_markdown_cell(prose))
+    notebook.cells += [nbformat.v4.new_markdown_cell(text) for text in (ways_to_run, made)]
     return notebook
+
+
+def _tagged(notebook: NotebookNode, tag: str) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+
+
+def _markdown_of(cell: NotebookNode) -> str:
+    """What a cell shows as Markdown."""
+    shown = (output.get("data", {}).get("text/markdown", "") for output in cell.outputs)
+    return "\n\n".join(text for text in shown if text)
+
+
+def _how_it_was_made(notebook: NotebookNode) -> str:
+    """The cells that the page begins with, and what they showed, folded."""
+    code = [
+        cell
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        and {"setup", "injected-parameters"} & set(cell.metadata.get("tags", []))
+    ]
+    source = "\n\n".join(cell.source for cell in code)
+    shown = "\n\n".join(filter(None, map(_markdown_of, code)))
+    return (
+        "## How this page was made\n\n::::{dropdown} Parameters, walks and provenance\n"
+        f"```python\n{source}\n```\n\n{shown}\n\n{_executed(notebook)}\n::::"
+    )
+
+
+def first_item(markdown: str) -> str:
+    """The first item of the list in a text, without the marks of Markdown.
+
+    Examples
+    --------
+    >>> from valleywalk.book.build import first_item
+    >>> first_item("VGG-11.\\n\\n- *The floor* rises in 3 of\\n  39 steps.\\n- No more.")
+    'The floor rises in 3 of 39 steps.'
+    """
+    first = re.split(r"^- ", markdown, flags=re.MULTILINE)[1]
+    plain = re.sub(r"\{\w+\}`([^`<]*?)(?: <[^>]*>)?`", r"\1", first)
+    return " ".join(re.sub(r"[*`$\\{}]", "", plain).split())
 
 
 def _executed(notebook: NotebookNode) -> str:

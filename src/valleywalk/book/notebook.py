@@ -6,14 +6,18 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any, TypeVar
 
+import matplotlib.pyplot as plt
 import xarray as xr
 from IPython import get_ipython
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from pydantic import ValidationError
 
+from .. import show
 from ..paper.ledger_text import page_claims
-from ..paper.page import Page
+from ..paper.page import Page, WalksPage, markdown_table
+from ..paper.walks import StochasticWalk
+from ..walks.cost import duration
 from . import prose
 
 Parameters = TypeVar("Parameters", bound=Page)
@@ -71,6 +75,14 @@ def _read(value: Any) -> Any:
     return value
 
 
+def planned(page: WalksPage) -> Markdown:
+    """What the page walks, before it is walked: what is there already, and what each walk takes."""
+    settings, walks = show.planned(page.experiments, page.store, page.device)
+    rows = [[f"`{w.hash}`", w.state, duration(w.seconds), w.own] for w in walks]
+    table = markdown_table(["experiment", "there", "time here, about", "what it is"], rows)
+    return Markdown(f"*Settings of all:* {settings}.\n\n{table}")
+
+
 def provenance_line(page: Page, traces: list[xr.Dataset]) -> Markdown:
     """The line under each figure that says what it was made from."""
     return Markdown(f"*Provenance.* {page.provenance(traces)}.")
@@ -84,6 +96,14 @@ def said(page: Page, traces: list[xr.Dataset]) -> Markdown:
 def table(page: Page, traces: list[xr.Dataset]) -> Markdown:
     """The page's numbers."""
     return Markdown(page.table(traces))
+
+
+def epochs(page: StochasticWalk, traces: list[xr.Dataset]) -> None:
+    """The page's window beside those of other epochs, where its walk opens more than one."""
+    if page.other_epochs:
+        display(Markdown("**Beside the other epochs.** The same walk, all on equal axes."))
+        display(page.draw_epochs(traces))
+        plt.close()
 
 
 def claims(page: Page) -> Markdown:
