@@ -24,11 +24,12 @@
     {
       name: "Turn", update: "gd", learningRate: 1,
       watch: "A larger rate. The walk slides until a step reaches beyond the floor: the dashed line leaves the ends of the segments, and the next " +
-        "cosine is negative. Once the digits are fitted, the valley is flatter, and the walk slides again.",
+        "cosine is negative. Later the valley is flatter, and the walk slides again.",
     },
     {
       name: "Bounce", update: "gd", learningRate: 1.4,
-      watch: "A rate larger still. Soon the walk goes from wall to wall: most cosines are negative, some are near −1, and the ends lie high above a floor that keeps falling.",
+      watch: "A rate larger still. Soon the walk goes from wall to wall for a long time: most cosines are negative, some are near −1, and the ends lie " +
+        "higher above the floor than before. The floor keeps falling.",
     },
     {
       name: "Two roles", watch: "Mini-batches. Note the mean cosine and the mean height; the next two buttons turn one knob each.",
@@ -70,7 +71,7 @@
       chart.caption(svg, CAPTIONS[name]);
       return [name, svg];
     }));
-    let walk = null, steps = [], timer = null;
+    let walk = null, steps = [], timer = null, left = Infinity;
 
     const radios = (name) => [...root.querySelectorAll(`input[type=radio][data-part=${name}]`)];
     const chosen = (name) => radios(name).find((input) => input.checked).value;
@@ -160,7 +161,8 @@
       return `${values.update === "gd" ? "gradient descent" : `SGD, batches of ${values.batchSize}`}, rate ${values.learningRate}` +
         `${values.noise ? `, noise ${values.noise}` : ""}${values.momentum ? `, momentum ${values.momentum}` : ""}. ` +
         `Last ${shown.length === 1 ? "step" : `${shown.length} steps`}: mean cosine ${cosines.length ? mean(cosines) : "none"}, ` +
-        `mean height ${mean(shown.map((each) => each[plan].height))}, floor inside in ${shown.filter((each) => each[plan].inside).length}.`;
+        `mean height ${mean(shown.map((each) => each[plan].height))}, floor inside in ${shown.filter((each) => each[plan].inside).length}, ` +
+        `a barrier in ${shown.filter((each) => each[plan].barrier).length} (${plan === "frozen" ? "frozen" : "re-drawn"} plan).`;
     }
 
     function reset() {
@@ -179,9 +181,10 @@
       said.setAttribute("aria-live", "polite");
     }
 
-    // Go on, for as many steps as are given. Whoever asked for less motion gets them at once.
-    function go(left) {
+    // Go on for so many steps. Whoever asked for less motion gets those of a preset at once.
+    function go(count) {
       stop();
+      left = count;
       if (still.matches) {
         for (let i = 0; i < SHOWN; i++) step();
         return draw();
@@ -200,9 +203,10 @@
       button.type = "button";
       button.textContent = preset.name;
       button.addEventListener("click", () => {
-        set({ ...USUAL, ...preset });
-        find("watch").textContent = preset.watch;
         reset();
+        set({ ...USUAL, ...preset });
+        draw();
+        find("watch").textContent = `${preset.name}. ${preset.watch}`;
         go(SHOWN);
       });
     }
@@ -210,7 +214,7 @@
     find("step").addEventListener("click", () => { stop(); step(); draw(); });
     find("reset").addEventListener("click", reset);
     seed.addEventListener("change", reset);
-    speed.addEventListener("change", () => timer && go(Infinity));
+    speed.addEventListener("change", () => timer && go(left));
     still.addEventListener("change", stop);
     radios("plan").forEach((input) => input.addEventListener("change", draw));
     radios("update").forEach((input) => input.addEventListener("change", label));
