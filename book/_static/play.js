@@ -220,6 +220,8 @@
     radios("update").forEach((input) => input.addEventListener("change", label));
     for (const name in SLIDERS) find(name).addEventListener("input", label);
 
+    // On a phone the charts would be out of sight below them.
+    find("knobs").open = matchMedia("(min-width: 720px)").matches;
     set(USUAL);
     reset();
     chart.drawn(root, draw);

@@ -1,9 +1,10 @@
-"""The page on which a network trains: its mathematics against PyTorch, and the page in a browser."""
+"""The page on which a network trains: its mathematics against PyTorch; the page in a browser."""
 
 import json
 import math
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,6 +112,12 @@ def losses(weights):
         return nn.functional.cross_entropy(network(weights)(images()), LABELS, reduction="none")
 
 
+def vector_to_gradients(vector, parameters):
+    parts = vector.split([parameter.numel() for parameter in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.grad.copy_(part.view_as(parameter))
+
+
 def initial(seed):
     uniform = uniforms(seed, 0)
     hidden, output = normals(uniform, 32 * 64) / 8, normals(uniform, 10 * 32) / math.sqrt(32)
@@ -194,7 +201,8 @@ def test_a_walk_is_pytorch_s(visit, noise, momentum, batch_size):
     walked = in_page(
         visit(),
         "(seed, settings, steps) => { const walk = network.walk(data, seed);"
-        " return Array.from({length: steps}, () => ({...walk.step(settings), weights: walk.weights()})) }",
+        " return Array.from({length: steps},"
+        " () => ({...walk.step(settings), weights: walk.weights()})) }",
         seed,
         settings,
         steps,
@@ -217,8 +225,7 @@ def test_a_walk_is_pytorch_s(visit, noise, momentum, batch_size):
         if noise:
             drawn = noise * torch.from_numpy(normals(noises, len(start)))
             gradient = parameters_to_vector([p.grad for p in parameters]) + drawn
-            for p, part in zip(parameters, gradient.split([p.numel() for p in parameters])):
-                p.grad.copy_(part.view_as(p))
+            vector_to_gradients(gradient, parameters)
         gradient = parameters_to_vector([p.grad for p in parameters])
         optimizer.step()
         weights = parameters_to_vector(parameters).detach().numpy()
@@ -304,11 +311,13 @@ def walked(tab, preset, seed=1):
     found["mean cosine"] = np.mean(found["cosine"][1:])
     found["mean height"] = np.mean(found["height"])
     found["watch"] = part(tab, "watch").inner_text()
-    summary = part(tab, "summary").inner_text().replace("−", "-")
+    summary = part(tab, "summary").inner_text()
     for name in ("cosine", "height"):
-        shown = float(re.search(rf"mean {name} ([-\d.e]+)", summary)[1])
+        shown = number(re.search(rf"mean {name} (.+?),", summary)[1])
         assert shown == pytest.approx(found[f"mean {name}"], rel=0.006, abs=1e-4)
-    assert f"floor inside in {sum(found['inside'])}, a barrier in {sum(found['barrier'])} " in summary
+    assert (
+        f"floor inside in {sum(found['inside'])}, a barrier in {sum(found['barrier'])} " in summary
+    )
     return found
 
 
@@ -331,7 +340,8 @@ def test_slide_turn_and_bounce_do_what_they_say(calm, seed):
     assert first >= 1
     assert min(turn["cosine"][1 : first + 1]) > 0
     for walk in (turn, bounce):
-        follows = [c for c, inside in zip(walk["cosine"][1:], walk["inside"]) if inside]
+        following = zip(walk["cosine"][1:], walk["inside"][:-1], strict=True)
+        follows = [cosine for cosine, inside in following if inside]
         assert follows
         assert max(follows) < 0, "a floor inside turns the next gradient"
     assert min(turn["cosine"][-3:]) > 0
@@ -387,12 +397,66 @@ def test_barriers_come_with_the_re_drawn_plan(calm, seed):
 
 def test_each_preset_is_tested():
     source = (BOOK / "_static" / "play.js").read_text(encoding="utf-8")
-    tests = "".join(open(__file__, encoding="utf-8").readlines())
+    tests = Path(__file__).read_text(encoding="utf-8")
     names = re.findall(r'^ +name: "(.+?)"', source, re.MULTILINE)
     names += re.findall(r'\{ name: "(.+?)"', source)
     assert len(names) == 10
     for name in names:
         assert f'"{name}"' in tests
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_the_page_says_to_try_is_so(visit, seed):
+    """Walks of several parts: settings and steps; of the last forty steps of each, the means."""
+    tab = visit()
+
+    def means(*parts):
+        usual = {"learningRate": 0.2, "batchSize": COUNT, "noise": 0, "momentum": 0}
+        found = in_page(
+            tab,
+            "(seed, parts) => { const walk = network.walk(data, seed);"
+            " return parts.map(([settings, steps]) =>"
+            " Array.from({length: steps}, () => walk.step(settings))) }",
+            seed,
+            [(usual | settings, steps) for settings, steps in parts],
+        )
+        means = []
+        for steps in found:
+            loss = np.array([step["loss"]["frozen"] for step in steps])
+            means.append(
+                {
+                    "cosine": np.mean(
+                        [step["cosine"] for step in steps[-SHOWN:] if step["cosine"]]
+                    ),
+                    "height": analysis.height(loss)[-SHOWN:].mean(),
+                    "inside": analysis.has_interior_minimum(loss).sum(),
+                    "barriers": analysis.barriers(loss).sum(),
+                    "distance": steps[-1]["distance"],
+                }
+            )
+        return means
+
+    # Two roles: once the digits are fitted, the batch size moves the height, too.
+    early, late = (
+        [means(({"batchSize": size}, steps))[0]["height"] for size in (16, 64)]
+        for steps in (SHOWN, 5 * SHOWN)
+    )
+    assert early[0] < 1.1 * early[1]
+    assert late[0] > 2 * late[1]
+    # Noise: without it the cosine comes back, but not the distance.
+    noisy, quiet = means(
+        ({"learningRate": 0.4, "noise": 0.2}, SHOWN), ({"learningRate": 0.4}, SHOWN)
+    )
+    assert quiet["cosine"] > 0.9 > 0.1 > noisy["cosine"]
+    assert quiet["distance"] > 0.95 * noisy["distance"]
+    # Momentum: the rate of "Bounce" bounces less, a larger one bounces.
+    without, with_momentum, larger = (
+        means(({"learningRate": rate, "momentum": momentum}, SHOWN))[0]["inside"]
+        for rate, momentum in ((1.4, 0), (1.4, 0.5), (3, 0.5))
+    )
+    assert with_momentum < without / 2 < larger
+    # A barrier on the frozen plan.
+    assert means(({"learningRate": 5, "batchSize": 1}, 2 * SHOWN))[0]["barriers"] > 0
 
 
 def test_the_same_seed_gives_the_same_walk_and_another_another(calm):
@@ -440,12 +504,18 @@ def test_it_works_by_touch_and_fits_a_phone(visit):
     part(tab, "step").tap()
     assert said(tab)["step"] == SHOWN
     assert tab.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
+    batch_size = part(tab, "batchSize")
+    assert not batch_size.is_visible(), "the charts are near the buttons"
+    tab.get_by_text("Knobs").tap()
+    batch_size.tap(position={"x": 3, "y": 8})
+    assert batch_size.input_value() == "0"
+    assert tab.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
     chart = tab.locator("[data-part=loss] svg")
     chart.tap(position={"x": 200, "y": 100})
     tip = tab.locator("[data-part=loss] .walk-tip").inner_text()
     assert re.match(r"step \d+, α = ", tip)
     chart = tab.locator("[data-part=cosine] svg")
-    chart.tap(position={"x": 378, "y": 60})
+    chart.tap(position={"x": 360, "y": 60})
     tip = tab.locator("[data-part=cosine] .walk-tip").inner_text().split()
     assert tip[:3] == ["step", str(SHOWN), "cosine"]
     assert number(tip[3]) == said(tab)["cosine"]
