@@ -108,26 +108,27 @@ window.valleywalk = (function () {
     return `loss ${number(loss[i], digits(loss))} (${walk.measured[t][i] === "1" ? "measured" : "read off"})`;
   }
 
-  // The top panel of a walk: all segments, the floor, barriers, and step `now` shaded if it is given.
+  // The top panel of a walk: all segments, the floor, barriers, and step `now` shaded if it is given. The segments of a
+  // walk that has gone on for long begin at its step `first`.
   function losses(svg, walk, { x = [0, walk.loss.length], y = range(walk.loss.flat()), xLabel, now = null }) {
-    const place = axes(svg, { x, y, xLabel, whole: true });
-    const shade = (t, name) => element("rect", { x: place.x(t), y: place.top, width: place.x(t + 1) - place.x(t), height: place.bottom - place.top, class: name }, svg);
+    const place = axes(svg, { x, y, xLabel, whole: true }), first = walk.first ?? 0;
+    const shade = (t, name) => element("rect", { x: place.x(first + t), y: place.top, width: place.x(1) - place.x(0), height: place.bottom - place.top, class: name }, svg);
     walk.barrier.forEach((crossed, t) => { if (crossed) shade(t, "walk-barrier-step"); });
     if (now !== null) shade(now, "walk-now");
-    const along = walk.loss.flatMap((_, t) => walk.alpha.map((alpha) => t + alpha));
+    const along = walk.loss.flatMap((_, t) => walk.alpha.map((alpha) => first + t + alpha));
     line(svg, place, along, walk.loss.flat(), "walk-line");
-    line(svg, place, walk.lowest.map((i, t) => t + walk.alpha[i]), walk.lowest.map((i, t) => walk.loss[t][i]), "walk-floor");
+    line(svg, place, walk.lowest.map((i, t) => first + t + walk.alpha[i]), walk.lowest.map((i, t) => walk.loss[t][i]), "walk-floor");
     walk.barrier.forEach((crossed, t) => {
       if (!crossed) return;
       const inside = walk.loss[t].slice(1, -1), highest = Math.max(...inside);
-      const top = place.x(t + walk.alpha[1 + inside.indexOf(highest)]);
+      const top = place.x(first + t + walk.alpha[1 + inside.indexOf(highest)]);
       element("path", { d: `M${top},${place.y(highest) - 3}l-5,-9h10z`, class: "walk-barrier" }, svg);
     });
     hover(svg, place, (at, layer) => {
-      const t = step(at, walk), i = nearest(walk.alpha, at - t);
-      points(layer, place, walk, t, t);
-      ring(layer, place, t + walk.alpha[i], walk.loss[t][i]);
-      return [`step ${t}, α = ${number(walk.alpha[i])}`, lossText(walk, t, i), walk.barrier[t] ? "a barrier" : "no barrier"];
+      const t = step(at - first, walk), i = nearest(walk.alpha, at - first - t);
+      points(layer, place, walk, t, first + t);
+      ring(layer, place, first + t + walk.alpha[i], walk.loss[t][i]);
+      return [`step ${first + t}, α = ${number(walk.alpha[i])}`, lossText(walk, t, i), walk.barrier[t] ? "a barrier" : "no barrier"];
     });
     return place;
   }

@@ -29,7 +29,7 @@ from ..trace import environment
 from ..walks.parallel import compute
 from ..walks.resources import Resources
 from ..walks.store import Store
-from . import explorer, verdict
+from . import explorer, play, verdict
 from .head import head
 
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
@@ -108,6 +108,7 @@ def build(
     (folder / "explorer-data.html").write_text(explorer.data(scales, store), encoding="utf-8")
     two_plans = explorer.two_plans(scales, store)
     (folder / "two-plans-data.html").write_text(two_plans, encoding="utf-8")
+    (folder / "play-data.html").write_text(play.data(), encoding="utf-8")
     if repository is not None:
         _link(folder / "_config.yml", repository)
     _execute_all(root, folder / "figures", scales, processes, repository)

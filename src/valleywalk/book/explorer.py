@@ -48,7 +48,7 @@ def data(scales: Mapping[str, Scale], store: Store) -> str:
     shown = [
         {"name": name, "walks": pair} for name, pair in pairs.items() if pair and known >= {*pair}
     ]
-    return _script("explorer-data", {"walks": walks, "pairs": shown})
+    return script("explorer-data", {"walks": walks, "pairs": shown})
 
 
 def two_plans(scales: Mapping[str, Scale], store: Store) -> str:
@@ -63,10 +63,11 @@ def two_plans(scales: Mapping[str, Scale], store: Store) -> str:
     """
     scale = scales["text_against_code"]
     walks = _both_readings(StochasticWalk, scale, store)
-    return _script("two-plans-data", {"scale": scale, "walks": walks})
+    return script("two-plans-data", {"scale": scale, "walks": walks})
 
 
-def _script(name: str, content: Any) -> str:
+def script(name: str, content: Any) -> str:
+    """HTML that holds what a script of the book reads, under this id."""
     # "<" would end the element where a text has "</script>".
     text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return f'<script type="application/json" id="{name}">{text}</script>\n'
