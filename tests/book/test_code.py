@@ -30,7 +30,7 @@ def run_all(path):
 def test_your_own_training(capsys):
     names = run_all(BOOK / "training.md")
     assert len(names["trace"]["iteration"]) == 30
-    assert len(names["figure"].axes) == 3
+    assert len(names["figure"].axes) == 4
     assert 0 < names["watcher"].trace["turned"].mean() < 1
     plt.close("all")
 

@@ -110,6 +110,8 @@ def test_the_students_part_has_no_answer(pack):
         assert not [line for line in lines if line in text], path
     shown = (pack / "instructors" / "answers.html").read_text(encoding="utf-8")
     assert "same walk True" in shown, "with its output"
+    assert "How often does it show a barrier" in shown, "with its question"
+    assert "The exercise" not in shown
 
 
 def test_instructors_have_the_page_for_a_course(pack):

@@ -1,6 +1,7 @@
 """What a lecturer needs for a course, in one folder: notebooks, slides, answers, recorded walks."""
 
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # Sections of the page for a course that stand in files of their own, too.
 PACK, BEFORE = "The pack for lecturers", "Prerequisites"
+# In the page of answers, the link to what is answered.
+EXERCISE = re.compile(r"\{ref\}`The exercise <exercise-(\w+)-(\d+)>`")
 # The walks that each notebook opens.
 ASSIGNMENTS: dict[str, tuple[str, ...]] = {
     "quadratic": (),
@@ -234,14 +237,29 @@ def _texts(root: Path, folder: Path, book: "Book") -> None:
     )
     answered = (pages / "answers.md").read_text(encoding="utf-8")
     texts = {
-        "answers": answers.with_output(answered, "answers.md", root),
+        "answers": answers.with_output(with_questions(answered, pages), "answers.md", root),
         "course": course.replace("```{include} ../lab.md\n```\n", lab.page()),
     }
     template = _templates(root).get_template("page.html.j2")
     for name, text in texts.items():
-        title = text.removeprefix("# ").split("\n")[0]
-        page = template.render(title=title, body=Handout(book).html(text))
+        handout, title = Handout(book), text.removeprefix("# ").split("\n")[0]
+        parts = [handout.html(part) for part in re.split("^(?=## )", text, flags=re.MULTILINE)]
+        page = template.render(title=title, body="\n".join(parts))
         (folder / "instructors" / f"{name}.html").write_text(page, encoding="utf-8")
+
+
+def with_questions(answered: str, pages: Path) -> str:
+    """The page of answers, where each link to an exercise has become its question."""
+    from .handout import questions_of
+
+    questions = {
+        f"exercise-{chapter}-{number}": asked
+        for chapter in {chapter for chapter, _ in EXERCISE.findall(answered)}
+        for number, asked in enumerate(
+            questions_of((pages / f"{chapter}.md").read_text(encoding="utf-8")), 1
+        )
+    }
+    return EXERCISE.sub(lambda link: questions[f"exercise-{link[1]}-{link[2]}"], answered)
 
 
 def _templates(root: Path) -> Environment:

@@ -29,6 +29,7 @@ ADMONITION = re.compile(
 OF_THE_BOOK = re.compile(
     r"^```\{raw\}.*?^```\n|^\([\w-]+\)=\n|^%[^\n]*\n", re.DOTALL | re.MULTILINE
 )
+ANSWER = re.compile(r"^\{ref\}`Answer <[^`]*`\n", re.MULTILINE)
 
 
 @dataclass
@@ -148,3 +149,9 @@ def sections(text: str) -> Iterable[tuple[str, str]]:
     for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         title, _, rest = part.partition("\n")
         yield title, rest
+
+
+def questions_of(text: str) -> list[str]:
+    """The exercises of a chapter, without the link to the answer."""
+    boxes = ADMONITION.finditer(text)
+    return [ANSWER.sub("", box["body"]).strip() for box in boxes if box["title"] == "Exercise"]

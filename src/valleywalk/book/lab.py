@@ -73,7 +73,8 @@ class Run:
     def command(self) -> str:
         """Runs its notebook."""
         chosen = "".join(
-            f" -p {name} {shlex.quote(str(value))}" for name, value in self.page.given.items()
+            f" -p {name} {shlex.quote(str(value))}"
+            for name, value in sorted(self.page.given.items())
         )
         return f"papermill notebooks/{self.page.notebook}.ipynb out.ipynb{chosen}"
 

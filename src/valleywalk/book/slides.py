@@ -16,13 +16,12 @@ from jinja2 import Template
 from ..paper.items import ITEMS
 from ..walks.store import Store
 from .build import scale_of
-from .handout import ADMONITION, FORMULA, Book, Handout, sections
+from .handout import ADMONITION, FORMULA, Book, Handout, questions_of, sections
 from .prose import said
 
 ON_THE_SLIDE = re.compile(r"^% On the slide:\n(?P<lines>(?:%.*\n)+)", re.MULTILINE)
 FIGURE = re.compile(r"^Figure: (\w+)$", re.MULTILINE)
 TABLE = re.compile(r"^\|.*\n(?:\|.*\n)+", re.MULTILINE)
-ANSWER = re.compile(r"^\{ref\}`Answer <[^`]*`\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,10 @@ def _slides(text: str, handout: Handout, store: Store) -> Iterator[Slide]:
         yield Slide(_inline(heading, handout), body, handout.html(prose))
         if figure is not None:
             yield _figure(figure[1], handout, store)
-    exercises = [box for box in boxes if box["title"] == "Exercise"]
-    for number, box in enumerate(exercises, 1):
-        asked = handout.html(ANSWER.sub("", box["body"]))
-        yield Slide(f"Exercise {number}" if len(exercises) > 1 else "Exercise", asked)
+    exercises = questions_of(rest)
+    for number, asked in enumerate(exercises, 1):
+        title = f"Exercise {number}" if len(exercises) > 1 else "Exercise"
+        yield Slide(title, handout.html(asked))
     for box in boxes:
         if box["title"] == "To discuss":
             yield Slide("To discuss", handout.html(box["body"]))
