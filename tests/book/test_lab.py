@@ -1,10 +1,12 @@
 """Each station of the lab shows what the page says, at the size at which the room runs it."""
 
+import math
+
 import pytest
 import torch
 
 from valleywalk import Store, watch
-from valleywalk.book.lab import STATIONS, page
+from valleywalk.book.lab import STATIONS, Bounds, page
 from valleywalk.folders import checkout
 
 RUNS = [
@@ -21,6 +23,14 @@ def test_a_run_comes_out_within_its_bounds(station, run, monkeypatch):
         assert all(Store().open(each) is not None for each in run.page.experiments)
     for quantity, value in run.numbers().items():
         assert value in run.expected[quantity], f"{quantity.name}: {value}"
+
+
+def test_bounds_hold_their_ends_and_nothing_beyond():
+    bounds = Bounds(-0.5, 1)
+    assert [value in bounds for value in (-0.51, -0.5, 0, 1, 1.01)] == [0, 1, 1, 1, 0]
+    assert math.nan not in bounds
+    shown = [f"{each}" for each in (bounds, Bounds(0, 0), Bounds(-math.inf, -1.01))]
+    assert shown == ["−0.5 to 1", "0", "−1.01 or less"]
 
 
 def test_runs_of_a_station_differ():
