@@ -23,7 +23,7 @@ def refused(arguments):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["list"], ["show"], ["figure"], ["walk"], ["data"], ["book"]]
+    "command", [[], ["list"], ["show"], ["figure"], ["walk"], ["data"], ["book"], ["course"]]
 )
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -15,6 +15,7 @@ from tyro.conf import Positional, arg
 
 from . import analysis, measures
 from .book import build as book
+from .book import course as pack
 from .book import recorded
 from .folders import datasets_folder
 from .paper import terminal
@@ -190,6 +191,18 @@ def bind(
     print(f"The book is ready: {front}")
 
 
+def course(folder: Positional[Path] = Path("course-pack")) -> None:
+    """Write what a lecturer needs: notebooks to be graded, slides, answers, syllabus, walks.
+
+    Needs nbgrader: pip install 'valleywalk[course]'.
+
+    Args:
+        folder: Where to; new, or empty.
+    """
+    pack.write(folder)
+    print(f"The course is ready: {folder / 'README.md'}")
+
+
 def ledger(
     scale: Scale | None = None,
     details: bool = False,
@@ -242,6 +255,7 @@ COMMANDS: dict[str, Any] = {
     "data": data,
     "record": record,
     "book": bind,
+    "course": course,
 }
 
 

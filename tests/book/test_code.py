@@ -1,54 +1,78 @@
 """The code that the prose shows, run as it stands: it prints what the page says that it prints."""
 
-import contextlib
-import io
 import re
 
 import matplotlib.pyplot as plt
 import pytest
 
+from valleywalk.book.answers import BLOCK, run, with_output
 from valleywalk.folders import checkout
 
 BOOK = checkout() / "book"
-CHAPTERS = sorted((BOOK / "chapters").glob("*.md"))
-BLOCK = re.compile(
-    r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE
+ANSWERS = BOOK / "chapters" / "answers.md"
+WITHOUT_EXERCISES = ("answers", "course", "explorer", "play")
+CHAPTERS = sorted(
+    path for path in (BOOK / "chapters").glob("*.md") if path.stem not in WITHOUT_EXERCISES
 )
+ASKED = re.compile(r"^:::\{admonition\} Exercise\n.*?^:name: exercise-(\S+)$", re.M | re.S)
 
 
-def run(path):
+def run_all(path):
     """Run all blocks of a page in order, each against the output shown; gives their names."""
     names = {}
-    for code, shown in BLOCK.findall(path.read_text(encoding="utf-8")):
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile(code, path.name, "exec"), names)
-        if shown:
-            assert printed.getvalue() == shown
+    for block in BLOCK.finditer(path.read_text(encoding="utf-8")):
+        printed = run(block["code"], path.name, names)
+        if block["shown"]:
+            assert printed == block["shown"]
     return names
 
 
 def test_your_own_training(capsys):
-    names = run(BOOK / "training.md")
+    names = run_all(BOOK / "training.md")
     assert len(names["trace"]["iteration"]) == 30
-    assert len(names["figure"].axes) == 3
+    assert len(names["figure"].axes) == 4
     assert 0 < names["watcher"].trace["turned"].mean() < 1
     plt.close("all")
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_exercises_have_solutions_that_run(path):
-    text = path.read_text(encoding="utf-8")
-    exercises, solutions = text.count("} Exercise\n"), text.count("} Solution\n")
-    assert exercises == solutions == len([s for _, s in BLOCK.findall(text) if s])
-    run(path)
+def test_a_chapter_shows_no_code_that_does_not_run(path):
+    run_all(path)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p for p in CHAPTERS if p.stem not in ("explorer", "course", "play")],
-    ids=lambda path: path.stem,
-)
+def test_answers_run_and_print_what_they_say(monkeypatch):
+    monkeypatch.chdir(checkout())
+    run_all(ANSWERS)
+
+
+def test_an_answer_that_says_no_output_is_given_it(tmp_path, monkeypatch):
+    code = "```python\nprint(len(kept), open('walk').read())\n```\n"
+    said = "```python\nkept = [1]\nprint('said')\n```\n\n```text\nsaid\n```\n"
+    (tmp_path / "walk").write_text("seen")
+    found = with_output(f"{said}\n{code}\nAfter.\n", "page.md", tmp_path)
+    assert found == f"{said}\n{code}\n```text\n1 seen\n```\n\nAfter.\n"
+
+
+def test_each_answer_prints_something():
+    for answer in ANSWERS.read_text(encoding="utf-8").split("\n(answer-")[1:]:
+        (block,) = BLOCK.finditer(answer)
+        assert "print(" in block["code"]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_exercises_and_answers_lead_to_each_other(path):
+    text, answers = path.read_text(encoding="utf-8"), ANSWERS.read_text(encoding="utf-8")
+    names = ASKED.findall(text)
+    assert names == [f"{path.stem}-{number}" for number in range(1, len(names) + 1)]
+    assert len(names) == text.count("} Exercise\n")
+    assert names == re.findall(rf"^\(answer-({path.stem}-\d+)\)=$", answers, re.M)
+    for name in names:
+        assert f"{{ref}}`Answer <answer-{name}>`" in text
+        assert f"{{ref}}`The exercise <exercise-{name}>`" in answers
+    assert "dropdown" not in text, "no answer under its question"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_has_what_a_course_needs(path):
     text = path.read_text(encoding="utf-8")
     assert text.count(":class: goals") == 1

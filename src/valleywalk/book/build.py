@@ -29,7 +29,7 @@ from ..trace import environment
 from ..walks.parallel import compute
 from ..walks.resources import Resources
 from ..walks.store import Store
-from . import explorer, play, verdict
+from . import answers, explorer, lab, play, verdict
 from .head import head
 
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
@@ -105,6 +105,10 @@ def build(
     (folder / "verdict.md").write_text(verdict.front(found[DECIDING[0]]), encoding="utf-8")
     (folder / "ledger.md").write_text(ledger(found), encoding="utf-8")
     (folder / "progress.md").write_text(verdict.progress(store), encoding="utf-8")
+    (folder / "lab.md").write_text(lab.page(), encoding="utf-8")
+    answers_page = folder / "chapters" / "answers.md"
+    text = answers.with_output(answers_page.read_text(encoding="utf-8"), answers_page.name, root)
+    answers_page.write_text(text, encoding="utf-8")
     (folder / "explorer-data.html").write_text(explorer.data(scales, store), encoding="utf-8")
     two_plans = explorer.two_plans(scales, store)
     (folder / "two-plans-data.html").write_text(two_plans, encoding="utf-8")

@@ -93,7 +93,7 @@ def index(store: Store) -> str:
     for path in sorted(store.recorded.glob("*.nc")):
         trace = open_trace(path)
         command = commands.get(path.stem, "valleywalk walk, with its experiment's fields")
-        rows.append((command, path.stem, *_description(trace)))
+        rows.append((command, path.stem, *description(trace)))
     # Walks of one command together.
     cells = [[f"`{command}`", f"`{name}`", *rest] for command, name, *rest in sorted(rows)]
     header = ["command", "file", "walk", "seed", "made on", "seconds", "day", "distance", "state"]
@@ -116,7 +116,8 @@ def _commands(scale: Scale) -> dict[Experiment, str]:
     return found
 
 
-def _description(trace: xr.Dataset) -> list[str]:
+def description(trace: xr.Dataset) -> list[str]:
+    """A recorded walk: in words, seed, machine, seconds, day, distance, state at the end."""
     experiment, attributes = experiment_of(trace), trace.attrs
     seconds = f"{float(attributes['wall_seconds']):.0f}"
     return [

@@ -1,0 +1,336 @@
+"""The lab of a course: its stations, what to run at each, and within which bounds it comes out.
+
+The page *For a course* is made from these, and so is the test that holds them.
+"""
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .. import analysis, measures
+from ..paper.conventions import Conventions
+from ..paper.factors import Factors
+from ..paper.items import ITEMS
+from ..paper.page import Page, WalksPage, markdown_table
+from ..paper.quadratic import Quadratic, descend
+from ..paper.walks import GradientDescentWalk, StochasticWalk, WalkPage
+from ..walks.cost import duration, seconds
+
+Traces = list[xr.Dataset]
+# The ends of a walk, which say how it goes there. Its first step has no cosine.
+EARLY, LATE = slice(0, 10), slice(-10, None)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number of a page's walks; `of` takes the page and its traces."""
+
+    name: str
+    of: Callable[[Any, Traces], float]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a number of a run must lie between, both ends allowed."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        if self.low == self.high:
+            text = f"{self.low:g}"
+        elif np.isinf(self.low):
+            text = f"{self.high:g} or less"
+        else:
+            text = f"{self.low:g} to {self.high:g}"
+        return text.replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A page with its parameters, and where its numbers must lie.
+
+    Attributes
+    ----------
+    name : str
+        What tells it from the other runs of its station.
+    page : Page
+    expected : mapping of Quantity → Bounds
+    """
+
+    name: str
+    page: Page
+    expected: Mapping[Quantity, Bounds]
+
+    @property
+    def command(self) -> str:
+        """Runs its notebook."""
+        chosen = "".join(
+            f" -p {name} {shlex.quote(str(value))}"
+            for name, value in sorted(self.page.given.items())
+        )
+        return f"papermill notebooks/{self.page.notebook}.ipynb out.ipynb{chosen}"
+
+    def numbers(self) -> dict[Quantity, float]:
+        """The numbers that are bounded, from its walks, walked now where they are not there."""
+        traces = self.page.get_traces()
+        return {quantity: quantity.of(self.page, traces) for quantity in self.expected}
+
+
+@dataclass(frozen=True)
+class Station:
+    """A part of the lab.
+
+    Attributes
+    ----------
+    title : str
+    minutes : int
+    task : str
+        What to do there; Markdown.
+    shows : str
+        What the numbers mean.
+    runs : tuple of Run
+    recorded : bool
+        Its walks come with the project, so that nothing is walked.
+    live : bool
+        Its runs are commands of their own; otherwise they are what a page of the book shows.
+    """
+
+    title: str
+    minutes: int
+    task: str
+    shows: str
+    runs: tuple[Run, ...] = field(default=())
+    recorded: bool = False
+    live: bool = True
+
+
+def _window(page: WalkPage, traces: Traces) -> xr.Dataset:
+    return measures.window(traces[0], page.epoch, page.length)
+
+
+def _inside(page: WalkPage, traces: Traces, part: slice) -> float:
+    loss = _window(page, traces)["loss"].values
+    return float(analysis.has_interior_minimum(loss)[part].mean())
+
+
+def _cosine(page: WalkPage, traces: Traces, part: slice) -> float:
+    return float(np.nanmean(_window(page, traces)["cosine"].values[part]))
+
+
+def _barriers(page: Conventions, traces: Traces, reading: Any) -> float:
+    losses = measures.measured_losses(page.named(traces)["sgd", reading])
+    return float(analysis.barriers(losses).sum())
+
+
+def _effect(page: Factors, traces: Traces, factor: Any, measure: str) -> float:
+    return page.effect(page.steps(traces), factor, measure).estimate
+
+
+def _steepest(page: Quadratic, traces: Traces) -> float:
+    path = descend([max(page.eigenvalues)], page.learning_rate, 1)
+    return float(path[1, 0] / path[0, 0])
+
+
+EARLY_INSIDE = Quantity(
+    "share of the first ten segments with a minimum inside", lambda p, t: _inside(p, t, EARLY)
+)
+LATE_INSIDE = Quantity(
+    "share of the last ten segments with a minimum inside", lambda p, t: _inside(p, t, LATE)
+)
+EARLY_COSINE = Quantity("mean cosine of the first ten steps", lambda p, t: _cosine(p, t, EARLY))
+LATE_COSINE = Quantity("mean cosine of the last ten steps", lambda p, t: _cosine(p, t, LATE))
+FACTOR = Quantity("factor of a step along the steepest direction", _steepest)
+BATCH_COSINE = Quantity(
+    "change of the cosine for a doubling of the batch size",
+    lambda p, t: _effect(p, t, "batch_size", "cosine"),
+)
+RATE_COSINE = Quantity(
+    "change of the cosine for a doubling of the learning rate",
+    lambda p, t: _effect(p, t, "learning_rate", "cosine"),
+)
+BATCH_DISTANCE = Quantity(
+    "change of the distance for a doubling of the batch size",
+    lambda p, t: _effect(p, t, "batch_size", "distance"),
+)
+RATE_DISTANCE = Quantity(
+    "change of the distance for a doubling of the learning rate",
+    lambda p, t: _effect(p, t, "learning_rate", "distance"),
+)
+FROZEN = Quantity("barriers on the frozen plan", lambda p, t: _barriers(p, t, "text"))
+REDRAWN = Quantity("barriers on plans drawn anew", lambda p, t: _barriers(p, t, "code"))
+
+
+def _descent(learning_rate: float, *bounds: tuple[float, float]) -> Run:
+    quantities = (EARLY_INSIDE, LATE_INSIDE, EARLY_COSINE, LATE_COSINE)
+    page = GradientDescentWalk(learning_rate=learning_rate, training_images=200)
+    return Run(f"learning rate {learning_rate:g}", page, _bounded(quantities, bounds))
+
+
+def _stochastic(batch_size: int, *bounds: tuple[float, float]) -> Run:
+    page = StochasticWalk(batch_size=batch_size, evaluation_images=100)
+    return Run(f"batch size {batch_size}", page, _bounded((EARLY_COSINE, LATE_COSINE), bounds))
+
+
+def _quadratic(learning_rate: float, low: float, high: float) -> Run:
+    page = Quadratic.model_validate({"learning_rate": learning_rate})
+    return Run(f"learning rate {learning_rate:g}", page, {FACTOR: Bounds(low, high)})
+
+
+def _bounded(
+    quantities: tuple[Quantity, ...], bounds: tuple[tuple[float, float], ...]
+) -> dict[Quantity, Bounds]:
+    return {each: Bounds(*pair) for each, pair in zip(quantities, bounds, strict=True)}
+
+
+def _shown(name: str, *bounds: tuple[float, float]) -> Run:
+    quantities = (EARLY_INSIDE, LATE_INSIDE, LATE_COSINE)
+    return Run(ITEMS[name].label, ITEMS[name].at("overnight"), _bounded(quantities, bounds))
+
+
+# Bounds hold for other seeds and machines; a run of one's own lies well inside.
+STATIONS = (
+    Station(
+        "Read a walk",
+        10,
+        "In {doc}`explorer`, in the browser, step through Figure 1 and then Figure 2. At each step "
+        "say aloud: did it slide, or did it land on the other wall? Point at the "
+        "{term}`floor <valley floor>` and the {term}`height`.",
+        "Both walks slide first and bounce at last. Under gradient descent the cosine says so "
+        "clearly, under SGD hardly.",
+        (
+            _shown("fig1", (0, 0.2), (0.8, 1), (-1, -0.4)),
+            _shown("fig2", (0, 0.3), (0.7, 1), (-0.4, 0)),
+        ),
+        recorded=True,
+        live=False,
+    ),
+    Station(
+        "One direction",
+        10,
+        "Before each run say which way the steepest direction, of curvature one, will go.",
+        "The factor is $1-\\eta\\lambda$: positive it slides, negative it bounces, below minus "
+        "one it climbs.",
+        (_quadratic(0.9, 0, 0.99), _quadratic(1.6, -0.99, 0), _quadratic(2.1, -np.inf, -1.01)),
+    ),
+    Station(
+        "Slide, turn, bounce",
+        15,
+        "A narrow VGG-11 on photographs, under full-batch gradient descent. Look at the dashed "
+        "line: does the floor lie at the end of its segment, or inside?",
+        "The smallest rate slides to the end, the middle one turns on the way, the largest bounces "
+        "nearly at once.",
+        (
+            _descent(0.02, (0, 0.1), (0, 0.3), (0.8, 1), (0, 1)),
+            _descent(0.05, (0, 0.3), (0.6, 1), (0.3, 0.95), (-0.8, -0.05)),
+            _descent(0.3, (0.4, 1), (0.7, 1), (-0.5, 0.3), (-0.8, -0.15)),
+        ),
+    ),
+    Station(
+        "What noise does to the cosine",
+        15,
+        "The same network under SGD, with three batch sizes. Compare the cosine's first ten steps "
+        "with its last ten.",
+        "The surface gives the cosine its sign: plus in the slide, minus in the bounce. A small "
+        "batch's noise draws it to zero in both.",
+        (
+            _stochastic(10, (-0.2, 0.2), (-0.2, 0.2)),
+            _stochastic(50, (-0.1, 0.4), (-0.5, 0.1)),
+            _stochastic(250, (0.2, 0.8), (-0.8, -0.15)),
+        ),
+    ),
+    Station(
+        "Two roles",
+        15,
+        "Each batch size at one rate, each rate at one batch size, three seeds, all recorded. Read "
+        "the last two rows of the table: both knobs on one scale, each with its interval. Then "
+        "guess what a batch of 400 will do, and add `-p batch_sizes '[25, 50, 100, 200, 400]'`.",
+        "The distance is the learning rate's. The cosine is the batch size's, but at this "
+        "size the rate moves it, too, against the paper's reading: what does the ledger say of it?",
+        (
+            Run(
+                "recorded",
+                Factors(),
+                _bounded(
+                    (BATCH_COSINE, RATE_COSINE, BATCH_DISTANCE, RATE_DISTANCE),
+                    ((-0.2, -0.03), (-0.2, -0.03), (-0.3, 0.3), (0.8, 1.6)),
+                ),
+            ),
+        ),
+        recorded=True,
+    ),
+    Station(
+        "Noise that looks like barriers",
+        10,
+        "Read {doc}`/figures/text_against_code`: one walk, measured twice. Then try the preset "
+        "*frozen against re-drawn plan* in {doc}`play`.",
+        "The steps are the same, the barriers are not: those are the measurement's.",
+        (
+            Run(
+                "recorded",
+                ITEMS["text_against_code"].at("quick"),
+                _bounded((FROZEN, REDRAWN), ((0, 0), (3, 40))),
+            ),
+        ),
+        recorded=True,
+        live=False,
+    ),
+    Station(
+        "Your own loop",
+        15,
+        "Put `watch` around your own training, as in {doc}`/training`, or around the loop that is "
+        "shown there. Train twice from one seed, with and without it, and compare the parameters.",
+        "They are equal, bit for bit: measuring has disturbed nothing.",
+    ),
+)
+
+
+def page() -> str:
+    """The stations in Markdown, for the page *For a course* to include."""
+    total = sum(station.minutes for station in STATIONS)
+    parts = [
+        markdown_table(
+            ["", "station", "minutes", "where", "each run takes"],
+            [
+                [number, station.title, station.minutes, _where(station), _time(station)]
+                for number, station in enumerate(STATIONS, 1)
+            ]
+            + [["", "together", total, "", ""]],
+        )
+    ]
+    parts += [_section(number, station) for number, station in enumerate(STATIONS, 1)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _where(station: Station) -> str:
+    if not station.runs:
+        return "your own code"
+    return f"`{station.runs[0].page.notebook}`" if station.live else "in the browser"
+
+
+def _time(station: Station) -> str:
+    """How long a run takes, estimated on the machine that builds the book."""
+    if not station.live:
+        return "–"
+    walked = [run.page for run in station.runs if isinstance(run.page, WalksPage)]
+    if station.recorded or not walked:
+        return "seconds" if station.runs else "–"
+    return duration(max(sum(map(seconds, each.experiments)) for each in walked))
+
+
+def _section(number: int, station: Station) -> str:
+    parts = [f"### {number}. {station.title}: {station.minutes} minutes", station.task]
+    if station.live and station.runs:
+        parts.append("\n".join(["```bash", *(run.command for run in station.runs), "```"]))
+    if station.runs:
+        quantities = list(station.runs[0].expected)
+        rows = [[run.name, *(run.expected[each] for each in quantities)] for run in station.runs]
+        parts.append(markdown_table(["", *(each.name for each in quantities)], rows))
+    return "\n\n".join([*parts, f"*It shows:* {station.shows}"])
