@@ -12,11 +12,11 @@ book: .venv/ready
 	$(BIN)/valleywalk book --scale $(SCALE)
 
 test: .venv/ready
-	$(BIN)/ruff check src tests notebooks course book benchmarks
-	$(BIN)/ruff format --check src tests notebooks course book benchmarks
+	$(BIN)/ruff check src tests notebooks book benchmarks
+	$(BIN)/ruff format --check src tests notebooks book benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/nbstripout --verify notebooks/*.ipynb course/*.ipynb
+	$(BIN)/nbstripout --verify notebooks/*.ipynb book/course/*.ipynb
 	$(BIN)/pytest --doctest-modules src/valleywalk
 	$(BIN)/pytest -n auto
 
@@ -25,8 +25,8 @@ coverage: .venv/ready
 	$(BIN)/pytest -n auto --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 lint: .venv/ready
-	$(BIN)/ruff check --fix src tests notebooks course book benchmarks
-	$(BIN)/ruff format src tests notebooks course book benchmarks
+	$(BIN)/ruff check --fix src tests notebooks book benchmarks
+	$(BIN)/ruff format src tests notebooks book benchmarks
 
 # Compare with other packages and with the machine; writes book/speed/.
 benchmarks: .venv/ready

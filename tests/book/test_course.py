@@ -88,7 +88,9 @@ def test_nbgrader_gives_points_for_right_answers_and_for_no_others(pack):
     """In one test, since two graders at a time lock their records."""
     for name in course.ASSIGNMENTS:
         score, most = grade(pack, name, "right")
-        assert score == most == 2 * len(cells(ROOT / "course" / f"{name}.ipynb", "grade")), name
+        assert (
+            score == most == 2 * len(cells(ROOT / "book" / "course" / f"{name}.ipynb", "grade"))
+        ), name
     assert grade(pack, "quadratic", "blank", change=None) == (0, 10)
 
     def forget_marginal(source):

@@ -134,7 +134,7 @@ def _notebooks(root: Path, folder: Path, store: Store) -> None:
     for name, items in ASSIGNMENTS.items():
         source = instructors / "source" / name
         source.mkdir(parents=True)
-        shutil.copyfile(root / "course" / f"{name}.ipynb", source / f"{name}.ipynb")
+        shutil.copyfile(root / "book" / "course" / f"{name}.ipynb", source / f"{name}.ipynb")
         for path in walks_of([(item, OPENED_AT) for item in items], store):
             (source / "traces").mkdir(exist_ok=True)
             shutil.copyfile(path, source / "traces" / path.name)
@@ -263,4 +263,4 @@ def with_questions(answered: str, pages: Path) -> str:
 
 
 def _templates(root: Path) -> Environment:
-    return Environment(loader=FileSystemLoader(root / "course"), autoescape=False)
+    return Environment(loader=FileSystemLoader(root / "book" / "course"), autoescape=False)

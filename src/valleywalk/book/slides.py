@@ -45,7 +45,7 @@ def slides(chapter: Path, book: Book, store: Store, template: Template) -> str:
     store : Store
         Has the recorded walks that figures are drawn from.
     template : Template
-        Of `course/slides.html.j2`.
+        Of `book/course/slides.html.j2`.
     """
     text = chapter.read_text(encoding="utf-8")
     shown = list(_slides(text, Handout(book), store))
