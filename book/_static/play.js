@@ -139,7 +139,7 @@
     function say(plan) {
       const number = chart.number, t = steps.length - 1;
       if (t < 0) {
-        said.textContent = `At the initialisation of seed ${seed.value}. “Play” and “Step” begin the walk.`;
+        said.textContent = `At the initialisation of seed ${seed.value}. “${play.textContent}” and “Step” begin the walk.`;
         find("summary").textContent = "";
         return;
       }
