@@ -220,11 +220,40 @@ def test_bad_parameters(change, message):
         StochasticWalk(**change)
 
 
+def pages_of(entries):
+    return [entry["file"] for entry in entries]
+
+
+def test_figures_are_grouped_by_network_and_data():
+    toc = yaml.safe_load((checkout() / "book" / "_toc.yml").read_text())
+    (part,) = (part for part in toc["parts"] if part["caption"] == "Figures of the paper")
+    networks = {
+        "networks/vgg11": ("vgg11", "cifar10"),
+        "networks/resnet56": ("resnet56", "cifar10"),
+        "networks/mlp": ("mlp", "mnist"),
+        "networks/vgg11-tiny-imagenet": ("vgg11", "tiny-imagenet"),
+    }
+    assert pages_of(part["chapters"]) == [*networks, "figures/fig28"]
+    for chapter in part["chapters"][:-1]:
+        for page in pages_of(chapter["sections"]):
+            walked = ITEMS[page.removeprefix("figures/")].experiments("paper")
+            assert {(e.model, e.dataset) for e in walked} == {networks[chapter["file"]]}, page
+
+
 def test_every_item_has_its_page_and_prose():
     root = checkout()
     toc = yaml.safe_load((root / "book" / "_toc.yml").read_text())
-    pages = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    assert [p for p in pages if p.startswith("figures/")] == [f"figures/{name}" for name in ITEMS]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    groups = {
+        chapter["file"]: pages_of(chapter["sections"])
+        for chapter in chapters
+        if "sections" in chapter
+    }
+    single = [page for page in pages_of(chapters) if page.startswith("figures/")]
+    figures = [f"figures/{name}" for name in ITEMS]
+    assert sorted(sum(groups.values(), single)) == sorted(figures)
+    for pages in (*groups.values(), single):
+        assert pages == [page for page in figures if page in pages], "in the paper's order"
     for item in ITEMS.values():
         prose = (root / "book" / "figures" / f"{item.name}.md").read_text()
         assert "## What the paper shows" in prose

@@ -107,12 +107,37 @@ def test_mathematics_is_typeset(visit):
     assert "\\theta" not in tab.inner_text("article")
 
 
-def test_search_finds_barrier(visit):
+def searched(visit, words):
+    """What the search page finds: addresses without parts of pages, titles, excerpts or None."""
     tab = visit("search.html")
-    tab.goto((HTML / "search.html").as_uri() + "?q=barrier")
-    tab.wait_for_selector("#search-results li")
-    found = tab.locator("#search-results li a").all_inner_texts()
-    assert any("Barriers" in title for title in found)
+    tab.goto(f"{(HTML / 'search.html').as_uri()}?q={words}")
+    tab.wait_for_function(
+        "document.querySelector('.search-summary')?.innerText.includes('finished')"
+    )
+    tab.wait_for_selector("#search-results .context")
+    assert tab.complaints == []
+    return tab.evaluate(
+        """[...document.querySelectorAll('#search-results li')].map(found => [
+            found.querySelector('a').getAttribute('href').split('#')[0],
+            found.querySelector('a').innerText,
+            found.querySelector('.context')?.innerText,
+        ])"""
+    )
+
+
+def test_search_finds_barrier_and_shows_where_it_stands(visit):
+    found = searched(visit, "barrier")
+    assert any("Barriers" in title for _, title, _ in found)
+    excerpts = [excerpt for _, _, excerpt in found if excerpt]
+    assert len(excerpts) > 10
+    assert all("barrier" in excerpt.lower() for excerpt in excerpts)
+    assert "barrier A segment crosses a barrier where" in " ".join(excerpts), "a term's own part"
+
+
+def test_search_finds_how_to_install(visit):
+    address, _, excerpt = searched(visit, "install")[0]
+    assert address == "start.html"
+    assert "install" in excerpt.lower()
 
 
 EXPLORER = "chapters/explorer.html"

@@ -1,6 +1,11 @@
 """The code that the prose shows, run as it stands: it prints what the page says that it prints."""
 
+import os
 import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
@@ -33,6 +38,41 @@ def test_your_own_training(capsys):
     assert len(names["figure"].axes) == 4
     assert 0 < names["watcher"].trace["turned"].mean() < 1
     plt.close("all")
+
+
+def test_start_in_five_minutes(tmp_path):
+    """All commands of the page, one after the other; what takes minutes is only looked up."""
+    commands = re.findall(r"^    (.*)$", (BOOK / "start.md").read_text(encoding="utf-8"), re.M)
+    script = "set -e\n" + "\n".join(commands)
+    for written, instead in {
+        "git clone https://github.com/OWNER/NAME": f"git clone --quiet '{BOOK.parent}'",
+        "make book": "make -n book\nmkdir -p build/book/_build/html\n"
+        "echo a page > build/book/_build/html/index.html",
+        "make .venv": "make -n .venv",
+        "walk --model mlp": "walk --model mlp --training-images 200",
+        "valleywalk book ": "valleywalk book --help ",
+        ".venv/bin/": f"'{Path(sys.executable).parent}'/",
+    }.items():
+        assert written in script
+        script = script.replace(written, instead)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "traces").symlink_to(BOOK.parent / "data" / "traces")
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"VALLEYWALK_DATA": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "data" / "cache").exists(), "the first figure is of a recorded walk"
+    made = tmp_path / "valleywalk"
+    for picture in ("fig1.png", "own.png"):
+        assert (made / picture).read_bytes().startswith(b"\x89PNG")
+    with zipfile.ZipFile(made / "valleywalk-book.zip") as packed:
+        assert "html/index.html" in packed.namelist()
+    install = "uv pip install --python .venv/bin/python --constraint constraints.txt"
+    assert install in done.stdout
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
