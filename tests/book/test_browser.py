@@ -19,6 +19,8 @@ PAGES = [
 ]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PHONE = {"width": 360, "height": 740}
+# A4 between margins of one centimetre.
+PAPER = {"width": 718, "height": 1047}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 pytestmark = [
@@ -353,6 +355,30 @@ def test_the_valley_says_when_it_diverges(visit):
 
 def test_a_page_prints(visit):
     assert visit("figures/fig28.html").pdf()[:4] == b"%PDF"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_nothing_is_cut_in_print(visit, page):
+    """Nothing is wider than the paper or than what it scrolls in, opened or not."""
+    tab = visit(page)
+    tab.emulate_media(media="print")
+    tab.set_viewport_size(PAPER)
+    cut = tab.evaluate(
+        """paper => {
+            for (const folded of document.querySelectorAll("details")) folded.open = true;
+            for (const folded of document.querySelectorAll(".toggle-hidden"))
+                folded.classList.remove("toggle-hidden");
+            const parts = [...document.querySelectorAll("body *")].filter(part =>
+                part.checkVisibility() && !part.closest("mjx-assistive-mml, .visually-hidden"));
+            return parts.filter(part => {
+                const scrolls = getComputedStyle(part).overflowX !== "visible";
+                return part.getBoundingClientRect().right > paper + 1
+                    || scrolls && part.scrollWidth > part.clientWidth + 1;
+            }).map(part => part.outerHTML.slice(0, 200));
+        }""",
+        PAPER["width"],
+    )
+    assert cut == []
 
 
 def test_solutions_are_folded_and_open(visit):
