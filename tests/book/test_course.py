@@ -21,8 +21,6 @@ from valleywalk.folders import checkout
 from valleywalk.paper.items import ITEMS
 
 ROOT = checkout()
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 CHAPTERS = [path.stem for path in course.chapters(ROOT)]
 
 
@@ -164,42 +162,32 @@ def test_slides_have_goals_figures_questions_and_need_nothing_else(pack, name):
         assert raw not in re.sub(r"<script>.*</script>", "", text, flags=re.DOTALL), raw
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; on Debian: apt install it")
 @pytest.mark.parametrize("size", [(1400, 900), (390, 844)], ids=["screen", "phone"])
-def test_slides_turn_by_keys_offline_and_fit_the_screen(pack, size):
-    from playwright.sync_api import sync_playwright
-
+def test_slides_turn_by_keys_offline_and_fit_the_screen(pack, open_page, size):
     viewport = dict(zip(("width", "height"), size, strict=True))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        tab = browser.new_context(offline=True, viewport=viewport).new_page()
-        complaints = []
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        for path in sorted((pack / "slides").iterdir()):
-            tab.goto(path.as_uri())
-            count = tab.locator("section").count()
-            for number in range(1, count + 1):
-                assert tab.locator("output").text_content() == f"{number} / {count}"
-                assert tab.locator("section:visible").get_attribute("id") == f"{number}"
-                beyond = tab.evaluate(
-                    "({scrollWidth, scrollHeight}) => "
-                    "[scrollWidth - innerWidth, scrollHeight - innerHeight]",
-                    tab.evaluate_handle("document.documentElement"),
-                )
-                assert beyond[0] <= 0, f"{path.name}, {number}: too wide"
-                # On a phone one may scroll.
-                assert beyond[1] <= 0 or size[0] < 500, f"{path.name}, {number}: too high"
-                tab.keyboard.press("ArrowRight")
-            tab.keyboard.press("ArrowLeft")
-            assert tab.locator("output").text_content() == f"{count - 1} / {count}"
-            assert not tab.locator("aside:visible").count()
-            tab.keyboard.press("Home")
+    for path in sorted((pack / "slides").iterdir()):
+        tab = open_page(path, viewport=viewport)
+        count = tab.locator("section").count()
+        for number in range(1, count + 1):
+            assert tab.locator("output").text_content() == f"{number} / {count}"
+            assert tab.locator("section:visible").get_attribute("id") == f"{number}"
+            beyond = tab.evaluate(
+                "({scrollWidth, scrollHeight}) => "
+                "[scrollWidth - innerWidth, scrollHeight - innerHeight]",
+                tab.evaluate_handle("document.documentElement"),
+            )
+            assert beyond[0] <= 0, f"{path.name}, {number}: too wide"
+            # On a phone one may scroll.
+            assert beyond[1] <= 0 or size[0] < 500, f"{path.name}, {number}: too high"
             tab.keyboard.press("ArrowRight")
-            tab.keyboard.press("n")
-            assert tab.locator("aside:visible").count() == 1
-        browser.close()
-    assert complaints == []
+        tab.keyboard.press("ArrowLeft")
+        assert tab.locator("output").text_content() == f"{count - 1} / {count}"
+        assert not tab.locator("aside:visible").count()
+        tab.keyboard.press("Home")
+        tab.keyboard.press("ArrowRight")
+        tab.keyboard.press("n")
+        assert tab.locator("aside:visible").count() == 1
+        assert tab.complaints == []
 
 
 def test_each_section_has_its_slide():

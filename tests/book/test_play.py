@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,6 @@ from valleywalk import analysis
 from valleywalk.book import play
 from valleywalk.folders import checkout
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 PHONE = {"width": 390, "height": 844}
 BOOK = checkout() / "book"
 SCRIPTS = ("chart.js", "play_network.js", "play.js")
@@ -26,23 +23,9 @@ SHOWN = 40
 DATA = json.loads(re.search(r">(.*)</script>", play.data())[1])
 COUNT = len(DATA["labels"])
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no chromium; on Debian: apt install it"
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
-
 
 @pytest.fixture
-def visit(browser, tmp_path):
+def visit(open_page, tmp_path):
     """Open a page that holds the network and its charts alone, from the source tree."""
     scripts = "".join(f'<script src="{(BOOK / "_static" / s).as_uri()}"></script>' for s in SCRIPTS)
     style = f'<link rel="stylesheet" href="{(BOOK / "_static" / "walk.css").as_uri()}">'
@@ -50,22 +33,15 @@ def visit(browser, tmp_path):
     body = (BOOK / "play.html").read_text(encoding="utf-8") + play.data()
     page = tmp_path / "play.html"
     page.write_text(f"<!doctype html>{head}{scripts}{body}", encoding="utf-8")
-    contexts = []
+    tabs = []
 
     def opened(**options):
-        context = browser.new_context(offline=True, **options)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.complaints = []
-        tab.on("console", lambda m: m.type == "error" and tab.complaints.append(m.text))
-        tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-        tab.goto(page.as_uri())
-        return tab
+        tabs.append(open_page(page, **options))
+        return tabs[-1]
 
     yield opened
-    for context in contexts:
-        assert context.pages[0].complaints == []
-        context.close()
+    for tab in tabs:
+        assert tab.complaints == []
 
 
 # The network, against PyTorch in float64 ---------------------------------------------------------
