@@ -77,6 +77,17 @@ def test_mathematics_is_typeset(visit):
     assert "\\theta" not in tab.inner_text("article")
 
 
+def test_the_sidebar_shows_the_figures_of_one_network(visit):
+    tab = visit("figures/fig9.html")
+    sidebar = tab.locator(".bd-sidebar-primary")
+    shown = sidebar.locator("a:visible")
+    addresses = {link.get_attribute("href") for link in shown.all()}
+    assert {"#", "fig7.html", "fig27.html", "fig28.html", "../networks/mlp.html"} <= addresses
+    assert not {"fig1.html", "fig17.html", "fig20.html"} & addresses
+    sidebar.get_by_label("Pages of MLP").locator(".toctree-toggle").click()
+    sidebar.locator("a[href='fig17.html']").wait_for(state="visible")
+
+
 def searched(visit, words):
     """What the search page finds: addresses without parts of pages, titles, excerpts or None."""
     tab = visit("search.html")
