@@ -1,5 +1,6 @@
 import re
 
+import nbformat
 import numpy as np
 import pytest
 import yaml
@@ -454,3 +455,17 @@ def _shortened(experiment: Experiment) -> Experiment:
         if experiment.switch_batch_size:
             small |= {"switch_batch_size": 10}
     return Experiment(**experiment.model_dump() | small)
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_a_notebook_walks_what_its_item_does(name):
+    """It gives each parameter, those that are not set at the values that stand in its cell."""
+    item = ITEMS[name]
+    notebook = nbformat.read(checkout() / "notebooks" / f"{item.page.notebook}.ipynb", 4)
+    (cell,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    values = {}
+    exec(cell.source, values)
+    for scale in item.scales:
+        given = values | item.parameters(scale)
+        page = item.page(**{n: given[n] for n in item.page.model_fields if n in given})
+        assert page.experiments == item.experiments(scale), scale

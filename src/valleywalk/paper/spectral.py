@@ -81,7 +81,13 @@ class SpectralNorm(EdgePage):
     @property
     def _walk(self) -> Experiment:
         fields = self.fields
-        if fields.get("of_the_tables") and not self.given.keys() & OF_ITS_OWN:
+        # A notebook gives each parameter, those that it leaves alone at their defaults.
+        asked = {
+            name
+            for name in OF_ITS_OWN
+            if self.given.get(name) not in (None, type(self).model_fields[name].default)
+        }
+        if fields.get("of_the_tables") and not asked:
             return table_walk(
                 self, self.model, self.dataset, fields.get("learning_rate", USUAL_RATE)
             )
