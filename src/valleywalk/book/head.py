@@ -42,7 +42,7 @@ def head(item: Item, scale: Scale, run: Mapping[str, Any]) -> str:
     """
     page = item.at(scale)
     if page.experiments:
-        title = f"Scale: *{scale}*, see {{doc}}`the scales </reading>`; settings: at its end"
+        title = f"Scale: *{scale}*, see {{doc}}`the scales </reading>`; settings: at the page's end"
         walked, made = scope(page, item.at("paper")), made_on(_traces(page))
     else:
         title = "Scale: none, the same at {doc}`all scales </reading>`"
