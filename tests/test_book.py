@@ -4,6 +4,7 @@ import json
 import re
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import yaml
 
 from valleywalk import Store, analysis, measures
 from valleywalk.book import build as book
-from valleywalk.book import explorer
+from valleywalk.book import explorer, notebook
 from valleywalk.book.notebook import ParameterError, check
 from valleywalk.cli import main
 from valleywalk.folders import checkout
@@ -218,6 +219,22 @@ def test_what_the_explorer_s_page_says_to_try_is_so(explored):
     assert not np.array_equal(*turns(walks["fig2"]))
     rises = {name: analysis.floor_rises(np.array(walks[name]["loss"])).sum() for name in walks}
     assert rises["fig2"] > 3 * rises["fig1"]
+
+
+def test_other_epochs_are_shown_where_a_walk_opens_more_than_one(explored, monkeypatch):
+    _, scales, store = explored
+    shown = []
+    monkeypatch.setattr(notebook, "display", shown.append)
+    several, one = (ITEMS[name].at(scales[name]) for name in ("fig11", "fig10"))
+    assert not one.other_epochs
+    notebook.epochs(one, [store.get(one.experiments[0])])
+    assert shown == []
+    notebook.epochs(several, [store.get(several.experiments[0])])
+    words, figure = shown
+    assert words.data.startswith("**Beside the other epochs.**")
+    titles = [axis.get_title() for axis in figure.axes]
+    assert [title for title in titles if title] == [f"epoch {e}" for e in several.other_epochs]
+    assert not plt.fignum_exists(figure.number), "or the notebook shows it twice"
 
 
 def test_a_notebook_s_parameters_are_checked_without_a_notebook():

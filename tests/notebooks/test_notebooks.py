@@ -85,6 +85,17 @@ def test_a_notebook_draws_its_figure(name, tmp_path):
     plt.close(page.draw(traces))
 
 
+@pytest.mark.parametrize(
+    ("name", "alone"), [("fig1_gd_walk", {"iterations": 1}), ("fig4_lr_bs", {"batch_sizes": [10]})]
+)
+def test_by_hand_agrees_where_there_is_no_number(name, alone, tmp_path):
+    parameters = {"scale": "smoke", "model": "mlp", "traces": str(tmp_path), **alone}
+    notebook = execute(checkout() / "notebooks" / f"{name}.ipynb", tmp_path, **parameters)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    printed = "".join(output.get("text", "") for output in outputs)
+    assert ": nan by hand, nan by the library" in printed
+
+
 def test_the_quadratic_s_notebook(tmp_path):
     path = checkout() / "notebooks" / "fig28_quadratic.ipynb"
     notebook = execute(path, tmp_path, eigenvalues=[0.1, 2.0], learning_rate=0.9)
@@ -127,6 +138,18 @@ def test_what_the_run_shows_follows_the_figure(path):
         "## What our run shows",
         "notebook.said(page, traces)",
     ]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=ids)
+def test_the_book_shows_the_code_that_computes_by_hand_and_no_other(path):
+    cells = nbformat.read(path, as_version=4).cells
+    folded = {"setup", "remove-input"}
+    (shown,) = [
+        cell.source
+        for cell in cells
+        if cell.cell_type == "code" and not folded & set(cell.metadata.get("tags", []))
+    ]
+    assert "np.testing.assert_allclose(by_hand, library" in shown
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=ids)

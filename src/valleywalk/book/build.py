@@ -256,7 +256,7 @@ def bind_page(
     figure.metadata["mystnb"] = {
         "figure": {"name": f"{item.name}-figure", "caption": caption},
         "image": {
-            "alt": f"{caption} {item.page.alternative_text} {first_item(_markdown_of(said))}",
+            "alt": f"{caption} {item.page.alternative_text} {first_finding(_markdown_of(said))}",
             "classes": "page-figure",
         },
     }
@@ -301,18 +301,21 @@ def _how_it_was_made(notebook: NotebookNode) -> str:
     )
 
 
-def first_item(markdown: str) -> str:
-    """The first item of the list in a text, without the marks of Markdown.
+def first_finding(markdown: str) -> str:
+    """The first two sentences of the first item in a text, without the marks of Markdown.
 
     Examples
     --------
-    >>> from valleywalk.book.build import first_item
-    >>> first_item("VGG-11.\\n\\n- *The floor* rises in 3 of\\n  39 steps.\\n- No more.")
+    >>> from valleywalk.book.build import first_finding
+    >>> first_finding("VGG-11.\\n\\n- *The floor* rises in 3 of\\n  39 steps.\\n- No more.")
     'The floor rises in 3 of 39 steps.'
+    >>> first_finding("- The rate is 0.5. It holds (Section 3.1). More is not said.")
+    'The rate is 0.5. It holds (Section 3.1).'
     """
     first = re.split(r"^- ", markdown, flags=re.MULTILINE)[1]
     plain = re.sub(r"\{\w+\}`([^`<]*?)(?: <[^>]*>)?`", r"\1", first)
-    return " ".join(re.sub(r"[*`$\\{}]", "", plain).split())
+    words = " ".join(re.sub(r"[*`$\\{}]", "", plain).split())
+    return " ".join(re.split(r"(?<=\.) (?=[A-Z])", words)[:2])
 
 
 def _executed(notebook: NotebookNode) -> str:
