@@ -1,10 +1,12 @@
 import os
+import shutil
 
 # One thread a process: tests run in parallel, and busy threads of several processes starve
 # each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from hypothesis import HealthCheck
@@ -27,6 +29,52 @@ hypothesis.settings.load_profile("project")
 def own_data_folder(tmp_path_factory, monkeypatch):
     """No test sees or changes the project's own traces and data sets."""
     monkeypatch.setenv("VALLEYWALK_DATA", str(tmp_path_factory.mktemp("data")))
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    """Matplotlib warns of many, whichever tests drew them."""
+    yield
+    plt.close("all")
+
+
+# A browser for the tests that need one; they are skipped where there is none.
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium; on Debian: apt install it")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open a file with the network off; what it complains about or cannot load is collected."""
+    contexts = []
+
+    def opened(path, **options):
+        context = browser.new_context(offline=True, **options)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.complaints = []
+        tab.on("console", lambda m: m.type == "error" and tab.complaints.append(m.text))
+        tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
+        tab.on("requestfailed", lambda request: tab.complaints.append(request.url))
+        tab.goto(path.as_uri())
+        tab.wait_for_load_state("networkidle")
+        return tab
+
+    yield opened
+    for context in contexts:
+        context.close()
 
 
 class Landscape(nn.Module):
