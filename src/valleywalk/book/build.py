@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Literal
@@ -241,8 +241,8 @@ def bind_page(
     Parameters
     ----------
     notebook : NotebookNode
-        Executed. Tags of its cells say what they are: `setup` (what the page needs before its
-        figure, shown at its end), `figure`, `planned`, `provenance`, `said`.
+        Executed. Tags of its cells say what they are: `setup` (how the page is made, shown at its
+        end), `figure`, `said`.
     item : Item
     scale : str
     prose, ways_to_run : str
@@ -260,8 +260,9 @@ def bind_page(
             "classes": "page-figure",
         },
     }
-    made = _how_it_was_made(notebook)
-    for cell in [*_tagged(notebook, "setup"), *_tagged(notebook, "injected-parameters")]:
+    making = _tagged(notebook, "setup", "injected-parameters")
+    made = _how_it_was_made(notebook, making)
+    for cell in making:
         cell.metadata["tags"] = [*cell.metadata["tags"], "remove-cell"]
     shown = nbformat.v4.new_markdown_cell(head(item, scale, notebook.metadata["papermill"]))
     notebook.cells.insert(notebook.cells.index(figure) + 1, shown)
@@ -275,8 +276,9 @@ def bind_page(
     return notebook
 
 
-def _tagged(notebook: NotebookNode, tag: str) -> list[NotebookNode]:
-    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+def _tagged(notebook: NotebookNode, *tags: str) -> list[NotebookNode]:
+    """Cells with one of the tags, in order."""
+    return [cell for cell in notebook.cells if {*tags} & {*cell.metadata.get("tags", [])}]
 
 
 def _markdown_of(cell: NotebookNode) -> str:
@@ -285,14 +287,9 @@ def _markdown_of(cell: NotebookNode) -> str:
     return "\n\n".join(text for text in shown if text)
 
 
-def _how_it_was_made(notebook: NotebookNode) -> str:
-    """The cells that the page begins with, and what they showed, folded."""
-    code = [
-        cell
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-        and {"setup", "injected-parameters"} & set(cell.metadata.get("tags", []))
-    ]
+def _how_it_was_made(notebook: NotebookNode, cells: Iterable[NotebookNode]) -> str:
+    """The code of some cells, and what they showed, folded."""
+    code = [cell for cell in cells if cell.cell_type == "code"]
     source = "\n\n".join(cell.source for cell in code)
     shown = "\n\n".join(filter(None, map(_markdown_of, code)))
     return (

@@ -12,8 +12,7 @@ import numpy as np
 import xarray as xr
 
 from .. import analysis, measures
-from ..paper.conventions import Conventions
-from ..paper.factors import Factors
+from ..paper.factors import NAMES, Factor, Factors
 from ..paper.items import ITEMS
 from ..paper.page import Page, WalksPage, markdown_table
 from ..paper.quadratic import Quadratic, descend
@@ -125,18 +124,16 @@ def _cosine(page: WalkPage, traces: Traces, part: slice) -> float:
     return float(np.nanmean(_window(page, traces)["cosine"].values[part]))
 
 
-def _barriers(page: Conventions, traces: Traces, reading: Any) -> float:
-    losses = measures.measured_losses(page.named(traces)["sgd", reading])
-    return float(analysis.barriers(losses).sum())
-
-
-def _effect(page: Factors, traces: Traces, factor: Any, measure: str) -> float:
-    return page.effect(page.steps(traces), factor, measure).estimate
-
-
 def _steepest(page: Quadratic, traces: Traces) -> float:
     path = descend([max(page.eigenvalues)], page.learning_rate, 1)
     return float(path[1, 0] / path[0, 0])
+
+
+def _doubling(factor: Factor, measure: str) -> Quantity:
+    return Quantity(
+        f"change of the {measure} for a doubling of the {NAMES[factor]}",
+        lambda page, traces: page.effect(page.steps(traces), factor, measure).estimate,
+    )
 
 
 EARLY_INSIDE = Quantity(
@@ -148,24 +145,11 @@ LATE_INSIDE = Quantity(
 EARLY_COSINE = Quantity("mean cosine of the first ten steps", lambda p, t: _cosine(p, t, EARLY))
 LATE_COSINE = Quantity("mean cosine of the last ten steps", lambda p, t: _cosine(p, t, LATE))
 FACTOR = Quantity("factor of a step along the steepest direction", _steepest)
-BATCH_COSINE = Quantity(
-    "change of the cosine for a doubling of the batch size",
-    lambda p, t: _effect(p, t, "batch_size", "cosine"),
+DOUBLINGS = tuple(
+    _doubling(factor, measure) for measure in ("cosine", "distance") for factor in NAMES
 )
-RATE_COSINE = Quantity(
-    "change of the cosine for a doubling of the learning rate",
-    lambda p, t: _effect(p, t, "learning_rate", "cosine"),
-)
-BATCH_DISTANCE = Quantity(
-    "change of the distance for a doubling of the batch size",
-    lambda p, t: _effect(p, t, "batch_size", "distance"),
-)
-RATE_DISTANCE = Quantity(
-    "change of the distance for a doubling of the learning rate",
-    lambda p, t: _effect(p, t, "learning_rate", "distance"),
-)
-FROZEN = Quantity("barriers on the frozen plan", lambda p, t: _barriers(p, t, "text"))
-REDRAWN = Quantity("barriers on plans drawn anew", lambda p, t: _barriers(p, t, "code"))
+FROZEN = Quantity("barriers on the frozen plan", lambda p, t: p.numbers(t)["barriers"].text)
+REDRAWN = Quantity("barriers on plans drawn anew", lambda p, t: p.numbers(t)["barriers"].code)
 
 
 def _descent(learning_rate: float, *bounds: tuple[float, float]) -> Run:
@@ -259,7 +243,7 @@ STATIONS = (
                 "recorded",
                 Factors(),
                 _bounded(
-                    (BATCH_COSINE, RATE_COSINE, BATCH_DISTANCE, RATE_DISTANCE),
+                    DOUBLINGS,
                     ((-0.2, -0.03), (-0.2, -0.03), (-0.3, 0.3), (0.8, 1.6)),
                 ),
             ),
