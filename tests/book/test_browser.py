@@ -133,6 +133,11 @@ def steps_said(tab):
     return [int(text.split()[1].rstrip(":,")) for text in said(tab)]
 
 
+def last_step(tab):
+    """Of the longer walk; at the smoke scale there are few."""
+    return int(tab.locator("#explorer [data-part=iteration]").get_attribute("max"))
+
+
 def walks_chosen(tab):
     return [choice.input_value() for choice in tab.locator("#explorer select").all()]
 
@@ -160,7 +165,7 @@ def test_the_explorer_steps_through_two_walks_by_keyboard(visit):
     tab.keyboard.press("ArrowRight")
     assert steps_said(tab) == [1, 1]
     assert all(chart(tab, "segment", i).inner_html() != before[i] for i in (0, 1))
-    last = int(tab.locator("#explorer [data-part=iteration]").get_attribute("max"))
+    last = last_step(tab)
     tab.keyboard.press("End")
     assert steps_said(tab) == [last, last]
     # The charts have the keys, too.
@@ -177,25 +182,29 @@ def test_a_click_in_a_chart_goes_to_the_step_and_the_pointer_is_told_the_value(v
     tab = visit(EXPLORER)
     # The cosine stands where its step begins, the distance where it ends.
     shift = {"loss": 0, "cosine": -0.5, "distance": 0.5}[panel]
-    chart(tab, panel, 1).click(position=place_of(tab, 7 + shift, panel, side=1))
-    assert steps_said(tab) == [7, 7]
+    step = min(7, last_step(tab) - 1)
+    assert step > 0
+    chart(tab, panel, 1).click(position=place_of(tab, step + shift, panel, side=1))
+    assert steps_said(tab) == [step, step]
     box = chart(tab, panel, 1).locator("xpath=following-sibling::div")
     tip, at, pointed = box.inner_text(), box.bounding_box(), chart(tab, panel, 1).bounding_box()
-    gap = at["x"] - (pointed["x"] + place_of(tab, 7 + shift, panel, side=1)["x"])
+    gap = at["x"] - (pointed["x"] + place_of(tab, step + shift, panel, side=1)["x"])
     assert 0 < gap < 20 or 0 < -gap - at["width"] < 20, "beside the pointer"
-    assert tip.startswith("step 7")
+    assert tip.startswith(f"step {step}")
     assert panel in tip
     if panel != "loss":
         value = tip.split()[-1]
         assert f"{panel} {value}" in said(tab)[1]
     tab.keyboard.press("ArrowRight")
-    assert steps_said(tab) == [8, 8], "the keys go on from there"
+    assert steps_said(tab) == [step + 1, step + 1], "the keys go on from there"
 
 
 def test_a_tap_goes_to_the_step(visit):
     tab = visit(EXPLORER, viewport=PHONE, has_touch=True)
-    chart(tab, "loss").tap(position=place_of(tab, 11))
-    assert steps_said(tab) == [11, 11]
+    step = min(11, last_step(tab))
+    assert step > 0
+    chart(tab, "loss").tap(position=place_of(tab, step))
+    assert steps_said(tab) == [step, step]
     boxes = [
         chart(tab, panel, side).bounding_box() for panel in ("loss", "segment") for side in (0, 1)
     ]
