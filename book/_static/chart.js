@@ -103,6 +103,11 @@ window.valleywalk = (function () {
     element("circle", { cx: place.x(x), cy: place.y(y), r: 6, class: "walk-ring" }, parent);
   }
 
+  // The stretch of the axis that belongs to a step.
+  function shade(svg, place, t, name) {
+    element("rect", { x: place.x(t), y: place.top, width: place.x(1) - place.x(0), height: place.bottom - place.top, class: name }, svg);
+  }
+
   function lossText(walk, t, i) {
     const loss = walk.loss[t];
     return `loss ${number(loss[i], digits(loss))} (${walk.measured[t][i] === "1" ? "measured" : "read off"})`;
@@ -112,9 +117,8 @@ window.valleywalk = (function () {
   // walk that has gone on for long begin at its step `first`.
   function losses(svg, walk, { x = [0, walk.loss.length], y = range(walk.loss.flat()), xLabel, now = null }) {
     const place = axes(svg, { x, y, xLabel, whole: true }), first = walk.first ?? 0;
-    const shade = (t, name) => element("rect", { x: place.x(first + t), y: place.top, width: place.x(1) - place.x(0), height: place.bottom - place.top, class: name }, svg);
-    walk.barrier.forEach((crossed, t) => { if (crossed) shade(t, "walk-barrier-step"); });
-    if (now !== null) shade(now, "walk-now");
+    walk.barrier.forEach((crossed, t) => { if (crossed) shade(svg, place, first + t, "walk-barrier-step"); });
+    if (now !== null) shade(svg, place, first + now, "walk-now");
     const along = walk.loss.flatMap((_, t) => walk.alpha.map((alpha) => first + t + alpha));
     line(svg, place, along, walk.loss.flat(), "walk-line");
     line(svg, place, walk.lowest.map((i, t) => first + t + walk.alpha[i]), walk.lowest.map((i, t) => walk.loss[t][i]), "walk-floor");
@@ -129,6 +133,32 @@ window.valleywalk = (function () {
       points(layer, place, walk, t, first + t);
       ring(layer, place, first + t + walk.alpha[i], walk.loss[t][i]);
       return [`step ${first + t}, α = ${number(walk.alpha[i])}`, lossText(walk, t, i), walk.barrier[t] ? "a barrier" : "no barrier"];
+    });
+    return place;
+  }
+
+  // What a step did, in words: its losses, their lowest point, the rest as numbers.
+  function said(t, { loss, alpha, lowest, height, barrier, cosine, distance }, more = "") {
+    const digit = digits(loss);
+    return `Step ${t}${more}: loss ${number(loss[0], digit)} to ${number(loss[loss.length - 1], digit)}, ` +
+      `floor ${number(loss[lowest], digit)} at α = ${number(alpha[lowest])}, height ${number(height)}, ` +
+      `${barrier ? "a barrier" : "no barrier"}; cosine ${number(cosine)}, distance ${number(distance)}.`;
+  }
+
+  // The panel of the cosine or the distance: a number a step, from step `first` on, drawn `after` the step's beginning;
+  // that of step `now` is ringed, and its stretch of the axis may be shaded.
+  function series(svg, name, values, { first = 0, after = 0, now, shaded = false, ...how }) {
+    const place = axes(svg, how), at = (i) => first + i + after;
+    if (shaded) shade(svg, place, first + now, "walk-now");
+    if (name === "cosine") line(svg, place, how.x, [0, 0], "walk-chord");
+    line(svg, place, values.map((_, i) => at(i)), values, "walk-line");
+    const known = (i) => values[i] !== undefined && values[i] !== null;
+    if (known(now)) ring(svg, place, at(now), values[now]);
+    hover(svg, place, (under, layer) => {
+      const i = Math.max(0, Math.min(values.length - 1, Math.round(under - at(0))));
+      if (!known(i)) return null;
+      ring(layer, place, at(i), values[i]);
+      return [`step ${first + i}`, `${name} ${number(values[i])}`];
     });
     return place;
   }
@@ -195,5 +225,5 @@ window.valleywalk = (function () {
     }).observe(root);
   }
 
-  return { element, number, digits, range, axes, line, points, ring, lossText, losses, step, nearest, hover, figure, caption, content, drawn };
+  return { element, number, digits, range, axes, line, points, ring, lossText, losses, said, series, step, nearest, hover, figure, caption, content, drawn };
 })();

@@ -57,8 +57,8 @@
         goes(side.charts.loss, walk, 0, chart.losses(side.charts.loss, walk, { ...steps, y: losses[i], now: t }));
         segment(side.charts.segment, walk, t, same.checked ? centred[i] : segments[i]);
         // The cosine belongs to where a step begins, the distance to where it ends.
-        series(side.charts.cosine, walk, t, "cosine", 0, { ...steps, y: [-1.05, 1.05] });
-        series(side.charts.distance, walk, t, "distance", 1, { ...steps, y: distances[i] });
+        series(side.charts.cosine, walk, t, "cosine", { ...steps, after: 0, y: [-1.05, 1.05] });
+        series(side.charts.distance, walk, t, "distance", { ...steps, after: 1, y: distances[i] });
         say(side, walk, t);
       });
       const ids = sides.map((side) => side.choice.value).join();
@@ -79,21 +79,9 @@
       });
     }
 
-    // A number a step, drawn `after` its beginning.
-    function series(svg, walk, t, name, after, how) {
-      const place = chart.axes(svg, how), values = walk[name];
-      const { top, bottom } = place;
-      chart.element("rect", { x: place.x(t), y: top, width: place.x(t + 1) - place.x(t), height: bottom - top, class: "walk-now" }, svg);
-      if (name === "cosine") chart.line(svg, place, how.x, [0, 0], "walk-chord");
-      chart.line(svg, place, values.map((_, i) => i + after), values, "walk-line");
-      if (values[t] !== null) chart.ring(svg, place, t + after, values[t]);
-      chart.hover(svg, place, (at, layer) => {
-        const i = chart.step(at - after + 0.5, walk);
-        if (values[i] === null) return null;
-        chart.ring(layer, place, i + after, values[i]);
-        return [`step ${i}`, `${name} ${chart.number(values[i])}`];
-      });
-      goes(svg, walk, 0.5 - after, place);
+    function series(svg, walk, t, name, how) {
+      const place = chart.series(svg, name, walk[name], { ...how, now: t, shaded: true });
+      goes(svg, walk, 0.5 - how.after, place);
     }
 
     // A click or tap goes to the step there, and says again what is under the pointer.
@@ -106,14 +94,17 @@
       };
     }
 
+    // What a walk has of one step.
+    function at(walk, t) {
+      const names = ["loss", "lowest", "height", "barrier", "cosine", "distance"];
+      return Object.fromEntries(names.map((name) => [name, walk[name][t]]));
+    }
+
     function say(side, walk, t) {
-      const loss = walk.loss[t], number = chart.number, digits = chart.digits(loss), last = t < Number(slider.value) ? ", the last one" : "";
+      const last = t < Number(slider.value) ? ", the last one" : "";
       side.head.querySelector(".walk-setting span").textContent = `${walk.setting}.`;
       side.head.querySelector("a").href = `../figures/${walk.page}.html`;
-      side.head.querySelector("[data-part=said]").textContent =
-        `Step ${t}${last}: loss ${number(loss[0], digits)} to ${number(loss[loss.length - 1], digits)}, ` +
-        `floor ${number(loss[walk.lowest[t]], digits)} at α = ${number(walk.alpha[walk.lowest[t]])}, height ${number(walk.height[t])}, ` +
-        `${walk.barrier[t] ? "a barrier" : "no barrier"}; cosine ${number(walk.cosine[t])}, distance ${number(walk.distance[t])}.`;
+      side.head.querySelector("[data-part=said]").textContent = chart.said(t, { ...at(walk, t), alpha: walk.alpha }, last);
     }
 
     // The address of what is seen. A browser takes few changes a second, so that it follows with a pause.

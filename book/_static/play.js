@@ -117,38 +117,22 @@
         y.distance = chart.range([0, ...shown.map((each) => each.distance)]);
       } else chart.axes(charts.loss, { ...how, y: y.loss });
       // The cosine belongs to where a step begins, the distance to where it ends.
-      series(charts.cosine, "cosine", shown.map((each) => each.cosine), first, { ...how, y: y.cosine });
-      series(charts.distance, "distance", shown.map((each) => each.distance), first + 1, { ...how, y: y.distance });
+      for (const [name, after] of [["cosine", 0], ["distance", 1]])
+        chart.series(charts[name], name, shown.map((each) => each[name]), { ...how, first, after, now, y: y[name] });
       say(plan);
     }
 
-    // A number a step, the first of them at `from`.
-    function series(svg, name, values, from, how) {
-      const place = chart.axes(svg, how), last = values.length - 1;
-      if (name === "cosine") chart.line(svg, place, how.x, [0, 0], "walk-chord");
-      chart.line(svg, place, values.map((_, i) => from + i), values, "walk-line");
-      if (last >= 0 && values[last] !== null) chart.ring(svg, place, from + last, values[last]);
-      chart.hover(svg, place, (at, layer) => {
-        const i = Math.max(0, Math.min(last, Math.round(at - from)));
-        if (last < 0 || values[i] === null) return null;
-        chart.ring(layer, place, from + i, values[i]);
-        return [`step ${how.x[0] + i}`, `${name} ${chart.number(values[i])}`];
-      });
-    }
-
     function say(plan) {
-      const number = chart.number, t = steps.length - 1;
+      const t = steps.length - 1;
       if (t < 0) {
         said.textContent = `At the initialisation of seed ${seed.value}. “${play.textContent}” and “Step” begin the walk.`;
         find("summary").textContent = "";
         return;
       }
-      const { loss, cosine, distance, [plan]: { lowest, height, barrier } } = steps[t], losses = loss[plan], digits = chart.digits(losses);
+      const { loss, cosine, distance, [plan]: measured } = steps[t];
       const barriers = steps.filter((each) => each[plan].barrier).length;
       said.textContent =
-        `Step ${t}: loss ${number(losses[0], digits)} to ${number(losses[losses.length - 1], digits)}, ` +
-        `floor ${number(losses[lowest], digits)} at α = ${number(network.ALPHA[lowest])}, height ${number(height)}, ` +
-        `${barrier ? "a barrier" : "no barrier"}; cosine ${number(cosine)}, distance ${number(distance)}. ` +
+        `${chart.said(t, { ...measured, loss: loss[plan], alpha: network.ALPHA, cosine, distance })} ` +
         `Barriers so far: ${barriers} in ${t + 1} ${t ? "steps" : "step"}.`;
       find("summary").textContent = `This walk: ${summary(plan)}`;
     }

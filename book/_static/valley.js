@@ -1,15 +1,7 @@
 // A valley with two directions: L = ½ (a x² + b y²), a walk on it with a learning rate and gradient noise.
 (function () {
   "use strict";
-  const SVG = "http://www.w3.org/2000/svg";
   const FLAT = 0.05, STEPS = 40, START = [-9, 1.2];
-
-  function element(name, attributes, parent) {
-    const made = document.createElementNS(SVG, name);
-    for (const key in attributes) made.setAttribute(key, attributes[key]);
-    parent.appendChild(made);
-    return made;
-  }
 
   // Reproducible normal numbers (mulberry32 and Box–Muller): the same noise at each setting.
   function normals(seed) {
@@ -34,7 +26,7 @@
     return { path, gradients };
   }
 
-  function start(root) {
+  function start(root, { element }) {
     const find = (name) => root.querySelector(`[data-part="${name}"]`);
     const svg = find("valley"), said = find("said");
     const inputs = ["rate", "steep", "noise"].map(find);
@@ -70,6 +62,6 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     const root = document.getElementById("valley");
-    if (root) start(root);
+    if (root) start(root, window.valleywalk);
   });
 })();
