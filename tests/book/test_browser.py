@@ -130,6 +130,7 @@ PREVIEWED = {
     "equation": ("chapters/quadratic.html", "#equation-best-rate", "mjx-container"),
     "term": ("chapters/course.html", "reading.html#term-valley-floor", "mjx-container"),
     "citation": ("chapters/barriers.html", "bibliography.html#", "em"),
+    "page": ("chapters/course.html", "surface.html", "h1"),
 }
 
 
@@ -149,6 +150,8 @@ def previewed(visit):
 @pytest.mark.parametrize("kind", PREVIEWED)
 def test_a_link_previews_what_it_leads_to(previewed, kind):
     tab, link, preview = previewed(kind)
+    pictures = "performance.getEntriesByType('resource').filter(e => e.name.includes('_images/'))"
+    assert tab.evaluate(f"{pictures}.length") == 0, "loaded when it is shown"
     link.hover()
     shown = preview.locator(PREVIEWED[kind][2]).first
     shown.wait_for(state="visible")
@@ -156,6 +159,7 @@ def test_a_link_previews_what_it_leads_to(previewed, kind):
     inside, around = shown.bounding_box(), preview.bounding_box()
     assert around["x"] <= inside["x"]
     assert inside["x"] + inside["width"] <= around["x"] + around["width"]
+    assert preview.locator("xpath=ancestor::article").count() == 0, "no table cuts it"
     assert "\\(" not in preview.inner_text(), "mathematics is typeset"
     assert link.get_attribute("title") is None, "the browser says nothing beside it"
     assert tab.evaluate(
@@ -187,8 +191,13 @@ def test_a_preview_is_shown_and_closed_by_keyboard(previewed):
     tab.wait_for_url("**/reading.html#term-height")
 
 
-def test_a_tap_follows_a_link(previewed):
-    tab, link, _ = previewed("term", viewport=PHONE, has_touch=True)
+def test_a_tap_follows_a_link_and_shows_no_preview(previewed):
+    tab, link, preview = previewed("term", viewport=PHONE, has_touch=True)
+    stay = "link => link.addEventListener('click', event => event.preventDefault(), {once: true})"
+    link.evaluate(stay)
+    link.tap()
+    tab.wait_for_timeout(600)
+    assert preview.count() == 0
     link.tap()
     tab.wait_for_url("**/reading.html#term-valley-floor")
 
