@@ -18,6 +18,8 @@ REPLACED = [
     (re.compile(r'\s*<link rel="preload" as="font"[^>]*>'), ""),
     # A list must have items for a screen reader; the bibliography's entries have another role.
     (re.compile(r'<div role="list" class="citation-list">'), '<div class="citation-list">'),
+    # The preview of a citation says it, too.
+    (re.compile(r'(<a class="reference[^>]*bibliography\.html#id\d+") title="[^"]*"'), r"\1"),
     # A table that is wider than the page scrolls, and must be reached without a mouse.
     (re.compile(r'<table class="table'), '<table tabindex="0" class="table'),
     # What opens a group of the sidebar needs a name for a screen reader.

@@ -44,19 +44,23 @@ def test_a_page_loads_without_complaint_and_fits_a_phone(visit, page):
     assert broken == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("page", PAGES, ids=ids)
-def test_a_page_is_accessible(visit, page, scheme):
+def barred(tab):
+    """What keeps readers out of a page as it is shown."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(visit(page, color_scheme=scheme), options={"runOnly": ["wcag2a", "wcag2aa"]})
-    grave = [
+    found = Axe().run(tab, options={"runOnly": ["wcag2a", "wcag2aa"]})
+    return [
         (violation["id"], node["html"][:200])
         for violation in found.response["violations"]
         for node in violation["nodes"]
         if violation["impact"] in ("serious", "critical")
     ]
-    assert grave == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_a_page_is_accessible(visit, page, scheme):
+    assert barred(visit(page, color_scheme=scheme)) == []
 
 
 @pytest.mark.parametrize("name", ITEMS)
@@ -119,6 +123,83 @@ def test_search_finds_how_to_install(visit):
     address, _, excerpt = searched(visit, "install")[0]
     assert address == "start.html"
     assert "install" in excerpt.lower()
+
+
+PREVIEWED = {
+    "figure": ("chapters/roles.html", "figures/fig4.html#fig4", "img"),
+    "equation": ("chapters/quadratic.html", "#equation-best-rate", "mjx-container"),
+    "term": ("chapters/course.html", "reading.html#term-valley-floor", "mjx-container"),
+    "citation": ("chapters/barriers.html", "bibliography.html#", "em"),
+    "page": ("chapters/course.html", "surface.html", "h1"),
+}
+
+
+@pytest.fixture
+def previewed(visit):
+    """A page, a link in it, and its preview, which is not shown yet."""
+
+    def found(kind, **options):
+        page, address, _ = PREVIEWED[kind]
+        tab = visit(page, **options)
+        link = tab.locator(f'article a.reference:not(.headerlink)[href*="{address}"]').first
+        return tab, link, tab.locator(".tippy-content")
+
+    return found
+
+
+@pytest.mark.parametrize("kind", PREVIEWED)
+def test_a_link_previews_what_it_leads_to(previewed, kind):
+    tab, link, preview = previewed(kind)
+    pictures = "performance.getEntriesByType('resource').filter(e => e.name.includes('_images/'))"
+    assert tab.evaluate(f"{pictures}.length") == 0, "loaded when it is shown"
+    link.hover()
+    shown = preview.locator(PREVIEWED[kind][2]).first
+    shown.wait_for(state="visible")
+    tab.wait_for_function("image => image.naturalWidth !== 0", arg=shown.element_handle())
+    inside, around = shown.bounding_box(), preview.bounding_box()
+    assert around["x"] <= inside["x"]
+    assert inside["x"] + inside["width"] <= around["x"] + around["width"]
+    assert preview.locator("xpath=ancestor::article").count() == 0, "no table cuts it"
+    assert "\\(" not in preview.inner_text(), "mathematics is typeset"
+    assert link.get_attribute("title") is None, "the browser says nothing beside it"
+    assert tab.evaluate(
+        "(ids => new Set(ids).size === ids.length)"
+        "([...document.querySelectorAll('[id]')].map(part => part.id))"
+    )
+    assert tab.complaints == []
+    assert barred(tab) == []
+    # It stays under the pointer, and goes when it is left.
+    preview.hover()
+    tab.wait_for_timeout(400)
+    assert preview.is_visible()
+    tab.mouse.move(0, 0)
+    preview.wait_for(state="detached")
+
+
+def test_a_preview_is_shown_and_closed_by_keyboard(previewed):
+    tab, link, preview = previewed("term")
+    link.focus()
+    preview.wait_for(state="visible")
+    described = tab.locator(f"#{link.get_attribute('aria-describedby')}")
+    assert "with the smallest loss" in described.inner_text()
+    tab.keyboard.press("Escape")
+    preview.wait_for(state="detached")
+    tab.keyboard.press("Tab")
+    preview.wait_for(state="visible")
+    assert "floor" not in preview.locator("dt").inner_text(), "the next link's"
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**/reading.html#term-height")
+
+
+def test_a_tap_follows_a_link_and_shows_no_preview(previewed):
+    tab, link, preview = previewed("term", viewport=PHONE, has_touch=True)
+    stay = "link => link.addEventListener('click', event => event.preventDefault(), {once: true})"
+    link.evaluate(stay)
+    link.tap()
+    tab.wait_for_timeout(600)
+    assert preview.count() == 0
+    link.tap()
+    tab.wait_for_url("**/reading.html#term-valley-floor")
 
 
 EXPLORER = "chapters/explorer.html"
