@@ -76,6 +76,12 @@ def test_a_book_is_made_of_executed_notebooks(commands, tmp_path):
     assert settings["repository"]["url"] == REPOSITORY
     assert settings["html"]["use_issues_button"] is True
     assert (tmp_path / "book" / "ledger.md").read_text(encoding="utf-8")
+    for network in ("vgg11", "resnet56", "mlp", "vgg11-tiny-imagenet"):
+        page = tmp_path / "book" / "networks" / f"{network}.md"
+        (included,) = re.findall(r"\{include\} (\S+)", page.read_text(encoding="utf-8"))
+        assert "| {ref}`Figure\N{NO-BREAK SPACE}" in (page.parent / included).read_text(
+            encoding="utf-8"
+        )
     other = nbformat.read(tmp_path / "book" / "figures" / "fig28.ipynb", as_version=4)
     assert_runs_in_its_own_order(other, "fig28_quadratic")
     (drawn,) = [c for c in other.cells if "figure" in c.metadata.get("tags", [])]

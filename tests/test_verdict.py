@@ -116,6 +116,32 @@ def test_the_grid_says_each_verdict_by_sign_and_word():
     assert "| [– premise absent](figures/fig1.ipynb) |" in "\n".join(lines)
 
 
+def test_a_network_s_pages_stand_with_the_verdicts_that_rest_on_them():
+    shown = {}
+    for subject in SUBJECTS:
+        lines = verdict.pages(FOUND, subject).splitlines()[4:]
+        cells = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+        shown[subject] = {
+            page.replace("\N{NO-BREAK SPACE}", " "): (title, verdicts)
+            for page, title, verdicts in cells
+        }
+    own = shown["vgg11"]
+    title, verdicts = own["{ref}`Figure 1 <fig1>`"]
+    assert title == "The walk of full-batch gradient descent"
+    assert verdicts.startswith("– premise absent: Under gradient descent the cosine")
+    assert own["{ref}`Figure 16 <fig16>`"] == ("The walk of SGD in epoch 100", "")
+    barriers = "○ inconclusive: **SGD crosses almost no barriers.**"
+    assert own["{ref}`Table 1 <tab1>`"] == ("Barriers crossed in an epoch", barriers)
+    # One page for two networks.
+    page, claim = "{ref}`Figure 8 <fig8>`", "For most of training the loss has"
+    assert own[page][1].startswith(f"● supported: **{claim}")
+    assert shown["mlp"][page][1].startswith(f"✕ contradicted: {claim}")
+    # Ten figures and two tables; nine figures; five, and that one; three.
+    assert [len(pages) for pages in shown.values()] == [12, 9, 6, 3]
+    tiny = [f"{{ref}}`Figure {number} <fig{number}>`" for number in (20, 21, 24)]
+    assert list(shown["vgg11 on tiny-imagenet"]) == tiny
+
+
 def test_the_sentences_count_what_was_found():
     text = verdict.summary(FOUND)
     assert f"- **1 of {FAMILY} hold.** For most of training" in text

@@ -432,9 +432,18 @@ def test_a_page_prints(visit):
     assert visit("figures/fig28.html").pdf()[:4] == b"%PDF"
 
 
+@pytest.mark.parametrize("name", ITEMS)
+def test_the_figure_of_a_page_is_on_the_first_sheet(visit, name):
+    tab = visit(f"figures/{name}.html")
+    tab.emulate_media(media="print")
+    tab.set_viewport_size(PAPER)
+    bottom = "document.querySelector('img.page-figure').getBoundingClientRect().bottom"
+    assert 0 < tab.evaluate(bottom) <= PAPER["height"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_nothing_is_cut_in_print(visit, page):
-    """Nothing is wider than the paper or than what it scrolls in, opened or not."""
+    """Nothing is wider than the paper or than what it scrolls in, no picture higher than it."""
     tab = visit(page)
     tab.emulate_media(media="print")
     tab.set_viewport_size(PAPER)
@@ -447,11 +456,13 @@ def test_nothing_is_cut_in_print(visit, page):
                 part.checkVisibility() && !part.closest("mjx-assistive-mml, .visually-hidden"));
             return parts.filter(part => {
                 const scrolls = getComputedStyle(part).overflowX !== "visible";
-                return part.getBoundingClientRect().right > paper + 1
+                const box = part.getBoundingClientRect();
+                return box.right > paper.width + 1
+                    || part.matches("img, svg") && box.height > paper.height
                     || scrolls && part.scrollWidth > part.clientWidth + 1;
             }).map(part => part.outerHTML.slice(0, 200));
         }""",
-        PAPER["width"],
+        PAPER,
     )
     assert cut == []
 

@@ -6,17 +6,22 @@ import shlex
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import papermill
 import pytest
 from papermill.cli import _resolve_type
 from papermill.exceptions import PapermillExecutionError
 
+from valleywalk import Store
+from valleywalk.book.build import scale_of
 from valleywalk.book.notebook import check
 from valleywalk.book.prose import said
 from valleywalk.folders import checkout
 from valleywalk.paper.items import ITEMS
 
 PAGES = {item.page.notebook: item.page for item in ITEMS.values()}
+# What the book shows of these is recorded; twin walks anew.
+WALKED = [item for item in ITEMS.values() if item.experiments("smoke") and item.name != "twin"]
 NOTEBOOKS = sorted((checkout() / "notebooks").glob("*.ipynb"))
 ids = [path.stem for path in NOTEBOOKS]
 
@@ -83,6 +88,18 @@ def test_a_notebook_draws_its_figure(name, tmp_path):
         assert said(page, traces) in shown
         assert f"*Provenance.* {page.provenance(traces)}." in shown
     plt.close(page.draw(traces))
+
+
+@pytest.mark.parametrize("item", WALKED, ids=lambda item: item.name)
+def test_by_hand_agrees_on_the_walks_that_the_book_shows(item, tmp_path):
+    """With windows of later epochs, steps drawn from an epoch, and points that are read off."""
+    store = Store(tmp_path, recorded=checkout() / "data" / "traces")
+    page = item.at(scale_of(item, "recorded", store))
+    cells = nbformat.read(checkout() / "notebooks" / f"{page.notebook}.ipynb", as_version=4).cells
+    (by_hand,) = (cell.source for cell in cells if "(by_hand, library" in cell.source)
+    names = {"page": page, "traces": [store.open(each) for each in page.experiments]}
+    exec(by_hand, names)
+    assert np.isfinite(names["by_hand"]).all(), "what is not a number agrees with anything"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from ..folders import checkout
 from ..machine import cores
+from ..paper.claim import SUBJECTS
 from ..paper.items import ITEMS, Item
 from ..paper.ledger import VERDICTS, Finding, findings, findings_without_walks
 from ..paper.ledger_text import ledger_table
@@ -104,6 +105,9 @@ def build(
     found = {scale: findings(scale) for scale in DECIDING}
     (folder / "verdict.md").write_text(verdict.front(found[DECIDING[0]]), encoding="utf-8")
     (folder / "ledger.md").write_text(ledger(found), encoding="utf-8")
+    for subject in SUBJECTS:
+        table = folder / "networks" / f"{subject.replace(' on ', '-')}-pages.md"
+        table.write_text(verdict.pages(found[DECIDING[0]], subject), encoding="utf-8")
     (folder / "progress.md").write_text(verdict.progress(store), encoding="utf-8")
     (folder / "lab.md").write_text(lab.page(), encoding="utf-8")
     answers_page = folder / "chapters" / "answers.md"

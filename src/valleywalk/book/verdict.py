@@ -16,13 +16,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from .. import figures
 from ..paper.claim import SUBJECTS, Claim, Verdict
-from ..paper.items import CLAIMS
+from ..paper.items import CLAIMS, ITEMS
 from ..paper.ledger import FAMILY, FAMILY_CONFIDENCE, Finding
 from ..paper.page import markdown_table
 from ..paper.protocol import groups
 from ..paper.scales import DECIDING, Scale
 from ..statistics import CONFIDENCE
-from ..walks.catalogue import DATASETS, network_info
+from ..walks.catalogue import DATASETS, NETWORKS, network_info
 from ..walks.store import Store
 
 # A verdict's sign: it says the same without colour.
@@ -228,6 +228,37 @@ def grid(found: Iterable[Finding]) -> str:
         first = f"{mark}{of_claim[0].claim}{mark}"
         rows.append([first, *(cells.get(subject, "") for subject in SUBJECTS)])
     return markdown_table(["claim", *map(title_of, SUBJECTS)], rows)
+
+
+def pages(found: Sequence[Finding], subject: str) -> str:
+    """A table of the pages of one network and data set, each with its verdicts; Markdown.
+
+    Parameters
+    ----------
+    found : sequence of Finding
+    subject : str
+        What claims are tested on, as `SUBJECTS` names it.
+    """
+    about = SUBJECTS[subject]
+    shown = {"model": about.model, "dataset": about.dataset or NETWORKS[about.model].dataset}
+    rows = []
+    for name, item in ITEMS.items():
+        own = [one for one in found if (one.page, one.subject) == (name, subject)]
+        if own or shown.items() <= item.chosen.items():
+            title = item.title.split(": ")[-1]
+            verdicts = [
+                f"{SIGNS[one.verdict]} {one.verdict}: "
+                + (f"**{one.claim}**" if one.kind == "primary" else one.claim)
+                for one in own
+            ]
+            label = item.label.replace(" ", "\N{NO-BREAK SPACE}")
+            link = f"{{ref}}`{label} <{name}>`"
+            rows.append([link, title[0].upper() + title[1:], "<br>".join(verdicts)])
+    words = (
+        "Verdicts are those of {doc}`the ledger </index>`; primary claims are in bold. A page "
+        "without a verdict has no claim of its own, or the walks that decide it are not there yet."
+    )
+    return f"{words}\n\n{markdown_table(['page', 'what it shows', 'verdicts'], rows)}\n"
 
 
 def summary(found: Sequence[Finding]) -> str:
