@@ -1,12 +1,14 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from valleywalk import Experiment
+from valleywalk import Experiment, walk
+from valleywalk.walks.datasets import load
 
 BASE = {"model": "mlp", "dataset": "mnist5k"}
 
@@ -74,7 +76,7 @@ def test_frozen():
         ({"training_images": 50, "batch_size": 51}, "only 50 training images"),
         ({"training_images": 4001}, "'mnist5k' has 4000"),
         ({"evaluation_images": 4001}, "only 4000"),
-        ({"points": 0}, "greater than or equal to 1"),
+        ({"points": 1}, "greater than or equal to 2"),
         ({"epochs": 2, "probed_epochs": (3,)}, "raise epochs to 3"),
         ({"image_size": 64}, "folder:PATH only"),
         ({"classes": 3}, "tiny-imagenet only"),
@@ -171,3 +173,40 @@ def test_a_longer_walk_extends_a_shorter_one(short, long):
 def test_what_is_no_extension(short, long):
     shorter, longer = Experiment(**BASE | short), Experiment(**BASE | short | long)
     assert not longer.extends(shorter)
+
+
+@pytest.mark.parametrize(
+    ("most", "one_more", "message"),
+    [
+        # 40 steps an epoch.
+        ({"epochs": 250_000, "probed_epochs": ()}, {"epochs": 250_001}, "10,000,040 steps"),
+        (
+            {"epochs": 1_000_000, "probed_epochs": (), "batch_size": 400},
+            {"epochs": 1_000_001},
+            "equal to 1000000",
+        ),
+        ({"epochs": 2500, "points": 999}, {"epochs": 2501}, "100,040,000 losses"),
+        (
+            {"epochs": 50_000, "points": 999, "probed_iterations": 2},
+            {"probed_iterations": 3},
+            "150,000,000 losses",
+        ),
+        (
+            {"epochs": 50_000, "points": 999, "sampled_iterations": 2},
+            {"sampled_iterations": 4},
+            "200,000,000 losses",
+        ),
+    ],
+)
+def test_the_longest_walks(most, one_more, message):
+    Experiment(**BASE, **most)
+    with pytest.raises(ValidationError, match=message):
+        Experiment(**BASE, **(most | one_more))
+
+
+def test_the_images_of_a_folder_are_counted_before_the_walk():
+    digits = load("mnist5k").first(400)
+    folder = replace(digits, name="folder:digits")
+    experiment = Experiment(model="mlp", dataset="folder:digits", epochs=1_000_000, batch_size=2)
+    with pytest.raises(ValueError, match="200,000,000 steps"):
+        walk(experiment, dataset=folder)

@@ -237,7 +237,6 @@ def test_the_error_of_second_differences_is_that_of_the_bends_of_the_batches(tol
     found = seen["second_difference_error"]
     assert found[~np.isnan(found)] == pytest.approx(error)
     assert (~np.isnan(found)).sum() == seen["measured"].sum() - 2
-    assert Interpolation(1)(step(0, 1, Bends()))["second_difference_error"].shape == (2,)
 
 
 def test_a_step_that_goes_on_costs_one_pass_less_and_gives_the_same():

@@ -60,7 +60,7 @@ def names():
     }
     everything = {name: getattr(valleywalk, name) for name in valleywalk.__all__}
     pages = {"StochasticWalk": StochasticWalk, "BarrierTable": BarrierTable}
-    more = {"analysis": analysis, "torch": torch, "nn": nn, "Path": Path}
+    more = {"analysis": analysis, "np": np, "torch": torch, "nn": nn, "Path": Path}
     return everything | pages | more | {"given": given}
 
 

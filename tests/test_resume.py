@@ -69,7 +69,7 @@ def test_a_resumed_walk_ends_with_the_same_bits(fields, tmp_path):
                 checkpoint=file,
                 checkpoint_seconds=0,
             )
-    resumed = walk(experiment, progress=False, checkpoint=file, checkpoint_seconds=0)
+    resumed = walk(experiment, progress=False, checkpoint=str(file), checkpoint_seconds=0)
     assert resumed.drop_attrs().identical(whole.drop_attrs())
     for name in ("final_state_hash", "plan_hash", "gradient_variance", "noise_deviation"):
         assert resumed.attrs.get(name) == whole.attrs.get(name)

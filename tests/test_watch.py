@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from valleywalk import analysis, watch
+from valleywalk import analysis, open_trace, provenance, save, watch
 from valleywalk.evaluation import BatchMeans
 from valleywalk.probes import Step
 from valleywalk.probes.cosine import Cosine
@@ -282,9 +282,9 @@ def test_bad_input_is_refused_at_entry(network, images, change, message):
 
 
 def test_a_segment_has_as_many_points_as_asked_for(network, images):
-    """Ten intervals by default; one is the least there can be."""
+    """Ten intervals by default; two are the least there can be."""
     loss = nn.functional.cross_entropy
-    for options, count in (({}, 11), ({"points": 1}, 2)):
+    for options, count in (({}, 11), ({"points": 2}, 3)):
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
         with watch(network, optimizer, loss, images, **options) as watcher:
             train(network, optimizer, images)
@@ -354,3 +354,59 @@ def test_interpolation_goes_on_from_its_state():
     evaluate.asked.clear()
     assert first(step(4.0, 6.0))["loss"].tolist() == [16.0, 25.0, 36.0]
     assert evaluate.asked == [4.0, 5.0, 6.0], "it does not begin where the last one ended"
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({"loss": 0.5}, "'loss', a name that is taken; choose another, such as 'my_loss'"),
+        ({"alpha": 0.5}, "a name that is taken"),
+        ({"twice": 0.5}, "a name that is taken"),
+        ({"mine": [0.5, 1.0]}, "give one number a step"),
+        ({"mine": "much"}, "give one number a step"),
+        (0.5, "give a mapping of names to numbers"),
+    ],
+)
+def test_a_probe_replaces_nothing_and_gives_numbers(network, images, found, message):
+    loss = nn.functional.cross_entropy
+    for kind in ("probes", "iterate_probes"):
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        given = {kind: [lambda at: {"twice": 1.0}, lambda at: found]}
+        with (
+            watch(network, optimizer, loss, images, **given) as watcher,
+            pytest.raises(ValueError, match=message),
+        ):
+            train(network, optimizer, images)
+        assert watcher.trace.sizes["iteration"] == 0, "no half of a step is kept"
+
+
+def test_what_is_noted_replaces_nothing(network, images):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    with watch(network, optimizer, nn.functional.cross_entropy, images) as watcher:
+        train(network, optimizer, images)
+    with pytest.raises(ValueError, match="note records 'cosine', a name that is taken"):
+        watcher.note(cosine=1.0)
+    watcher.note(temperature=np.float32(2.0))
+    assert watcher.trace["temperature"][-1] == 2.0
+
+
+def test_a_trace_of_a_watch_says_how_it_was_made(network, images, tmp_path):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    loss = nn.functional.cross_entropy
+    with watch(network, optimizer, loss, images, batch_size=16) as watcher:
+        train(network, optimizer, images)
+    line = provenance(watcher.trace)
+    assert "watched for 5 steps" in line
+    assert f"{len(images[1])} examples in {len(watcher.evaluate.batches)} batches" in line
+    assert provenance(watcher.trace, watcher.trace).count("watched") >= 1
+    path = f"{tmp_path}/trace.nc"
+    save(watcher.trace, path)
+    assert provenance(open_trace(path)).split(";")[0] == line.split(";")[0]
+
+
+@pytest.mark.parametrize("steps", [np.int64(2), {0, 2, 4}, [0, 2, 4], range(0, 9, 2)])
+def test_steps_are_chosen_as_one_likes(network, images, steps):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    with watch(network, optimizer, nn.functional.cross_entropy, images, steps=steps) as watcher:
+        train(network, optimizer, images)
+    assert analysis.measured(watcher.trace.loss).tolist() == [True, False, True, False, True]

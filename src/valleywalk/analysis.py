@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike
 
 Definition = Literal["both", "either"]
 
+# Into which a segment is cut: with one it has no interior, in which barriers and floors lie.
+FEWEST_INTERVALS, MOST_INTERVALS = 2, 1000
+
 
 def _segments(loss: ArrayLike) -> np.ndarray:
     values = np.asarray(loss, dtype=float)

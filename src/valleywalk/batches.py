@@ -2,9 +2,10 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,8 +19,19 @@ def frozen_batches(
     if isinstance(data, Batches):
         return data
     pair = isinstance(data, (tuple, list)) and len(data) == 2
+    if pair and any(isinstance(part, np.ndarray) for part in data):
+        raise ValueError(
+            "evaluation_data is a pair of NumPy arrays; give tensors, as the model takes them: "
+            "(torch.from_numpy(inputs).float(), torch.from_numpy(targets))"
+        )
+    if not isinstance(data, Iterable):
+        raise ValueError(
+            f"evaluation_data is of type {type(data).__name__}; give a pair of tensors, or batches"
+        )
     if pair and all(isinstance(part, Tensor) for part in data):
         inputs, targets = data
+        if not inputs.ndim or not targets.ndim:
+            raise ValueError("evaluation_data is a pair of numbers; give one entry an example")
         if len(inputs) != len(targets) or not len(targets):
             raise ValueError(
                 f"evaluation_data has {len(inputs)} inputs and {len(targets)} targets; "
@@ -31,7 +43,7 @@ def frozen_batches(
     # A loader that shuffles, or draws a seed for its workers, takes from torch's random state.
     with torch.random.fork_rng(devices=[]):
         batches = [
-            _copied((batch, batch) if isinstance(batch, Mapping) else tuple(batch), device)
+            _copied((batch, batch) if isinstance(batch, Mapping) else _parts(batch), device)
             for batch in data
         ]
     wrong = next((batch for batch in batches if len(batch) != 2), None)
@@ -43,6 +55,11 @@ def frozen_batches(
     if not batches:
         raise ValueError("evaluation_data has no batches; give at least one (inputs, targets)")
     return batches
+
+
+def _parts(batch: Any) -> tuple[Any, ...]:
+    """A batch's parts; a tensor has none, though it can be iterated."""
+    return tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
 
 
 def _copied(data: Any, device: torch.device) -> Any:
@@ -68,7 +85,14 @@ def check_losses(evaluate: Evaluator, batches: Sequence[tuple[Any, Any]]) -> Non
         advice = "look at its inputs, targets and the loss function"
         try:
             loss = Evaluator(evaluate.model, evaluate.loss, [batch], mode)()
-        except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
+        except (
+            RuntimeError,
+            ValueError,
+            IndexError,
+            TypeError,
+            KeyError,
+            AttributeError,
+        ) as error:
             if "more than 1 value per channel" in str(error):
                 advice = (
                     "batch norm in train mode cannot take one example: leave the batch out "

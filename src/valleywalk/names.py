@@ -1,7 +1,9 @@
-"""Names that are given, and names that are known."""
+"""What is given, and what is allowed."""
 
 import difflib
+import operator
 from collections.abc import Iterable
+from typing import Any
 
 
 def unknown_names(given: Iterable[str], allowed: Iterable[str], kind: str) -> str | None:
@@ -18,3 +20,35 @@ def unknown_names(given: Iterable[str], allowed: Iterable[str], kind: str) -> st
         for name in unknown
     ]
     return f"unknown {kind} {', '.join(hints)}; allowed are {', '.join(sorted(allowed))}"
+
+
+def check_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
+    """Refuse what is no whole number within bounds.
+
+    Parameters
+    ----------
+    name : str
+        What the value is called where it was given.
+    value : object
+    least : int
+    most : int, optional
+
+    Raises
+    ------
+    ValueError
+
+    Examples
+    --------
+    >>> from valleywalk.names import check_whole
+    >>> check_whole("points", 1, 2, 1000)
+    Traceback (most recent call last):
+        ...
+    ValueError: points is 1; give a whole number from 2 to 1000
+    """
+    allowed = f"from {least} to {most}" if most is not None else f"of {least} or more"
+    try:
+        fits = least <= operator.index(value) and (most is None or value <= most)
+    except TypeError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} is {value!r}; give a whole number {allowed}")

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -214,13 +215,13 @@ def _git_commit() -> str:
     return done.stdout.strip()
 
 
-def save(trace: xr.Dataset, path: Path) -> None:
+def save(trace: xr.Dataset, path: str | PathLike[str]) -> None:
     """Write a trace as compressed netCDF, sealed with a checksum: whole or not at all.
 
     Parameters
     ----------
     trace : xarray.Dataset
-    path : Path
+    path : path-like
         Its folder is made if need be.
 
     Examples
@@ -239,7 +240,7 @@ def save(trace: xr.Dataset, path: Path) -> None:
         for name in trace.variables
         if trace[name].nbytes > WORTH_COMPRESSING
     }
-    with atomic_path(path) as temporary:
+    with atomic_path(Path(path)) as temporary:
         trace.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
         _seal(temporary)
 
@@ -260,12 +261,12 @@ def _is_sealed(path: Path) -> bool:
     return content[border:] == expected
 
 
-def open_trace(path: Path, experiment_hash: str | None = None) -> xr.Dataset:
+def open_trace(path: str | PathLike[str], experiment_hash: str | None = None) -> xr.Dataset:
     """Read a trace into memory.
 
     Parameters
     ----------
-    path : Path
+    path : path-like
     experiment_hash : str, optional
         Of the experiment whose trace it must be.
 
@@ -283,13 +284,13 @@ def open_trace(path: Path, experiment_hash: str | None = None) -> xr.Dataset:
 
     Examples
     --------
-    >>> from pathlib import Path
     >>> from valleywalk import open_trace
-    >>> open_trace(Path("nowhere.nc"))
+    >>> open_trace("nowhere.nc")
     Traceback (most recent call last):
         ...
     FileNotFoundError: there is no trace nowhere.nc
     """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no trace {path}")
     # Checked before the file is parsed: a single wrong bit can keep an HDF5 reader busy for hours.

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
+from numbers import Integral
 from types import TracebackType
 from typing import Any
 
@@ -15,13 +16,19 @@ from torch.optim import Optimizer
 
 from .batches import check_losses, frozen_batches
 from .evaluation import Batches, Evaluator, Loss, trainable
+from .names import check_whole
 from .optimizers import MarkSkipped, stepping, weight_decays
 from .probes import IterateProbe, Probe, Step
 from .probes.cosine import Cosine
 from .probes.distance import Distance
 from .probes.interpolation import Interpolation
 from .probes.state import gather, give_back
-from .trace import assemble
+from .trace import COORDINATES, VARIABLES, assemble
+
+# Probes that each watch has, and what they and the watch itself record.
+BUILT_IN = 3
+NOTED = {"minibatch_loss", "whole", "stretch"}
+OWN = {name for name, (along, _, _) in VARIABLES.items() if "epoch" not in along} - NOTED
 
 
 class watch:
@@ -86,8 +93,9 @@ class watch:
     ValueError
         No trainable parameters, parameters not initialised yet, an optimizer that holds other
         parameters, no evaluation data, tensors of different lengths, a batch whose loss cannot be
-        measured or is no finite number, points below 1, a tolerance that is no share, another
-        `batch_norm`, a negative number of masks.
+        measured or is no finite number, points that are no whole number from 2 to 1000, a
+        tolerance that is no share, another `batch_norm`, a negative number of masks. In the first
+        step: a probe of yours that records what is no number, or by a name that is taken.
     RuntimeError
         In a step: the model's trainable parameters were replaced, frozen or freed since.
 
@@ -148,8 +156,9 @@ class watch:
             raise ValueError(
                 f"batch_norm is {batch_norm!r}; allowed are 'as trained', 'train' and 'eval'"
             )
-        if dropout_masks < 0:
-            raise ValueError(f"dropout_masks is {dropout_masks}; give 0 for none, or how many")
+        check_whole("dropout_masks", dropout_masks, 0)
+        check_whole("batch_size", batch_size, 1)
+        check_whole("seed", seed, 0)
         self.parameters = trainable(model)
         if not self.parameters:
             raise ValueError("the model has no parameter that requires a gradient")
@@ -226,10 +235,11 @@ class watch:
         Raises
         ------
         ValueError
-            No step has been seen yet.
+            No step has been seen yet; a name that the watch itself records; what is no number.
         """
         if not self.seen:
             raise ValueError("no step has been seen yet; note it after optimizer.step()")
+        _check_found("note", values, {})
         self.seen[-1].update(values)
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -261,11 +271,17 @@ class watch:
         if self.scaler is not None:
             seen["skipped"] = 0.0
         with torch.no_grad():
-            for probe in self.probes:
-                seen.update(probe(step))
+            for number, probe in enumerate(self.probes):
+                found = probe(step)
+                if number >= BUILT_IN:
+                    _check_found(f"probe {type(probe).__name__}", found, seen)
+                seen.update(found)
             if self.every(self.iteration):
                 for iterate_probe in self.iterate_probes:
-                    seen.update(iterate_probe(self.evaluate))
+                    found = iterate_probe(self.evaluate)
+                    name = getattr(iterate_probe, "__name__", type(iterate_probe).__name__)
+                    _check_found(f"iterate probe {name}", found, seen)
+                    seen.update(found)
         self.seen.append(seen)
 
     def _gradient(self) -> list[Tensor]:
@@ -383,13 +399,32 @@ def _chosen(
 ) -> Callable[[int], bool]:
     if steps is None:
         return lambda iteration: True
-    if isinstance(steps, int):
-        every = steps
+    if isinstance(steps, Integral):
+        every = int(steps)
         if every < 1:
             raise ValueError(f"{name} is {every}; measure each so many steps, 1 or more")
         return lambda iteration: iteration % every == 0
-    if isinstance(steps, Container):
-        return steps.__contains__
+    # In a string, no number is ever found.
+    if isinstance(steps, Container) and not isinstance(steps, str):
+        return lambda iteration: iteration in steps
     if not callable(steps):
         raise ValueError(f"{name} is {steps!r}; give a number, a range or set, or a function")
     return steps
+
+
+def _check_found(whose: str, found: Any, seen: Container[str]) -> None:
+    """Refuse what cannot be kept, or would replace what is kept by that name."""
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{whose} gave {found!r}; give a mapping of names to numbers")
+    for name, value in found.items():
+        if name in OWN or name in COORDINATES or name in seen:
+            raise ValueError(
+                f"{whose} records {name!r}, a name that is taken; choose another, such as "
+                f"'my_{name}'"
+            )
+        try:
+            float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"{whose} records {name!r} as {value!r}; give one number a step"
+            ) from error

@@ -1,7 +1,7 @@
 """Figures 4 and 22 to 24: what batch size and learning rate do to the cosine of gradients."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,6 +9,7 @@ import pandas as pd
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
+from pydantic import Field
 
 from .. import figures
 from ..seeds import mean_of_seeds, slopes
@@ -45,7 +46,7 @@ class Factors(ModelPage):
     learning_rates: list[PositiveFloat] | None = None
     batch_sizes: list[PositiveInt] | None = None
     iterations: PositiveInt | None = None
-    seeds: PositiveInt | None = None
+    seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
 
     notebook: ClassVar[str] = "fig4_lr_bs"
     alternative_text: ClassVar[str] = (

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from .. import figures, measures
 from ..machine import reproducible
 from ..walks import datasets, models
+from ..walks.experiment import Points
 from ..watch import watch
-from .page import Page, PositiveFloat, PositiveInt, markdown_table
+from .page import Page, PositiveFloat, markdown_table
 
 Problem = Literal["digits", "text"]
 MOMENTUM = 0.9
@@ -66,10 +67,10 @@ class Optimizers(Page):
 
     problem: Problem = "digits"
     learning_rates: Annotated[list[PositiveFloat], Field(min_length=3, max_length=3)] | None = None
-    steps: Annotated[int, Field(ge=2)] = 60
+    steps: Annotated[int, Field(ge=2, le=100_000)] = 60
     batch_size: Annotated[int, Field(ge=2, le=1000)] = 100
     evaluation_examples: Annotated[int, Field(ge=2, le=2000)] = 200
-    points: PositiveInt = 10
+    points: Points = 10
     seed: Annotated[int, Field(ge=0)] = 0
 
     notebook: ClassVar[str] = "optimizers"

@@ -1,7 +1,7 @@
 """Figures 1, 2 and 9 to 21: the first steps of a walk, and those from a later epoch on."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,12 +9,11 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from pydantic import Field
 
 from .. import analysis, figures, measures
 from ..seeds import Share
 from ..statistics import Interval
-from ..walks.experiment import Convention, Experiment, ModelName, UpdateName
+from ..walks.experiment import Convention, Experiment, ModelName, Points, UpdateName
 from ..walks.provenance import experiment_of
 from .claim import EVERY_SUBJECT, Walked, claim
 from .edge import EdgePage, edge_numbers, share_in_words
@@ -125,7 +124,7 @@ class WalkPage(ModelPage):
     evaluation_images: PositiveInt | None = None
     epoch: PositiveInt = 1
     iterations: PositiveInt | None = None
-    points: Annotated[int, Field(ge=2)] = 10
+    points: Points = 10
     convention: Convention = "text"
 
     update: ClassVar[UpdateName]

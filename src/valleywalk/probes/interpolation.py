@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .. import analysis
 from ..evaluation import BatchMeans
+from ..names import check_whole
 from . import ProbeState, Step, norm
 
 # Points, ends included, after which a polynomial is given up and the whole grid measured.
@@ -189,7 +190,7 @@ class Interpolation:
     Raises
     ------
     ValueError
-        Points below 1, a tolerance below 0 or not below 1.
+        Points that are no whole number from 2 to 1000, a tolerance below 0 or not below 1.
 
     Examples
     --------
@@ -209,11 +210,10 @@ class Interpolation:
     """
 
     def __init__(self, points: int = 10, tolerance: float = 0.0):
-        if points < 1:
-            raise ValueError(f"points is {points}; at least 1 interval is needed")
-        if not 0 <= tolerance < 1:
+        check_whole("points", points, analysis.FEWEST_INTERVALS, analysis.MOST_INTERVALS)
+        if not isinstance(tolerance, (int, float)) or not 0 <= tolerance < 1:
             raise ValueError(
-                f"tolerance is {tolerance}; give a share of a segment's range: 0 measures every "
+                f"tolerance is {tolerance!r}; give a share of a segment's range: 0 measures every "
                 "point, 0.02 is a good choice, 1 is too large"
             )
         self.alpha = np.linspace(0.0, 1.0, points + 1)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from ..analysis import draw_steps, stretches
+from ..analysis import FEWEST_INTERVALS, MOST_INTERVALS, draw_steps, stretches
 from ..names import unknown_names
 from .catalogue import (
     DATASETS,
@@ -35,7 +35,11 @@ SAID_BY_IMAGES = ("dataset", "image_size", "classes")
 # Sets the random numbers that draw steps apart from all others.
 DRAWN_STEPS = 13
 
+# Far beyond what anyone walks, and little enough for all that is seen to stay in memory.
+MOST_EPOCHS, MOST_STEPS, MOST_LOSSES = 1_000_000, 10_000_000, 100_000_000
+
 PositiveInt = Annotated[int, Field(ge=1)]
+Points = Annotated[int, Field(ge=FEWEST_INTERVALS, le=MOST_INTERVALS)]
 UpdateName = Literal["sgd", "gd"]
 Convention = Literal["text", "code"]
 BatchNormMode = Literal["train", "eval"]
@@ -135,9 +139,9 @@ class Experiment(Strict):
     """text: as the paper says. code: as the authors' released code does (see the book)."""
     width: float = Field(1.0, gt=0, le=4)
     """Factor on every layer's number of channels or units; 1 is the paper's network."""
-    image_size: PositiveInt | None = None
+    image_size: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Side in pixels to which the images of a folder are cut; None: their own size."""
-    classes: Annotated[int, Field(ge=2)] | None = None
+    classes: Annotated[int, Field(ge=2, le=100_000)] | None = None
     """Use only the first so many classes of a folder or of tiny-imagenet; None: all."""
     training_images: PositiveInt | None = None
     """Use only the first so many training images; None: all."""
@@ -147,12 +151,12 @@ class Experiment(Strict):
     """Images batch norm sees at a time when the loss is measured."""
     batch_norm: BatchNormMode = "train"
     """Mode of batch norm when the segment's loss is measured (paper, footnote 6: train)."""
-    points: PositiveInt = 10
+    points: Points = 10
     """Intervals into which a segment is cut: its loss is given at points + 1 values of α."""
     tolerance: float = Field(0.0, ge=0, lt=1)
     """0: the loss is measured at each of them. Else at a few, the others read off a polynomial,
     mostly within this share of the segment's range; 0.02 takes some four measurements."""
-    epochs: PositiveInt = 1
+    epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = 1
     """Length of the walk. One epoch of gd is one step."""
     probed_epochs: tuple[PositiveInt, ...] | None = None
     """Epochs, counted from 1, from whose start on segments are measured; None: all."""
@@ -238,6 +242,8 @@ class Experiment(Strict):
             )
         if self.sampled_iterations is not None:
             self._check_sample(available)
+        if available is not None:
+            self.check_length(available)
         if self.whole_every and not self.tolerance:
             raise ValueError("whole_every needs a tolerance; without one all points are measured")
         if self.noise_structure and not self.curvature_every:
@@ -254,6 +260,39 @@ class Experiment(Strict):
         # The images of a folder are not counted yet here.
         if available is not None:
             stretches(self.phase(1).steps(available), self.sampled_iterations or 0)
+
+    def check_length(self, images: int) -> None:
+        """Refuse a walk of which more would be seen than stays in memory.
+
+        Parameters
+        ----------
+        images : int
+            Training images; those of a folder are not counted before they are read.
+
+        Raises
+        ------
+        ValueError
+            More steps than `MOST_STEPS`, or more losses along segments than `MOST_LOSSES`.
+        """
+        in_epoch = max(self.phase(epoch).steps(images) for epoch in (1, self.epochs))
+        steps = self.epochs * in_epoch
+        if steps > MOST_STEPS:
+            raise ValueError(
+                f"{self.epochs} epochs of {in_epoch} steps are {steps:,} steps, but a walk has "
+                f"{MOST_STEPS:,} at most; choose fewer epochs, or larger batches"
+            )
+        length = self.probed_iterations
+        if length is None:
+            length = 0 if self.sampled_iterations else in_epoch
+        of_epoch = length + (self.sampled_iterations or 0)
+        segments = min(steps, len(self._all_probed_epochs) * of_epoch)
+        losses = segments * (self.points + 1)
+        if losses > MOST_LOSSES:
+            raise ValueError(
+                f"{segments:,} segments of {self.points + 1} losses are {losses:,} losses, but a "
+                f"walk keeps {MOST_LOSSES:,} at most; choose fewer points, probed_epochs, "
+                "probed_iterations or sampled_iterations"
+            )
 
     def _check_switch(self) -> None:
         changed = (self.switch_update, self.switch_learning_rate, self.switch_batch_size)

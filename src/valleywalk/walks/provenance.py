@@ -55,8 +55,11 @@ def experiment_of(trace: xr.Dataset) -> Experiment:
 def provenance(*traces: xr.Dataset) -> str:
     """One line that says what traces are and how they were made, for under a figure.
 
-    Several traces: what they have in common, and the values of what differs.
+    Several traces: what they have in common, and the values of what differs. A trace of `watch`
+    knows no settings; of such ones each has a line.
     """
+    if any("experiment" not in trace.attrs for trace in traces):
+        return "; ".join(dict.fromkeys(_provenance_of_a_watch(trace) for trace in traces))
     if len(traces) > 1:
         return _common_provenance(traces)
     (trace,) = traces
@@ -90,6 +93,20 @@ def provenance(*traces: xr.Dataset) -> str:
         f"torch {versions['torch']}, valleywalk {versions['valleywalk']} "
         f"({commits}); experiment {attributes['experiment_hash']}, "
         f"plan {attributes['plan_hash']}, data {attributes['dataset_hash']}"
+    )
+
+
+def _provenance_of_a_watch(trace: xr.Dataset) -> str:
+    """What a watch around a training loop knows of it; of that loop it knows no settings."""
+    attributes = trace.attrs
+    versions = json.loads(attributes["versions"])
+    images = int(trace["batch_images"].sum()) if "batch_images" in trace else 0
+    return (
+        f"a training loop watched for {trace.sizes['iteration']} steps; loss measured on {images} "
+        f"examples in {trace.sizes.get('batch', 0)} batches; cosine of the "
+        f"{attributes['cosine_of']}; {attributes['device']}, "
+        f"{float(attributes['wall_seconds']):.0f} s, {attributes['started'][:10]}; torch "
+        f"{versions['torch']}, valleywalk {versions['valleywalk']} ({attributes['git_commit']})"
     )
 
 

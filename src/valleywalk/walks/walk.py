@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,10 @@ def walk(
     threads: int = 1,
     dataset: Dataset | None = None,
     progress: bool | Callable[[], None] = True,
-    checkpoint: Path | None = None,
+    checkpoint: str | PathLike[str] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    shorter: Path | None = None,
-    kept_state: Path | None = None,
+    shorter: str | PathLike[str] | None = None,
+    kept_state: str | PathLike[str] | None = None,
 ) -> xr.Dataset:
     """Train as the experiment says, and return the trace of it.
 
@@ -84,16 +85,16 @@ def walk(
         the path.
     progress : bool or callable
         Show a progress bar, or call this after each step.
-    checkpoint : Path, optional
+    checkpoint : path-like, optional
         Keep the walk's state in this file, and go on from there if it exists. A walk that goes on
         ends with the same bits on a CPU as one that was never stopped. Whoever keeps the trace
         deletes the file.
     checkpoint_seconds : float
         Keep it at least so often; at the end of an epoch more often where that costs little.
-    shorter : Path, optional
+    shorter : path-like, optional
         Kept state or checkpoint of a walk that this one extends (`Experiment.extends`): where there
         is no checkpoint, go on from there, with the same bits as a walk from the first step.
-    kept_state : Path, optional
+    kept_state : path-like, optional
         Keep the state of the end in this file, for walks that extend this one.
 
     Returns
@@ -115,6 +116,9 @@ def walk(
         The checkpoint or state cannot be written.
     """
     chosen = choose_device(device)
+    checkpoint = None if checkpoint is None else Path(checkpoint)
+    shorter = None if shorter is None else Path(shorter)
+    kept_state = None if kept_state is None else Path(kept_state)
     if dataset is None:
         dataset = load(
             experiment.dataset, image_size=experiment.image_size, classes=experiment.classes
@@ -408,6 +412,7 @@ def _check_sizes(experiment: Experiment, dataset: Dataset) -> None:
                 f"{name} is {value}, but data set {dataset.name!r} gives {available} training "
                 f"images; choose at most {available}"
             )
+    experiment.check_length(available)
 
 
 def _state_hash(model: nn.Module) -> str:
