@@ -18,11 +18,11 @@ test: .venv/ready
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/nbstripout --verify notebooks/*.ipynb book/course/*.ipynb
 	$(BIN)/pytest --doctest-modules src/valleywalk
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto $(COVERAGE)
 
 # Lines and branches of src that the tests run, those in notebooks' and workers' processes included.
-coverage: .venv/ready
-	$(BIN)/pytest -n auto --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+coverage:
+	$(MAKE) test COVERAGE="--cov --cov-report=term-missing:skip-covered --cov-fail-under=95"
 
 lint: .venv/ready
 	$(BIN)/ruff check --fix src tests notebooks book benchmarks

@@ -8,6 +8,8 @@ from hypothesis.extra.numpy import arrays
 
 from valleywalk import analysis
 
+pytestmark = pytest.mark.core
+
 ALPHA = np.linspace(0, 1, 11)
 
 

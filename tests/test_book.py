@@ -9,6 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 import yaml
+from jupyter_client.manager import KernelManager
 
 from valleywalk import Store, analysis, measures
 from valleywalk.book import build as book
@@ -110,6 +111,22 @@ def test_a_notebook_that_fails_is_named_and_never_in_the_book(commands, tmp_path
     with pytest.raises(Exception, match="Input should be greater than 0"):
         book.execute_page(root, target, broken, "smoke")
     assert not (target / "fig28.ipynb").exists()
+
+
+def test_a_kernel_that_is_done_calls_nothing_an_error(capfd):
+    kernel = KernelManager(kernel_name="python3")
+    kernel.start_kernel(extra_arguments=book.KERNEL_ARGUMENTS)
+    client = kernel.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    # As ipykernel says it, where the interrupt at its end finds it at work.
+    told = "IPKernelApp.instance().log.error('KeyboardInterrupt caught in kernel.'); print('done')"
+    client.execute_interactive(f"from ipykernel.kernelapp import IPKernelApp; {told}", timeout=60)
+    client.stop_channels()
+    kernel.shutdown_kernel()
+    captured = capfd.readouterr()
+    assert captured.out == "done\n"
+    assert "KeyboardInterrupt" not in captured.err
 
 
 def test_a_rendering_that_fails_is_said(commands, tmp_path, monkeypatch):

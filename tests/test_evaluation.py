@@ -8,6 +8,8 @@ from torch import nn
 from valleywalk.evaluation import EvaluationPlan, Evaluator
 from valleywalk.machine import exact_float32
 
+pytestmark = pytest.mark.core
+
 
 def test_a_plan_holds_each_image_once_and_depends_on_all_it_is_drawn_from():
     plan = EvaluationPlan.draw(103, 10, seed=0)

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from valleywalk import Experiment, walk
 from valleywalk.walks.datasets import load
 
+pytestmark = pytest.mark.core
+
 BASE = {"model": "mlp", "dataset": "mnist5k"}
 
 

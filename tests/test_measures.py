@@ -11,6 +11,8 @@ from torch import nn
 from valleywalk import Experiment, analysis, measures, statistics, walk, watch
 from valleywalk.trace import open_trace, save
 
+pytestmark = pytest.mark.core
+
 SMALL = {
     "model": "mlp",
     "dataset": "mnist5k",

@@ -18,6 +18,8 @@ from valleywalk.seeds import (
     steps_needed,
 )
 
+pytestmark = pytest.mark.core
+
 
 def autoregressive(random, length, memory=0.7):
     noise = random.standard_normal(length + 50)

@@ -10,6 +10,8 @@ from valleywalk.walks.updates import (
     scheduler,
 )
 
+pytestmark = pytest.mark.core
+
 
 def smooth_network():
     torch.manual_seed(0)

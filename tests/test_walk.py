@@ -11,6 +11,8 @@ from valleywalk.walks.datasets import load
 from valleywalk.walks.loader import Loader
 from valleywalk.walks.models import build
 
+pytestmark = pytest.mark.core
+
 MLP = {"model": "mlp", "dataset": "mnist5k", "width": 0.1, "training_images": 160}
 VGG = {"model": "vgg11", "dataset": "photos", "width": 0.0625, "training_images": 60}
 RESNET = {"model": "resnet56", "dataset": "photos", "width": 0.0625, "training_images": 20}

@@ -14,6 +14,8 @@ from valleywalk.probes.cosine import Cosine
 from valleywalk.probes.distance import Distance
 from valleywalk.probes.interpolation import Interpolation
 
+pytestmark = pytest.mark.core
+
 
 def parabola(k):
     return lambda theta: 0.5 * k * (theta**2).sum()

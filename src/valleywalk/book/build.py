@@ -36,6 +36,9 @@ from .head import head
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
 BookScale = Scale | Literal["recorded"]
 NEAREST_FIRST: tuple[Scale, ...] = ("paper", "full", "overnight", "quick")
+# A kernel warns at each start that it talks over TCP, and calls it an error that it is interrupted
+# when its notebook is done. What goes wrong in a cell, or ends the kernel, is raised here.
+KERNEL_ARGUMENTS = ["--log-level=50"]
 REPOSITORY = re.compile(r"https://[\w.-]+/[\w.-]+/[\w.-]+")
 
 
@@ -192,8 +195,7 @@ def execute_page(
             parameters=item.parameters(scale),
             kernel_name="python3",
             progress_bar=False,
-            # Errors alone: the kernel warns at each start that it talks over TCP.
-            extra_arguments=["--log-level=40"],
+            extra_arguments=KERNEL_ARGUMENTS,
             cwd=root,
         )
         notebook = nbformat.read(page, as_version=4)
