@@ -115,6 +115,14 @@ def test_exercises_and_answers_lead_to_each_other(path):
     assert "dropdown" not in text, "no answer under its question"
 
 
+def test_no_answer_types_what_a_recorded_walk_says():
+    for answer in ANSWERS.read_text(encoding="utf-8").split("\n(answer-")[1:]:
+        (block,) = BLOCK.finditer(answer)
+        if "get_traces" in block["code"] or "store.open" in block["code"]:
+            assert not block["shown"]
+            assert not re.findall(r"\d+\.\d+", BLOCK.sub("", answer))
+
+
 def names_of(notebook):
     asked = exercises_of(nbformat.read(notebook, as_version=4))
     return [f"{notebook.stem}-{number}" for number in range(1, len(asked) + 1)]
