@@ -25,7 +25,7 @@ REPOSITORY = "https://github.com/owner/name"
 
 @pytest.fixture
 def commands(monkeypatch):
-    """What would be run to render; a book of two pages without walks to explore."""
+    """What would be run to render; a book of two pages without walks to explore or to answer by."""
     run = []
 
     def noted(command):
@@ -34,6 +34,7 @@ def commands(monkeypatch):
 
     monkeypatch.setattr(book, "ITEMS", {name: ITEMS[name] for name in ("fig28", "fig18")})
     monkeypatch.setattr(book, "_render", noted)
+    monkeypatch.setattr(book.answers, "with_output", lambda *text_page_folder: "# Run\n")
     monkeypatch.setattr(book.explorer, "data", lambda scales, store: "")
     monkeypatch.setattr(book.explorer, "two_plans", lambda scales, store: "")
     return run
@@ -48,7 +49,7 @@ def test_a_book_is_made_of_executed_notebooks(commands, tmp_path):
     page = nbformat.read(tmp_path / "book" / "figures" / "fig18.ipynb", as_version=4)
     assert page.cells[0].source.startswith("(fig18)=\n# Figure 18. ")
     shown = [c for c in page.cells if "remove-cell" not in c.metadata.get("tags", [])]
-    drawn, head, *_, run, made = shown[1:]
+    drawn, head, *_, run, made, exercises = shown[1:]
     assert drawn.outputs
     assert drawn.metadata["mystnb"]["figure"]["name"] == "fig18-figure"
     assert ":::{admonition} Scale: *smoke*" in head.source
@@ -57,8 +58,9 @@ def test_a_book_is_made_of_executed_notebooks(commands, tmp_path):
     assert titles == [
         *("## What our run shows", "## Numbers", "## What the paper shows"),
         *("## How to read the figure", "## By hand", "## Claims", "## Run it"),
-        "## How this page was made",
+        *("## How this page was made", "## Exercises"),
     ]
+    assert (tmp_path / "book" / "chapters" / "answers.md").read_text(encoding="utf-8") == "# Run\n"
     command = "    papermill notebooks/fig2_sgd_walk.ipynb out.ipynb -p scale smoke -p model mlp"
     assert command in run.source
     assert f"({REPOSITORY}/blob/main/notebooks/fig2_sgd_walk.ipynb)" in run.source
@@ -72,6 +74,10 @@ def test_a_book_is_made_of_executed_notebooks(commands, tmp_path):
     for part in ("page = notebook.check", 'scale = "smoke"', "*Provenance.*", "| experiment |"):
         assert part in made.source
     assert f"`{ITEMS['fig18'].experiments('smoke')[0].hash}`" in made.source
+    (asked, also) = exercises.source.split(":::{admonition} Exercise\n")[1:]
+    assert asked.startswith(":class: exercise\n**How much of a step is signal?**")
+    assert asked.endswith("\n\n{ref}`Answer <answer-fig2_sgd_walk-1>`\n:::\n\n")
+    assert also.endswith("\n\n{ref}`Answer <answer-fig2_sgd_walk-2>`\n:::")
     assert not (tmp_path / "book" / "figures" / "fig18.md").exists()
     settings = yaml.safe_load((tmp_path / "book" / "_config.yml").read_text())
     assert settings["repository"]["url"] == REPOSITORY
@@ -85,6 +91,7 @@ def test_a_book_is_made_of_executed_notebooks(commands, tmp_path):
         )
     other = nbformat.read(tmp_path / "book" / "figures" / "fig28.ipynb", as_version=4)
     assert_runs_in_its_own_order(other, "fig28_quadratic")
+    assert ":class: exercise\n:name: exercise-fig28_quadratic-1\n" in other.cells[-1].source
     (drawn,) = [c for c in other.cells if "figure" in c.metadata.get("tags", [])]
     alternative = drawn.metadata["mystnb"]["image"]["alt"]
     assert alternative.startswith("Figure 28 at the smoke scale: ")

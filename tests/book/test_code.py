@@ -8,9 +8,11 @@ import zipfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import nbformat
 import pytest
 
 from valleywalk.book.answers import BLOCK, run, with_output
+from valleywalk.book.exercises import exercises_of
 from valleywalk.folders import checkout
 
 BOOK = checkout() / "book"
@@ -19,6 +21,7 @@ WITHOUT_EXERCISES = ("answers", "course", "explorer", "play")
 CHAPTERS = sorted(
     path for path in (BOOK / "chapters").glob("*.md") if path.stem not in WITHOUT_EXERCISES
 )
+NOTEBOOKS = sorted((checkout() / "notebooks").glob("*.ipynb"))
 ASKED = re.compile(r"^:::\{admonition\} Exercise\n.*?^:name: exercise-(\S+)$", re.M | re.S)
 
 
@@ -110,6 +113,46 @@ def test_exercises_and_answers_lead_to_each_other(path):
         assert f"{{ref}}`Answer <answer-{name}>`" in text
         assert f"{{ref}}`The exercise <exercise-{name}>`" in answers
     assert "dropdown" not in text, "no answer under its question"
+
+
+def test_no_answer_types_what_a_recorded_walk_says():
+    for answer in ANSWERS.read_text(encoding="utf-8").split("\n(answer-")[1:]:
+        (block,) = BLOCK.finditer(answer)
+        if "get_traces" in block["code"] or "store.open" in block["code"]:
+            assert not block["shown"]
+            assert not re.findall(r"\d+\.\d+", BLOCK.sub("", answer))
+
+
+def names_of(notebook):
+    asked = exercises_of(nbformat.read(notebook, as_version=4))
+    return [f"{notebook.stem}-{number}" for number in range(1, len(asked) + 1)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_s_exercises_have_their_answers(path):
+    answers = ANSWERS.read_text(encoding="utf-8")
+    names = names_of(path)
+    assert names, "an exercise for each notebook"
+    assert names == re.findall(rf"^\(answer-({path.stem}-\d+)\)=$", answers, re.M)
+    for name in names:
+        assert f"(answer-{name})=\n### Exercise {name[-1]}\n\n" in answers
+        assert answers.count(f"{{ref}}`The exercise <exercise-{name}>`") == 1
+
+
+def test_no_answer_is_without_its_exercise():
+    answered = re.findall(r"^\(answer-(\S+)-\d+\)=$", ANSWERS.read_text(encoding="utf-8"), re.M)
+    assert set(answered) == {path.stem for path in CHAPTERS + NOTEBOOKS}
+
+
+def test_a_course_has_each_notebook_s_exercises_in_one_session():
+    text = (BOOK / "chapters" / "course.md").read_text(encoding="utf-8")
+    three, six = text.split("\n## ")[3].split("**Six sessions**")
+    of_notebooks = [name for path in NOTEBOOKS for name in names_of(path)]
+    of_chapters = [name for path in CHAPTERS for name in ASKED.findall(path.read_text("utf-8"))]
+    referred = re.findall(r"<exercise-([\w-]+)>`", six)
+    assert sorted({*referred} - {*of_chapters}) == sorted(of_notebooks)
+    assert len(referred) == len({*referred})
+    assert {*re.findall(r"<exercise-([\w-]+)>`", three)} <= {*of_notebooks}
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

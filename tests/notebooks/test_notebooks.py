@@ -176,6 +176,21 @@ def test_sources_have_no_outputs(path):
         assert cell.get("execution_count") is None
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=ids)
+def test_a_notebook_ends_with_its_exercises(path):
+    cells = nbformat.read(path, as_version=4).cells
+    tagged = ["exercise" in cell.metadata.get("tags", []) for cell in cells]
+    count = sum(tagged)
+    assert 1 <= count <= 2
+    assert all(tagged[-count:])
+    for cell in cells[-count:]:
+        assert cell.cell_type == "markdown"
+        assert cell.source.startswith("## Exercise\n\n**")
+        assert not re.search(r"\{(?:ref|doc|eq|term)\}|:::", cell.source), (
+            "Jupyter shows these as they stand"
+        )
+
+
 def page_of(command):
     """The page that a papermill command makes: its words are read as papermill reads them."""
     words = shlex.split(command)

@@ -31,6 +31,7 @@ from ..walks.parallel import compute
 from ..walks.resources import Resources
 from ..walks.store import Store
 from . import answers, explorer, lab, play, verdict
+from .exercises import boxes, exercises_of
 from .head import head
 
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
@@ -241,14 +242,14 @@ def bind_page(
     """Put an executed notebook into the order of a page, with the item's title, head and prose.
 
     First the figure, then its head, what the run shows and the numbers, what the paper shows, how
-    to read it; last how to run it and how the page was made. All code stays in the notebook and in
-    the order in which it runs.
+    to read it; last how to run it, how the page was made, and the exercises. All code stays in the
+    notebook and in the order in which it runs.
 
     Parameters
     ----------
     notebook : NotebookNode
         Executed. Tags of its cells say what they are: `setup` (how the page is made, shown at its
-        end), `figure`, `said`.
+        end), `figure`, `said`, `exercise`.
     item : Item
     scale : str
     prose, ways_to_run : str
@@ -278,7 +279,12 @@ def bind_page(
         if cell.source.startswith(("## How to read the figure", "## By hand", "## Claims"))
     )
     notebook.cells.insert(after, nbformat.v4.new_markdown_cell(prose))
-    notebook.cells += [nbformat.v4.new_markdown_cell(text) for text in (ways_to_run, made)]
+    # Of the pages of one notebook the first has the names of its exercises.
+    first = next(other for other in ITEMS.values() if other.page is item.page)
+    asked = boxes(item.page.notebook, exercises_of(notebook), named=item.name == first.name)
+    exercises = _tagged(notebook, "exercise")
+    notebook.cells = [cell for cell in notebook.cells if cell not in exercises]
+    notebook.cells += [nbformat.v4.new_markdown_cell(text) for text in (ways_to_run, made, asked)]
     return notebook
 
 

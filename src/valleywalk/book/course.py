@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import nbformat
 import yaml
 from jinja2 import Environment, FileSystemLoader
 from tqdm import tqdm
@@ -24,6 +25,7 @@ from ..trace import open_trace
 from ..walks.store import Store
 from . import answers, lab
 from .build import BookError
+from .exercises import exercises_of
 from .recorded import description
 
 if TYPE_CHECKING:
@@ -237,7 +239,7 @@ def _texts(root: Path, folder: Path, book: "Book") -> None:
     )
     answered = (pages / "answers.md").read_text(encoding="utf-8")
     texts = {
-        "answers": answers.with_output(with_questions(answered, pages), "answers.md", root),
+        "answers": answers.with_output(with_questions(answered, root), "answers.md", root),
         "course": course.replace("```{include} ../lab.md\n```\n", lab.page()),
     }
     template = _templates(root).get_template("page.html.j2")
@@ -248,18 +250,21 @@ def _texts(root: Path, folder: Path, book: "Book") -> None:
         (folder / "instructors" / f"{name}.html").write_text(page, encoding="utf-8")
 
 
-def with_questions(answered: str, pages: Path) -> str:
+def with_questions(answered: str, root: Path) -> str:
     """The page of answers, where each link to an exercise has become its question."""
+    asked_in = {page for page, _ in EXERCISE.findall(answered)}
+    questions = {page: _questions(page, root) for page in asked_in}
+    return EXERCISE.sub(lambda link: questions[link[1]][int(link[2]) - 1], answered)
+
+
+def _questions(page: str, root: Path) -> list[str]:
+    """The exercises of a notebook or a chapter."""
     from .handout import questions_of
 
-    questions = {
-        f"exercise-{chapter}-{number}": asked
-        for chapter in {chapter for chapter, _ in EXERCISE.findall(answered)}
-        for number, asked in enumerate(
-            questions_of((pages / f"{chapter}.md").read_text(encoding="utf-8")), 1
-        )
-    }
-    return EXERCISE.sub(lambda link: questions[f"exercise-{link[1]}-{link[2]}"], answered)
+    notebook = root / "notebooks" / f"{page}.ipynb"
+    if notebook.exists():
+        return exercises_of(nbformat.read(notebook, as_version=4))
+    return questions_of((root / "book" / "chapters" / f"{page}.md").read_text(encoding="utf-8"))
 
 
 def _templates(root: Path) -> Environment:
