@@ -206,21 +206,6 @@ def test_a_checkpoint_of_something_else_is_refused(stopped, name):
         store.get(experiment, progress=False)
 
 
-def test_a_full_disk_keeps_the_last_good_checkpoint(stopped, monkeypatch):
-    _, experiment, file = stopped
-    good = file.read_bytes()
-
-    def full(tensors, path, metadata):
-        path.write_bytes(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("valleywalk.walks.checkpoint.save_file", full)
-    with pytest.raises(OSError, match=r"cannot be written \(No space left.*the one before is kept"):
-        walk(experiment, progress=False, checkpoint=file, checkpoint_seconds=0)
-    assert file.read_bytes() == good
-    assert list(file.parent.iterdir()) == [file]
-
-
 def test_a_checkpoint_holds_no_pickle_and_keeps_every_bit(tmp_path):
     file = tmp_path / "c"
     tensors = {"a": torch.randn(3, 2), "b": torch.tensor([1, 2], dtype=torch.uint8)}

@@ -110,24 +110,6 @@ def test_a_trace_of_another_kind_is_refused(kept, tmp_path, attributes, message)
         Store(tmp_path, tmp_path).get(experiment)
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(kept, tmp_path, monkeypatch):
-    _, path, _ = kept
-    trace = open_trace(path)
-    file = tmp_path / "trace.nc"
-    save(trace, file)
-    before = file.read_bytes()
-
-    def fail(self, target, **options):
-        target.write_bytes(b"half")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(xr.Dataset, "to_netcdf", fail)
-    with pytest.raises(OSError, match="no space"):
-        save(trace, file)
-    assert file.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [file]
-
-
 def test_a_folder_that_cannot_be_made_is_said_before_the_walk(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr("valleywalk.walks.store.walk", lambda *a, **k: pytest.fail("walked"))

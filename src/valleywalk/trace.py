@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .files import atomic_path
+from .files import write
 from .folders import checkout
 
 SCHEMA = "valleywalk-trace"
@@ -224,6 +225,11 @@ def save(trace: xr.Dataset, path: str | PathLike[str]) -> None:
     path : path-like
         Its folder is made if need be.
 
+    Raises
+    ------
+    OSError
+        It cannot be written, as on a full disk; what was there before still is.
+
     Examples
     --------
     >>> from pathlib import Path
@@ -240,20 +246,13 @@ def save(trace: xr.Dataset, path: str | PathLike[str]) -> None:
         for name in trace.variables
         if trace[name].nbytes > WORTH_COMPRESSING
     }
-    with atomic_path(Path(path)) as temporary:
-        trace.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
-        _seal(temporary)
+    # In memory first: HDF5 that writes into a file crashes on a full disk.
+    content = bytes(trace.to_netcdf(engine="h5netcdf", encoding=encoding))
+    # Readers of netCDF ignore what follows its end.
+    write(Path(path), content + _MARK + hashlib.sha256(content).digest())
 
 
-def _seal(path: Path) -> None:
-    """Append mark and SHA-256 of all before; readers of netCDF ignore what follows its end."""
-    digest = hashlib.sha256(path.read_bytes()).digest()
-    with path.open("ab") as stream:
-        stream.write(_MARK + digest)
-
-
-def _is_sealed(path: Path) -> bool:
-    content = path.read_bytes()
+def _is_sealed(content: bytes) -> bool:
     border = len(content) - len(_MARK) - hashlib.sha256().digest_size
     if border < 0:
         return False
@@ -293,14 +292,19 @@ def open_trace(path: str | PathLike[str], experiment_hash: str | None = None) ->
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no trace {path}")
+    return read_trace(path.read_bytes(), path, experiment_hash)
+
+
+def read_trace(content: bytes, path: Path, experiment_hash: str | None = None) -> xr.Dataset:
+    """A trace from what its file holds, or will hold; `open_trace` says the rest."""
     # Checked before the file is parsed: a single wrong bit can keep an HDF5 reader busy for hours.
-    if not _is_sealed(path):
+    if not _is_sealed(content):
         raise TraceError(
             f"{path} is damaged, or no trace of valleywalk: its checksum does not fit; "
             "delete it, or ask for it to be recomputed"
         )
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
+        with xr.open_dataset(BytesIO(content), engine="h5netcdf") as opened:
             trace = opened.load()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise TraceError(f"{path} is no trace of valleywalk ({error})") from error

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from ..files import atomic_path
+from ..files import write
 
 FORMAT = 2
 # At the end of an epoch a checkpoint is kept once it costs at most one in so many seconds.
@@ -52,15 +52,7 @@ def save_checkpoint(
         "made_by": json.dumps({"format": str(FORMAT), **made_by}, sort_keys=True),
     }
     header["sha256"] = _digest(plain, header)
-    try:
-        with atomic_path(path) as temporary:
-            save_file(plain, temporary, metadata=header)
-    except (OSError, SafetensorError) as error:
-        kept = "; the one before is kept" if path.is_file() else ""
-        raise OSError(
-            f"the checkpoint {path} cannot be written ({error}){kept}; make room there, or choose "
-            "another folder"
-        ) from error
+    write(path, save(plain, header))
 
 
 def load_checkpoint(

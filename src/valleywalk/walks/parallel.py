@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -76,25 +77,31 @@ def _compute_here(
     missing: Sequence[Experiment], store: Store, resources: Resources, bar: tqdm
 ) -> Failures:
     """Walk all in processes of this machine."""
-    failed, lost = _in_pool(missing, store, resources, bar)
+    failed, lost, _ = _in_pool(missing, store, resources, bar)
     # A worker that is killed, as for want of memory, takes its pool down and all walks in it. Each
     # goes on in a pool of its own, so that only the culprit fails.
     going_on = Resources(resources.device)
     for experiment in lost:
-        more, lost_again = _in_pool([experiment], store, going_on, bar)
+        more, lost_again, ends = _in_pool([experiment], store, going_on, bar)
         failed += more
-        killed = RuntimeError(
-            "its process was killed, maybe for want of memory; try a smaller batch"
-        )
-        failed += [(each, killed) for each in lost_again]
+        failed += [(each, RuntimeError(how_it_ended(ends))) for each in lost_again]
         bar.update(len(lost_again))
     return failed
 
 
 def _in_pool(
     experiments: Sequence[Experiment], store: Store, resources: Resources, bar: tqdm
-) -> tuple[Failures, list[Experiment]]:
-    """Walk all in one pool of processes; what failed and why, and what went down with it."""
+) -> tuple[Failures, list[Experiment], list[int | None]]:
+    """Walk all in one pool of processes.
+
+    Returns
+    -------
+    failed : list of (Experiment, exception)
+    lost : list of Experiment
+        What went down with the pool.
+    ends : list of int or None
+        Exit codes of its processes.
+    """
     failed: Failures = []
     lost: list[Experiment] = []
     others = set(multiprocessing.active_children())
@@ -108,6 +115,7 @@ def _in_pool(
                 pool.submit(_get_in_worker, store, experiment, resources): experiment
                 for experiment in experiments
             }
+            processes = set(multiprocessing.active_children()) - others
             waiting, walked = set(tasks), 0
             while waiting:
                 done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -129,7 +137,17 @@ def _in_pool(
             for worker in set(multiprocessing.active_children()) - others:
                 worker.terminate()
             raise
-    return failed, lost
+    return failed, lost, [process.exitcode for process in processes]
+
+
+def how_it_ended(exit_codes: Sequence[int | None]) -> str:
+    """Why a process that was alone in its pool gave no result, as far as its exit code tells."""
+    code = exit_codes[0] if exit_codes else None
+    if code == -signal.SIGKILL:
+        return "its process was killed, maybe for want of memory; try a smaller batch"
+    if code is not None and code < 0:
+        return f"its process ended with {signal.Signals(-code).name}, which is no want of memory"
+    return f"its process ended with exit code {code}"
 
 
 def _report_to(queue: Any) -> None:

@@ -1,18 +1,20 @@
 """The folder of traces: look up by experiment hash, walk what is missing."""
 
-import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import xarray as xr
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from ..files import check_output, check_writable, leftovers
 from ..folders import data_folder
 from ..trace import save
-from .cost import announcement
+from .cost import announcement, checkpoint_bytes, trace_bytes
 from .experiment import Experiment
 from .extension import longest_shorter, position_of
 from .identity import identified, open_own
@@ -55,7 +57,7 @@ class Store:
 
     def begun(self, experiment: Experiment) -> bool:
         """Whether a walk was stopped here and goes on from its checkpoint."""
-        return (self.folder / f"{identified(experiment).hash}.checkpoint").is_file()
+        return beside(self._cached(identified(experiment))).checkpoint.is_file()
 
     def open(self, experiment: Experiment) -> xr.Dataset | None:
         """The trace of an experiment, None if there is none; nothing is walked.
@@ -72,8 +74,8 @@ class Store:
         path = self.find(experiment)
         return None if path is None else open_own(path, experiment)
 
-    def _kept_state(self, experiment: Experiment) -> Path:
-        return self.folder / f"{experiment.hash}.state"
+    def _cached(self, experiment: Experiment) -> Path:
+        return self.folder / f"{experiment.hash}.nc"
 
     def get(
         self,
@@ -125,7 +127,10 @@ class Store:
                 # Another process may have walked it in the meantime.
                 path = None if recompute else self.find(experiment)
                 if path is None:
-                    path = self.folder / f"{experiment.hash}.nc"
+                    # Nobody else writes these now.
+                    for left in leftovers(self.folder, f"{experiment.hash}.*"):
+                        left.unlink(missing_ok=True)
+                    path = self._cached(experiment)
                     walk_into(
                         path,
                         experiment,
@@ -134,7 +139,8 @@ class Store:
                         keep_state=keep_state,
                         progress=progress,
                     )
-        if keep_state and progress is True and not self._kept_state(experiment).is_file():
+        kept_state = beside(self._cached(experiment)).state
+        if keep_state and progress is True and not kept_state.is_file():
             say(
                 f"no state is kept of {experiment.hash}: its trace was there, and nothing was "
                 "walked; --recompute walks it again"
@@ -168,14 +174,48 @@ class Store:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            probe = self.folder / f".writable.{os.getpid()}"
-            probe.touch()
-            probe.unlink()
+            check_writable(self.folder / "trace")
         except OSError as error:
             raise type(error)(
-                f"traces cannot be kept in {self.folder} ({error}); "
+                f"traces cannot be kept in {self.folder} ({error.strerror or error}); "
                 "choose another folder, or set VALLEYWALK_DATA"
             ) from error
+
+
+class Beside(NamedTuple):
+    """Files that a walk may write beside its trace."""
+
+    checkpoint: Path
+    """Of a walk in progress."""
+    state: Path
+    """Of its end, if it is kept."""
+    diverged: Path
+    """What was seen until it diverged."""
+
+
+def beside(path: Path) -> Beside:
+    """The files beside a trace; whatever its own ending is, theirs are others."""
+    stem = path.name.removesuffix(".nc")
+    return Beside(
+        *(path.with_name(f"{stem}.{end}") for end in ("checkpoint", "state", "diverged.nc"))
+    )
+
+
+def check_outputs(path: Path, *, keep_state: bool, overwrite: bool) -> None:
+    """Refuse, before a walk, to write its trace into a file that is not for it.
+
+    Raises
+    ------
+    ValueError, OSError
+        See `check_output`; also of a file that the walk may write beside its trace.
+    """
+    check_output(path, overwrite=overwrite)
+    others = beside(path)
+    # One that is there is gone on from, and refused if it is of something else.
+    check_output(others.checkpoint, overwrite=True)
+    check_output(others.diverged, overwrite=overwrite)
+    if keep_state:
+        check_output(others.state, overwrite=overwrite)
 
 
 def walk_into(
@@ -208,16 +248,18 @@ def walk_into(
     ------
     WalkError
         The walk diverged; what was seen until then is kept in a file that is named.
+    OSError
+        There is too little room; found out before the walk. Or the trace cannot be written; then
+        the checkpoint stays.
     """
     experiment = identified(experiment)
-    # Whatever the file's own ending is, those beside it are others.
-    stem = path.name.removesuffix(".nc")
-    checkpoint = path.with_name(f"{stem}.checkpoint")
+    checkpoint, kept_state, diverged = beside(path)
     shorter = None
     if restart:
         checkpoint.unlink(missing_ok=True)
     elif not checkpoint.is_file():
         shorter = longest_shorter(experiment, path.parent)
+    _check_room(experiment, path.parent)
     if progress is True:
         begun = int(checkpoint.is_file() or shorter is not None)
         say(announcement([experiment], path.parent, Resources(device), begun=begun))
@@ -231,18 +273,38 @@ def walk_into(
             progress=progress,
             checkpoint=checkpoint,
             shorter=shorter,
-            kept_state=path.with_name(f"{stem}.state") if keep_state else None,
+            kept_state=kept_state if keep_state else None,
         )
     except WalkError as error:
         if error.trace is None:
             raise
-        kept = path.with_name(f"{stem}.diverged.nc")
-        save(error.trace, kept)
+        try:
+            save(error.trace, diverged)
+        except OSError as unwritten:
+            raise WalkError(
+                f"{error}; what was seen until then cannot be kept: {unwritten}", error.trace
+            ) from None
         checkpoint.unlink(missing_ok=True)
-        raise WalkError(f"{error}; what was seen until then is in {kept}") from None
-    save(trace, path)
+        raise WalkError(f"{error}; what was seen until then is in {diverged}") from None
+    try:
+        save(trace, path)
+    except OSError as error:
+        if not checkpoint.is_file():
+            raise
+        raise type(error)(f"{error}; asked for again, the walk goes on from {checkpoint}") from None
     checkpoint.unlink(missing_ok=True)
     return trace
+
+
+def _check_room(experiment: Experiment, folder: Path) -> None:
+    # A checkpoint is written beside the one before.
+    needed = trace_bytes(experiment) + 2 * checkpoint_bytes(experiment)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            f"the trace and the checkpoints of {experiment.hash} need some {needed / 1e6:.3g} MB, "
+            f"of which {folder} has {free / 1e6:.3g}; make room there, or choose another folder"
+        )
 
 
 def say(note: str | None) -> None:
