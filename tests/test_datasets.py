@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import pickle
 import re
+import shutil
 import struct
 from types import SimpleNamespace
 
@@ -231,6 +232,7 @@ def test_folder(tmp_path, random):
 
 
 def test_decoded_images_are_cached_until_a_file_changes(tmp_path, random, monkeypatch):
+    monkeypatch.setattr(folder, "RECENT", 0)
     root = write_folder(tmp_path, random)
     first = load(f"folder:{root}")
     decode = folder._decode
@@ -292,7 +294,10 @@ def test_folders_that_are_none(tmp_path, random):
 
 
 @pytest.fixture
-def tiny_imagenet(tmp_path, random):
+def tiny_imagenet(tmp_path, random, monkeypatch):
+    """Three classes in place of 200, of four and one images."""
+    small = dataclasses.replace(DATASETS["tiny-imagenet"], classes=3, each=(4, 1))
+    monkeypatch.setitem(DATASETS, "tiny-imagenet", small)
     root = tmp_path / "tiny-imagenet-200"
     wnids = ["n03", "n01", "n02"]
     for wnid in wnids:
@@ -336,6 +341,30 @@ def test_annotations_that_do_not_fit(tiny_imagenet):
     file.write_text(text + "val_9.JPEG\tn99\n")
     with pytest.raises(DatasetError, match="without a file and a class"):
         load("tiny-imagenet", folder=tiny_imagenet)
+
+
+@pytest.mark.parametrize("remove", ["train/n02", "train/n02/images/n02_3.JPEG", "val", "wnids.txt"])
+def test_a_part_of_tiny_imagenet_is_not_the_whole(tiny_imagenet, remove):
+    root = tiny_imagenet / "tiny-imagenet-200"
+    if (root / remove).is_dir():
+        shutil.rmtree(root / remove)
+    else:
+        (root / remove).unlink()
+    with pytest.raises(DatasetError):
+        load("tiny-imagenet", folder=tiny_imagenet)
+
+
+def test_some_classes_of_tiny_imagenet_are_not_all_of_them(tiny_imagenet, monkeypatch):
+    more = dataclasses.replace(DATASETS["tiny-imagenet"], classes=4)
+    monkeypatch.setitem(DATASETS, "tiny-imagenet", more)
+    with pytest.raises(DatasetError, match=r"classes is 4, but .* has 3; choose at most 3"):
+        load("tiny-imagenet", folder=tiny_imagenet)
+    asked = load("tiny-imagenet", classes=3, folder=tiny_imagenet)
+    hashes = {3: asked.hash[::-1]}
+    monkeypatch.setitem(DATASETS, "tiny-imagenet", dataclasses.replace(more, hashes=hashes))
+    with pytest.raises(DatasetError, match=f"not the images.*{asked.hash}, not {hashes[3]}"):
+        load("tiny-imagenet", classes=3, folder=tiny_imagenet)
+    assert len(load("tiny-imagenet", classes=2, folder=tiny_imagenet).classes) == 2
 
 
 def take_for(name, refusal, monkeypatch):

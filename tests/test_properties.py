@@ -1,5 +1,6 @@
 """Facts that hold for whatever experiments, segments and traces there are."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -415,16 +416,33 @@ def test_an_archive_that_is_not_the_known_one_is_not_unpacked(tmp_path, monkeypa
         opened.writestr("../outside", "out of the folder")
         opened.writestr("tiny-imagenet-200/train/a/0.png", "no image")
 
-    def fetch(url, root, filename=None, md5=None, max_redirect_hops=3):
-        target = Path(root) / (filename or Path(url).name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(archive.read_bytes())
-        if md5 and not torchvision.datasets.utils.check_integrity(target, md5):
-            raise RuntimeError("File not found or corrupted.")
+    def fetch(url, root, filename):
+        assert url.startswith("https://")
+        (Path(root) / filename).write_bytes(archive.read_bytes())
 
     monkeypatch.setattr(torchvision.datasets.utils, "download_url", fetch)
     folder = tmp_path / "datasets"
-    with pytest.raises(DatasetError, match="File not found or corrupted"):
+    with pytest.raises(DatasetError, match=r"another file: its SHA-256 is [0-9a-f]{64}, not 61"):
         load("tiny-imagenet", folder=folder, download=True)
     assert not (tmp_path / "outside").exists()
-    assert not (folder / "tiny-imagenet-200").exists()
+    assert list(folder.iterdir()) == []
+
+
+def test_the_known_archive_is_unpacked_whole(tmp_path, monkeypatch):
+    import zipfile
+
+    from valleywalk.torchvision_compat import torchvision
+    from valleywalk.walks.datasets import downloaded
+
+    def fetch(url, root, filename):
+        with zipfile.ZipFile(Path(root) / filename, "w") as opened:
+            opened.writestr("tiny-imagenet-200/wnids.txt", "n01")
+        content = (Path(root) / filename).read_bytes()
+        known = hashlib.sha256(content).hexdigest()
+        monkeypatch.setattr(downloaded, "TINY_IMAGENET_SHA256", known)
+
+    monkeypatch.setattr(torchvision.datasets.utils, "download_url", fetch)
+    with pytest.raises(DatasetError, match="there is no train"):
+        load("tiny-imagenet", folder=tmp_path, download=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny-imagenet-200"]
+    assert (tmp_path / "tiny-imagenet-200" / "wnids.txt").read_text() == "n01"

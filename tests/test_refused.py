@@ -14,7 +14,7 @@ from torch import nn
 import valleywalk
 from valleywalk import analysis
 from valleywalk.cli import main
-from valleywalk.folders import checkout
+from valleywalk.folders import checkout, datasets_folder
 from valleywalk.paper.barriers import BarrierTable
 from valleywalk.paper.walks import StochasticWalk
 
@@ -27,7 +27,7 @@ ROWS = [
 
 def write_images(root, *folders, count=2, size=8):
     for folder in folders:
-        (root / folder).mkdir(parents=True)
+        (root / folder).mkdir(parents=True, exist_ok=True)
         for number in range(count):
             pixels = np.random.default_rng(number).integers(0, 255, (size, size, 3))
             Image.fromarray(pixels.astype(np.uint8)).save(root / folder / f"{number}.png")
@@ -47,6 +47,25 @@ def place(tmp_path, monkeypatch):
     damaged = here / "damaged" / "train" / "a" / "0.png"
     damaged.write_bytes(damaged.read_bytes()[:60])
     write_images(here / "sizes", "train/c", size=9)
+    for name in ("class-twice", "class-lost", "dangling", "linked", "stray"):
+        write_images(here / name, "train/a", "train/b", "val/a", "val/b")
+    (here / "class-twice" / "wnids.txt").write_text("a\nb\na\n")
+    (here / "class-lost" / "wnids.txt").write_text("a\nb\nc\n")
+    (here / "dangling" / "train" / "a" / "2.png").symlink_to("gone.png")
+    (here / "linked" / "train" / "a" / "more").symlink_to(here / "linked" / "train" / "b")
+    write_images(here / "stray", "train/", count=1)
+    part = datasets_folder() / "tiny-imagenet-200"
+    for root, listed in (
+        (here / "outside", ["../../a-file\ta"]),
+        (here / "unlisted", []),
+        (part, []),
+    ):
+        write_images(root, "train/a", "train/b", "val/images")
+        rows = "\n".join(["0.png\ta", *listed])
+        (root / "val" / "val_annotations.txt").write_text(rows)
+        (root / "wnids.txt").write_text("a\nb\n")
+    (part / "val" / "val_annotations.txt").write_text("0.png\ta\n1.png\tb\n")
+    (datasets_folder() / "cifar9k.npz").write_text("no arrays")
     return here
 
 

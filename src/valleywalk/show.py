@@ -221,8 +221,19 @@ def where_it_is(dataset: DatasetInfo) -> str:
     """Where a data set is, or how to come by it."""
     if dataset.file is None:
         return "ready: shipped with installed packages"
-    if (datasets_folder() / dataset.file).exists():
-        return f"ready: in {dataset.file}"
+    place = datasets_folder() / dataset.file
+    lacking = next((part for part in dataset.needs if not any(place.glob(part))), None)
+    way = f"fetch it with `valleywalk data {dataset.name} --download`"
     if not dataset.download:
-        return f"not there: it has no download; put its files into {dataset.file}"
-    return f"not there: fetch it with `valleywalk data {dataset.name} --download`"
+        way = f"it has no download; put its files into {dataset.file}"
+    if not place.exists():
+        return f"not there: {way}"
+    if lacking is not None or (place.is_file() and not place.stat().st_size):
+        first = "remove it and " if dataset.download else ""
+        return f"incomplete: {dataset.file} lacks {lacking or 'all content'}; {first}{way}"
+    classes = len(list(place.glob("train/*/"))) if dataset.by_class else dataset.classes
+    if classes < dataset.classes:
+        return (
+            f"in part: {classes} of {dataset.classes} classes in {dataset.file}; choose --classes"
+        )
+    return f"ready: in {dataset.file}"

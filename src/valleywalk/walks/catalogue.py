@@ -4,7 +4,8 @@ A network of your own is an entry in `NETWORKS` and a builder in `models.BUILDER
 entry in `DATASETS` and a reader in `datasets.READERS`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ..names import unknown_names
 
@@ -50,6 +51,8 @@ class DatasetInfo:
     file : str or None
         Where it lies below the data sets' folder. None: it is embedded, that is, it comes with
         installed packages.
+    needs : tuple of str
+        Patterns of what lies in that folder where it is all there.
     download : bool
         Whether it can be fetched.
     stand_in : str or None
@@ -57,8 +60,11 @@ class DatasetInfo:
     of_the_paper : bool
         Whether the paper walks on it.
     hash : str or None
-        Hash of its pixels and labels (`Dataset.hash`). None: not known, or there are several, as
-        many as the classes that are taken.
+        Hash of its pixels and labels (`Dataset.hash`). None: not known, or see `hashes`.
+    each : tuple of int or None
+        Training and validation images of a class, where classes can be left out.
+    hashes : mapping of int → str
+        Number of classes that are taken → hash of their pixels and labels, where it is known.
     """
 
     name: str
@@ -69,10 +75,17 @@ class DatasetInfo:
     channels: int = 3
     classes: int = 10
     file: str | None = None
+    needs: tuple[str, ...] = ()
     download: bool = True
     stand_in: str | None = None
     of_the_paper: bool = False
     hash: str | None = None
+    each: tuple[int, int] | None = None
+    hashes: Mapping[int, str] = field(default_factory=dict)
+
+    def known_hash(self, classes: int | None = None) -> str | None:
+        """Hash of the pixels and labels of so many classes, None: all; None where not known."""
+        return self.hashes.get(classes or self.classes, self.hash)
 
     @property
     def by_class(self) -> bool:
@@ -116,6 +129,11 @@ DATASETS: dict[str, DatasetInfo] = {
             10_000,
             channels=1,
             file="MNIST",
+            needs=tuple(
+                f"raw/{split}-{kind}-ubyte*"
+                for split in ("train", "t10k")
+                for kind in ("images-idx3", "labels-idx1")
+            ),
             stand_in="mnist5k",
             of_the_paper=True,
             hash="2c21c91a81cdf0e1",
@@ -127,6 +145,7 @@ DATASETS: dict[str, DatasetInfo] = {
             45_000,
             5_000,
             file="cifar-10-batches-py",
+            needs=("batches.meta", *(f"data_batch_{i}" for i in range(1, 6)), "test_batch"),
             stand_in="photos",
             of_the_paper=True,
         ),
@@ -148,6 +167,7 @@ DATASETS: dict[str, DatasetInfo] = {
             45_000,
             5_000,
             file="cifar10-jpeg",
+            needs=("train/*/0000.jpg", "train/*/4999.jpg"),
             download=False,
             stand_in="photos",
             hash="12ad5da3248196ad",
@@ -160,8 +180,11 @@ DATASETS: dict[str, DatasetInfo] = {
             None,
             classes=200,
             file="tiny-imagenet-200",
+            needs=("wnids.txt", "train/*", "val/val_annotations.txt", "val/images"),
             stand_in="photos64",
             of_the_paper=True,
+            each=(500, 50),
+            hashes={20: "b0976daa3a5eca4b"},
         ),
     )
 }

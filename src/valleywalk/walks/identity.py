@@ -103,7 +103,7 @@ def open_own(path: Path, experiment: Experiment) -> xr.Dataset:
     """
     trace = open_trace(path, experiment.hash)
     info = dataset_info(experiment.dataset)
-    known = experiment.data_hash or info.hash
+    known = experiment.data_hash or info.known_hash(experiment.classes)
     found = trace.attrs.get("whole_dataset_hash")
     if found is None and trace.attrs.get("training_images", 0) == info.training_images:
         found = trace.attrs.get("dataset_hash")

@@ -1,7 +1,9 @@
 """Data sets whose files are downloaded, or put below the data sets' folder."""
 
+import hashlib
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -9,22 +11,23 @@ import torch
 
 from ...files import atomic_path
 from ..catalogue import DATASETS
-from .dataset import COLOUR_MEAN, COLOUR_STD, Dataset, DatasetError, check_hash, read_arrays
+from .dataset import (
+    COLOUR_MEAN,
+    COLOUR_STD,
+    ArraysError,
+    Dataset,
+    DatasetError,
+    check_hash,
+    read_arrays,
+)
 from .folder import decoded, load_folder
 
 CIFAR10_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
 )
-# Arrays of a data set that is kept in one file, and their types.
-ARRAYS = {
-    "train_images": np.uint8,
-    "train_labels": np.int64,
-    "validation_images": np.uint8,
-    "validation_labels": np.int64,
-}
-TINY_IMAGENET_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
-TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+TINY_IMAGENET_URL = "https://cs231n.stanford.edu/tiny-imagenet-200.zip"
+TINY_IMAGENET_SHA256 = "6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821"
 # cifar9k: which images of CIFAR-10's training files, in their order, and how many of the test
 # file's first.
 CIFAR9K_TRAINING = (
@@ -35,6 +38,12 @@ CIFAR9K_TRAINING = (
     (40_000, 41_017),
 )
 CIFAR9K_VALIDATION = 1017
+CIFAR9K_ARRAYS = {
+    "train_images": (8068, 3, 32, 32),
+    "train_labels": (8068,),
+    "validation_images": (1017, 3, 32, 32),
+    "validation_labels": (1017,),
+}
 # cifar10-jpeg: training files of each class.
 CIFAR10_JPEG_CLASS = 5_000
 
@@ -138,18 +147,20 @@ def cifar10(folder: Path, download: bool, count: int = 50_000) -> Dataset:
 def cifar9k(folder: Path, download: bool) -> Dataset:
     """9,085 images of CIFAR-10, from a file of their own or picked from the original files."""
     path = _path_of("cifar9k", folder)
-    kept = read_arrays(path)
-    if kept is not None:
-        return _as_cifar9k(kept, path)
+    if path.exists():
+        try:
+            return _as_cifar9k(read_arrays(path, CIFAR9K_ARRAYS))
+        except ArraysError as error:
+            raise DatasetError(f"{path} is not cifar9k ({error}); delete it") from error
     train, test = _open_torchvision("cifar10", folder, download)
     chosen = np.concatenate([np.arange(*part) for part in CIFAR9K_TRAINING])
     arrays = {
         "train_images": train.data[chosen].transpose(0, 3, 1, 2),
-        "train_labels": np.array(train.targets)[chosen],
+        "train_labels": np.array(train.targets, np.uint8)[chosen],
         "validation_images": test.data[:CIFAR9K_VALIDATION].transpose(0, 3, 1, 2),
-        "validation_labels": np.array(test.targets[:CIFAR9K_VALIDATION]),
+        "validation_labels": np.array(test.targets[:CIFAR9K_VALIDATION], np.uint8),
     }
-    loaded = _as_cifar9k(arrays, _path_of("cifar10", folder))
+    loaded = _as_cifar9k(arrays)
     # Nothing is kept of other images.
     check_hash(loaded, folder)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
@@ -157,25 +168,22 @@ def cifar9k(folder: Path, download: bool) -> Dataset:
     return loaded
 
 
-def _as_cifar9k(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
-    """The data set, if these can be its arrays."""
-    try:
-        return Dataset(
-            name="cifar9k",
-            description=(
-                "9,085 images of CIFAR-10: 8,068 of its training images, the first 1,017 of its "
-                "test images for validation"
-            ),
-            mean=COLOUR_MEAN,
-            std=COLOUR_STD,
-            classes=CIFAR10_CLASSES,
-            **{
-                key: torch.from_numpy(np.ascontiguousarray(arrays[key], dtype=kind))
-                for key, kind in ARRAYS.items()
-            },
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise DatasetError(f"{path} is not cifar9k ({error}); delete it") from error
+def _as_cifar9k(arrays: dict[str, np.ndarray]) -> Dataset:
+    tensors = {key: torch.from_numpy(np.ascontiguousarray(each)) for key, each in arrays.items()}
+    return Dataset(
+        name="cifar9k",
+        description=(
+            "9,085 images of CIFAR-10: 8,068 of its training images, the first 1,017 of its test "
+            "images for validation"
+        ),
+        train_images=tensors["train_images"],
+        train_labels=tensors["train_labels"].long(),
+        validation_images=tensors["validation_images"],
+        validation_labels=tensors["validation_labels"].long(),
+        mean=COLOUR_MEAN,
+        std=COLOUR_STD,
+        classes=CIFAR10_CLASSES,
+    )
 
 
 def cifar10_jpeg(folder: Path) -> Dataset:
@@ -212,17 +220,38 @@ def cifar10_jpeg(folder: Path) -> Dataset:
 
 
 def tiny_imagenet(folder: Path, download: bool, classes: int | None) -> Dataset:
-    """Tiny-ImageNet: its own two splits."""
-    root = _path_of("tiny-imagenet", folder)
-    if not root.is_dir():
+    """Tiny-ImageNet, or its first classes: its own two splits."""
+    info, root = DATASETS["tiny-imagenet"], _path_of("tiny-imagenet", folder)
+    if not root.exists():
         if not download:
             raise _unusable("tiny-imagenet", root)
-        from ...torchvision_compat import torchvision
-
         try:
-            torchvision.datasets.utils.download_and_extract_archive(
-                TINY_IMAGENET_URL, folder, md5=TINY_IMAGENET_MD5
-            )
+            _fetch_tiny_imagenet(folder, root)
         except (OSError, RuntimeError, zipfile.BadZipFile) as error:
             raise _unusable("tiny-imagenet", root, error) from error
-    return load_folder(root, "tiny-imagenet", None, classes)
+    lacking = next((part for part in info.needs if not any(root.glob(part))), None)
+    if lacking is not None:
+        raise _unusable("tiny-imagenet", root, FileNotFoundError(f"there is no {lacking}"))
+    return load_folder(root, "tiny-imagenet", None, classes or info.classes, info.each)
+
+
+def _fetch_tiny_imagenet(folder: Path, root: Path) -> None:
+    """Fetch the archive, and unpack it if it is the known one: whole or not at all."""
+    from ...torchvision_compat import torchvision
+
+    utils = torchvision.datasets.utils
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".tiny-imagenet-") as work:
+        utils.download_url(TINY_IMAGENET_URL, work, "archive.zip")
+        archive = Path(work) / "archive.zip"
+        with archive.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != TINY_IMAGENET_SHA256:
+            raise RuntimeError(
+                f"what came from {TINY_IMAGENET_URL} is another file: its SHA-256 is {found}, not "
+                f"{TINY_IMAGENET_SHA256}"
+            )
+        utils.extract_archive(archive, work)
+        # Another process may have been faster.
+        if not root.exists():
+            (Path(work) / root.name).rename(root)
