@@ -10,6 +10,7 @@ import xarray as xr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from made_traces import SAID
 from pydantic import ValidationError
 
 from valleywalk import Experiment, Store, TraceError, analysis, open_trace, save
@@ -170,12 +171,13 @@ def test_the_store_finds_what_is_there_and_nothing_else(tmp_path_factory, choice
     experiment = experiment_from(choices)
     store = Store(tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("recorded"))
     assert store.find(experiment) is None
-    attributes = {
+    attributes = SAID | {
         "experiment": experiment.model_dump_json(),
         "experiment_hash": experiment.hash,
     }
     path = store.folder / f"{experiment.hash}.nc"
-    save(assemble([], np.linspace(0, 1, 3), attributes=attributes), path)
+    steps = [{"cosine": 0.5, "distance": 1.0}]
+    save(assemble(steps, np.linspace(0, 1, 3), attributes=attributes), path)
     assert store.find(experiment) == path
     assert experiment_of(store.get(experiment)) == experiment
     other = experiment.model_copy(update={"seed": experiment.seed ^ 1})

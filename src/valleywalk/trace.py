@@ -5,14 +5,18 @@ Its variables, their dimensions and units stand in `VARIABLES`.
 
 import hashlib
 import json
+import math
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 
@@ -86,6 +90,20 @@ KINDS = {
     "batch_height": np.dtype(np.float32),
     "second_difference_error": np.dtype(np.float32),
 }
+# Of the trace of a walk, beside what every trace has: attributes and their kinds, variables.
+OF_A_WALK: dict[str, type] = {
+    **dict.fromkeys(("experiment", "experiment_hash", "plan_hash", "dataset_hash"), str),
+    **dict.fromkeys(("dataset_description", "device", "started", "final_state_hash"), str),
+    **dict.fromkeys(("training_images", "evaluation_images", "steps_in_epoch"), Integral),
+    **dict.fromkeys(("parameters", "threads"), Integral),
+    "wall_seconds": Real,
+}
+KINDS_OF_ATTRIBUTES: dict[type, str] = {str: "a text", Integral: "a whole number", Real: "a number"}
+HASHES = ("experiment_hash", "plan_hash", "final_state_hash")
+ALWAYS_PROBED = ("cosine", "distance")
+# Bytes that a trace may unpack to, in all and for each byte of its file: deflate packs no denser.
+MOST_UNPACKED = 2**32
+DENSEST = 1032
 _PACKAGES = ("valleywalk", "torch", "torchvision", "numpy", "xarray")
 
 
@@ -299,9 +317,11 @@ def open_trace(path: Path, experiment_hash: str | None = None) -> xr.Dataset:
             "delete it, or ask for it to be recomputed"
         )
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
+        _check_content(path)
+        with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as opened:
             trace = opened.load()
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    # Whatever its readers stumble over in a file that others made.
+    except Exception as error:
         raise TraceError(f"{path} is no trace of valleywalk ({error})") from error
     if trace.attrs.get("schema") != SCHEMA:
         raise TraceError(f"{path} is no trace of valleywalk")
@@ -316,4 +336,62 @@ def open_trace(path: Path, experiment_hash: str | None = None) -> xr.Dataset:
             f"{path} holds experiment {trace.attrs.get('experiment_hash')}, not {experiment_hash}; "
             "delete it, or ask for it to be recomputed"
         )
+    if problem := _lacking(trace):
+        raise TraceError(
+            f"{path} is no whole trace: {problem}; delete it, or ask for it to be recomputed"
+        )
     return trace
+
+
+def _check_content(path: Path) -> None:
+    """Refuse what no trace holds, and more than its file can, before anything is unpacked."""
+    size = 0
+    with h5py.File(path) as file:
+        for name in file:
+            own = isinstance(file.get(name, getlink=True), h5py.HardLink)
+            variable = file[name] if own else None
+            # Not what lies in other files either.
+            if (
+                not isinstance(variable, h5py.Dataset)
+                or variable.shape is None
+                or variable.dtype.kind not in "biuf"
+                or variable.is_virtual
+                or variable.external
+            ):
+                raise ValueError(f"{name} is no array of numbers")
+            lengths = (variable.size, math.prod(variable.chunks or ()))
+            size += max(lengths) * variable.dtype.itemsize
+    if size > min(MOST_UNPACKED, DENSEST * path.stat().st_size):
+        raise ValueError(f"it unpacks to {size / 1e9:.3g} GB")
+
+
+def _lacking(trace: xr.Dataset) -> str | None:
+    """What a trace must have and has not, or has in another form."""
+    try:
+        versions = json.loads(trace.attrs["versions"])
+        if not {"torch", "valleywalk"} <= {*versions} or not isinstance(versions, dict):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return "it does not say the versions of torch and valleywalk"
+    for name, variable in trace.variables.items():
+        dimensions = VARIABLES[str(name)][0] if name in VARIABLES else variable.dims
+        # What a walk sees at the end of epochs, a watch may see after any step.
+        if variable.dims != dimensions and (variable.dims, dimensions) != (
+            ("iteration",),
+            ("epoch",),
+        ):
+            return f"{name} is along {variable.dims}, not {dimensions}"
+    needed: dict[str, type] = {"git_commit": str, "platform": str}
+    if "experiment" in trace.attrs:
+        needed |= OF_A_WALK
+        absent = [name for name in ("alpha", "iteration", *ALWAYS_PROBED) if name not in trace]
+        if absent:
+            return f"it has no variable {absent[0]!r}"
+    for name, kind in needed.items():
+        value: Any = trace.attrs.get(name)
+        fits = isinstance(value, kind)
+        if not fits or not (isinstance(value, str) or math.isfinite(value)):
+            return f"its attribute {name!r} is {value!r:.40}, not {KINDS_OF_ATTRIBUTES[kind]}"
+        if name in HASHES and not re.fullmatch("[0-9a-f]{16}", value):
+            return f"its attribute {name!r} is {value!r:.40}, not a hash"
+    return None

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import xarray as xr
+from pydantic import ValidationError
 
 from ..folders import checkout
+from ..trace import TraceError
 from .experiment import Experiment
 
 # What is fixed before the walks that decide; `valleywalk claims --protocol --json` wrote it.
@@ -48,8 +50,20 @@ def unfit_commits(trace: xr.Dataset) -> list[str]:
 
 
 def experiment_of(trace: xr.Dataset) -> Experiment:
-    """The experiment a trace was made by."""
-    return Experiment.model_validate_json(trace.attrs["experiment"])
+    """The experiment a trace was made by.
+
+    Raises
+    ------
+    TraceError
+        It does not say it, or says one that there cannot be.
+    """
+    text = trace.attrs.get("experiment")
+    if text is None:
+        raise TraceError("the trace says no experiment: it is not of one of valleywalk's own walks")
+    try:
+        return Experiment.model_validate_json(text)
+    except ValidationError as error:
+        raise TraceError(f"the trace's experiment cannot be read: {error}") from error
 
 
 def provenance(*traces: xr.Dataset) -> str:
