@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from made_traces import SAID
 from scipy import stats
 
 from valleywalk import Store
@@ -180,10 +181,9 @@ def walk_trace(experiment, cosine, floor, scale=1.0):
     for step, (angle, bottom) in enumerate(zip(cosine, floor, strict=True)):
         loss = bottom + 4 * (ALPHA - 0.5) ** 2
         records.append({"loss": loss, "cosine": angle, "distance": scale * (step + 1)})
-    attributes = {
+    attributes = SAID | {
         "experiment": experiment.model_dump_json(),
         "experiment_hash": experiment.hash,
-        "steps_in_epoch": 1,
     }
     return assemble(records, ALPHA, attributes=attributes)
 

@@ -10,10 +10,11 @@ import xarray as xr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from made_traces import SAID
 from pydantic import ValidationError
 
 from valleywalk import Experiment, Store, TraceError, analysis, open_trace, save
-from valleywalk.trace import _seal, assemble
+from valleywalk.trace import assemble, sealed
 from valleywalk.walks.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from valleywalk.walks.datasets import DatasetError, load
 from valleywalk.walks.datasets.downloaded import mnist
@@ -170,12 +171,13 @@ def test_the_store_finds_what_is_there_and_nothing_else(tmp_path_factory, choice
     experiment = experiment_from(choices)
     store = Store(tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("recorded"))
     assert store.find(experiment) is None
-    attributes = {
+    attributes = SAID | {
         "experiment": experiment.model_dump_json(),
         "experiment_hash": experiment.hash,
     }
     path = store.folder / f"{experiment.hash}.nc"
-    save(assemble([], np.linspace(0, 1, 3), attributes=attributes), path)
+    steps = [{"cosine": 0.5, "distance": 1.0}]
+    save(assemble(steps, np.linspace(0, 1, 3), attributes=attributes), path)
     assert store.find(experiment) == path
     assert experiment_of(store.get(experiment)) == experiment
     other = experiment.model_copy(update={"seed": experiment.seed ^ 1})
@@ -238,8 +240,7 @@ def test_a_damaged_trace_is_refused_and_left_alone(good, tmp_path_factory, damag
 @given(content=st.binary(max_size=400))
 def test_a_sealed_file_that_is_no_trace_is_refused(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("bad") / "trace.nc"
-    path.write_bytes(content)
-    _seal(path)
+    path.write_bytes(sealed(content))
     with pytest.raises(TraceError, match="is no trace of valleywalk"):
         open_trace(path)
 
@@ -247,7 +248,7 @@ def test_a_sealed_file_that_is_no_trace_is_refused(tmp_path_factory, content):
 def test_a_netcdf_file_of_others_is_refused(tmp_path):
     path = tmp_path / "trace.nc"
     xr.Dataset({"x": ("t", [1.0])}).to_netcdf(path, engine="h5netcdf")
-    _seal(path)
+    path.write_bytes(sealed(path.read_bytes()))
     with pytest.raises(TraceError, match="is no trace of valleywalk"):
         open_trace(path)
 
@@ -396,8 +397,7 @@ def test_no_pickle_is_executed_whichever_file_it_hides_in(tmp_path, monkeypatch)
     torch.save({"weights": Bomb(trap)}, tmp_path / "walk.checkpoint")
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path / "walk.checkpoint", {})
-    (tmp_path / "trace.nc").write_bytes(bomb)
-    _seal(tmp_path / "trace.nc")
+    (tmp_path / "trace.nc").write_bytes(sealed(bomb))
     with pytest.raises(TraceError):
         open_trace(tmp_path / "trace.nc")
     assert not trap.exists()

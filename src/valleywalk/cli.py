@@ -224,7 +224,7 @@ def ledger(
     """
     if protocol:
         plan = planned()
-        in_json = dumps(plan, indent=1, ensure_ascii=False) if json else None
+        in_json = _in_json(plan, indent=1) if json else None
         print(in_json or "\n".join(terminal.protocol_lines(plan)))
         return
     if compute:
@@ -234,7 +234,7 @@ def ledger(
     found = findings_without_walks()
     found += [f for each in (DECIDING if scale is None else (scale,)) for f in findings(each)]
     if json:
-        print(dumps(as_objects(found), indent=2, ensure_ascii=False, allow_nan=False))
+        print(_in_json(as_objects(found), indent=2))
         return
     if details:
         lines, end = terminal.detailed_lines(found), terminal.HOW
@@ -244,6 +244,13 @@ def ledger(
         lines = terminal.ledger_lines(found, width=width, colour=colour)
         end = "A star marks a primary row; --details: tests, power, notes."
     print("\n".join([*lines, "", terminal.summary(found), end]))
+
+
+def _in_json(content: Any, indent: int) -> str:
+    """JSON that any encoding of the terminal can hold."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower()
+    ascii_alone = not encoding.startswith("utf")
+    return dumps(content, indent=indent, ensure_ascii=ascii_alone, allow_nan=False)
 
 
 COMMANDS: dict[str, Any] = {
@@ -272,6 +279,8 @@ def main(arguments: list[str] | None = None) -> None:
             for problem in error.errors()
         )
         sys.exit(f"valleywalk: {details}")
+    except BrokenPipeError:
+        raise  # Of standard output, where nobody reads on: nothing to complain of.
     except (
         ValueError,
         DatasetError,
@@ -282,5 +291,3 @@ def main(arguments: list[str] | None = None) -> None:
         RuntimeError,
     ) as error:
         sys.exit(f"valleywalk: {error}")
-    except KeyboardInterrupt:
-        sys.exit("valleywalk: interrupted")

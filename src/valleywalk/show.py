@@ -16,6 +16,7 @@ from .walks import cost
 from .walks.catalogue import DatasetInfo, dataset_info
 from .walks.cost import duration, many
 from .walks.experiment import Experiment
+from .walks.identity import identified
 from .walks.store import Store
 
 # Of a walk.
@@ -155,6 +156,7 @@ def planned(
     walks : list of Planned
         One an experiment.
     """
+    experiments = [identified(experiment) for experiment in experiments]
     values = {
         name: [getattr(experiment, name) for experiment in experiments]
         for name in Experiment.model_fields

@@ -5,16 +5,20 @@ Its variables, their dimensions and units stand in `VARIABLES`.
 
 import hashlib
 import json
+import math
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
+from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import xarray as xr
 
@@ -88,6 +92,20 @@ KINDS = {
     "batch_height": np.dtype(np.float32),
     "second_difference_error": np.dtype(np.float32),
 }
+# Of the trace of a walk, beside what every trace has: attributes and their kinds, variables.
+OF_A_WALK: dict[str, type] = {
+    **dict.fromkeys(("experiment", "experiment_hash", "plan_hash", "dataset_hash"), str),
+    **dict.fromkeys(("dataset_description", "device", "started", "final_state_hash"), str),
+    **dict.fromkeys(("training_images", "evaluation_images", "steps_in_epoch"), Integral),
+    **dict.fromkeys(("parameters", "threads"), Integral),
+    "wall_seconds": Real,
+}
+KINDS_OF_ATTRIBUTES: dict[type, str] = {str: "a text", Integral: "a whole number", Real: "a number"}
+HASHES = ("experiment_hash", "plan_hash", "final_state_hash")
+ALWAYS_PROBED = ("cosine", "distance")
+# Bytes that a trace may unpack to, in all and for each byte of its file: deflate packs no denser.
+MOST_UNPACKED = 2**32
+DENSEST = 1032
 _PACKAGES = ("valleywalk", "torch", "torchvision", "numpy", "xarray")
 
 
@@ -248,16 +266,19 @@ def save(trace: xr.Dataset, path: str | PathLike[str]) -> None:
     }
     # In memory first: HDF5 that writes into a file crashes on a full disk.
     content = bytes(trace.to_netcdf(engine="h5netcdf", encoding=encoding))
-    # Readers of netCDF ignore what follows its end.
-    write(Path(path), content + _MARK + hashlib.sha256(content).digest())
+    write(Path(path), sealed(content))
+
+
+def sealed(content: bytes) -> bytes:
+    """A file's content with mark and SHA-256; readers of netCDF ignore what follows its end."""
+    return content + _MARK + hashlib.sha256(content).digest()
 
 
 def _is_sealed(content: bytes) -> bool:
     border = len(content) - len(_MARK) - hashlib.sha256().digest_size
     if border < 0:
         return False
-    expected = _MARK + hashlib.sha256(content[:border]).digest()
-    return content[border:] == expected
+    return content == sealed(content[:border])
 
 
 def open_trace(path: str | PathLike[str], experiment_hash: str | None = None) -> xr.Dataset:
@@ -304,9 +325,11 @@ def read_trace(content: bytes, path: Path, experiment_hash: str | None = None) -
             "delete it, or ask for it to be recomputed"
         )
     try:
-        with xr.open_dataset(BytesIO(content), engine="h5netcdf") as opened:
+        _check_content(content)
+        with xr.open_dataset(BytesIO(content), engine="h5netcdf", decode_times=False) as opened:
             trace = opened.load()
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    # Whatever its readers stumble over in a file that others made.
+    except Exception as error:
         raise TraceError(f"{path} is no trace of valleywalk ({error})") from error
     if trace.attrs.get("schema") != SCHEMA:
         raise TraceError(f"{path} is no trace of valleywalk")
@@ -321,4 +344,62 @@ def read_trace(content: bytes, path: Path, experiment_hash: str | None = None) -
             f"{path} holds experiment {trace.attrs.get('experiment_hash')}, not {experiment_hash}; "
             "delete it, or ask for it to be recomputed"
         )
+    if problem := _lacking(trace):
+        raise TraceError(
+            f"{path} is no whole trace: {problem}; delete it, or ask for it to be recomputed"
+        )
     return trace
+
+
+def _check_content(content: bytes) -> None:
+    """Refuse what no trace holds, and more than its file can, before anything is unpacked."""
+    size = 0
+    with h5py.File(BytesIO(content)) as file:
+        for name in file:
+            own = isinstance(file.get(name, getlink=True), h5py.HardLink)
+            variable = file[name] if own else None
+            # Not what lies in other files either.
+            if (
+                not isinstance(variable, h5py.Dataset)
+                or variable.shape is None
+                or variable.dtype.kind not in "biuf"
+                or variable.is_virtual
+                or variable.external
+            ):
+                raise ValueError(f"{name} is no array of numbers")
+            lengths = (variable.size, math.prod(variable.chunks or ()))
+            size += max(lengths) * variable.dtype.itemsize
+    if size > min(MOST_UNPACKED, DENSEST * len(content)):
+        raise ValueError(f"it unpacks to {size / 1e9:.3g} GB")
+
+
+def _lacking(trace: xr.Dataset) -> str | None:
+    """What a trace must have and has not, or has in another form."""
+    try:
+        versions = json.loads(trace.attrs["versions"])
+        if not {"torch", "valleywalk"} <= {*versions} or not isinstance(versions, dict):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return "it does not say the versions of torch and valleywalk"
+    for name, variable in trace.variables.items():
+        dimensions = VARIABLES[str(name)][0] if name in VARIABLES else variable.dims
+        # What a walk sees at the end of epochs, a watch may see after any step.
+        if variable.dims != dimensions and (variable.dims, dimensions) != (
+            ("iteration",),
+            ("epoch",),
+        ):
+            return f"{name} is along {variable.dims}, not {dimensions}"
+    needed: dict[str, type] = {"git_commit": str, "platform": str}
+    if "experiment" in trace.attrs:
+        needed |= OF_A_WALK
+        absent = [name for name in ("alpha", "iteration", *ALWAYS_PROBED) if name not in trace]
+        if absent:
+            return f"it has no variable {absent[0]!r}"
+    for name, kind in needed.items():
+        value: Any = trace.attrs.get(name)
+        fits = isinstance(value, kind)
+        if not fits or not (isinstance(value, str) or math.isfinite(value)):
+            return f"its attribute {name!r} is {value!r:.40}, not {KINDS_OF_ATTRIBUTES[kind]}"
+        if name in HASHES and not re.fullmatch("[0-9a-f]{16}", value):
+            return f"its attribute {name!r} is {value!r:.40}, not a hash"
+    return None

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from html import unescape
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -323,7 +324,7 @@ def first_finding(markdown: str) -> str:
     """
     first = re.split(r"^- ", markdown, flags=re.MULTILINE)[1]
     plain = re.sub(r"\{\w+\}`([^`<]*?)(?: <[^>]*>)?`", r"\1", first)
-    words = " ".join(re.sub(r"[*`$\\{}]", "", plain).split())
+    words = unescape(" ".join(re.sub(r"[*`$\\{}]", "", plain).split()))
     return " ".join(re.split(r"(?<=\.) (?=[A-Z])", words)[:2])
 
 

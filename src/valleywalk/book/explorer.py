@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from html import unescape
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,7 @@ def _same_walk(one: Experiment, other: Experiment) -> bool:
 
 
 def _setting(experiment: Experiment, scale: Scale) -> str:
-    return f"{setting_of(experiment)}; {scale} scale".replace("`", "")
+    return unescape(f"{setting_of(experiment)}; {scale} scale".replace("`", ""))
 
 
 def _numbers(steps: xr.Dataset) -> dict[str, Any]:

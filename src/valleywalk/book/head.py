@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 
 from ..machine import device_name
+from ..markdown import plain
 from ..paper.items import Item
 from ..paper.ledger import VERDICTS, Finding
 from ..paper.ledger_text import claims_of, findings_of
@@ -128,6 +129,8 @@ def _images(experiments: Sequence[Experiment]) -> dict[str, str]:
         original = original_dataset(experiment.model, experiment.dataset)
         known = original == experiment.dataset and original in DATASETS
         data = DATASETS[original].title if known else f"`{experiment.dataset}`"
+        if experiment.dataset not in DATASETS:
+            data = plain(experiment.dataset)
         if experiment.classes is not None:
             data = f"{experiment.classes} classes of {data}"
         counts.setdefault(data, []).append(cost.training_images(experiment))
@@ -216,13 +219,13 @@ def made_on(traces: Sequence[xr.Dataset]) -> str:
     traces : sequence of xarray.Dataset
         At least one.
     """
-    devices = dict.fromkeys(str(trace.attrs["device"]) for trace in traces)
+    devices = dict.fromkeys(plain(trace.attrs["device"]) for trace in traces)
     seconds = sum(float(trace.attrs["wall_seconds"]) for trace in traces)
     passes = [cost.passes(experiment_of(trace)) for trace in traces]
     total = sum(each.total for each in passes)
     measuring = f"{1 - sum(each.training for each in passes) / total:.0%}"
     share = "" if measuring == "0%" else f" ({measuring} to measure)"
-    days = sorted({str(trace.attrs["started"])[:10] for trace in traces})
+    days = sorted({plain(trace.attrs["started"][:10]) for trace in traces})
     return (
         f"{', '.join(devices)}, {len(traces)} walk{'s' * (len(traces) > 1)}, "
         f"{cost.duration(seconds)}, about {cost.many(total)} forward passes{share}, "

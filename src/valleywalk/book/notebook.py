@@ -14,6 +14,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from pydantic import ValidationError
 
 from .. import show
+from ..markdown import plain
 from ..paper.ledger_text import page_claims
 from ..paper.page import Page, WalksPage, markdown_table
 from ..paper.walks import StochasticWalk
@@ -78,14 +79,16 @@ def _read(value: Any) -> Any:
 def planned(page: WalksPage) -> Markdown:
     """What the page walks, before it is walked: what is there already, and what each walk takes."""
     settings, walks = show.planned(page.experiments, page.store, page.device)
-    rows = [[f"`{w.hash}`", w.state, duration(w.seconds), w.own] for w in walks]
+    # Of a single walk it is Markdown already.
+    own = str if len(walks) == 1 else plain
+    rows = [[f"`{w.hash}`", w.state, duration(w.seconds), own(w.own)] for w in walks]
     table = markdown_table(["experiment", "there", "time here, about", "what it is"], rows)
-    return Markdown(f"*Settings of all:* {settings}.\n\n{table}")
+    return Markdown(f"*Settings of all:* {plain(settings)}.\n\n{table}")
 
 
 def provenance_line(page: Page, traces: list[xr.Dataset]) -> Markdown:
     """The line under each figure that says what it was made from."""
-    return Markdown(f"*Provenance.* {page.provenance(traces)}.")
+    return Markdown(f"*Provenance.* {plain(page.provenance(traces))}.")
 
 
 def said(page: Page, traces: list[xr.Dataset]) -> Markdown:

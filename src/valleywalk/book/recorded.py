@@ -7,6 +7,7 @@ from typing import Any
 
 import xarray as xr
 
+from ..markdown import plain
 from ..paper.items import ITEMS, in_words
 from ..paper.page import markdown_table
 from ..paper.protocol import all_experiments
@@ -117,15 +118,18 @@ def _commands(scale: Scale) -> dict[Experiment, str]:
 
 
 def description(trace: xr.Dataset) -> list[str]:
-    """A recorded walk: in words, seed, machine, seconds, day, distance, state at the end."""
+    """A recorded walk: in words, seed, machine, seconds, day, distance, state at the end.
+
+    Each is Markdown.
+    """
     experiment, attributes = experiment_of(trace), trace.attrs
     seconds = f"{float(attributes['wall_seconds']):.0f}"
     return [
         in_words(experiment),
         str(experiment.seed),
-        attributes["device"],
+        plain(attributes["device"]),
         seconds,
-        attributes["started"][:10],
+        plain(attributes["started"][:10]),
         f"{float(trace['distance'][-1]):.6g}",
         f"`{attributes['final_state_hash']}`",
     ]

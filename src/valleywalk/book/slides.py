@@ -9,10 +9,12 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 from jinja2 import Template
 
+from ..markdown import plain
 from ..paper.items import ITEMS
 from ..walks.store import Store
 from .build import scale_of
@@ -94,8 +96,8 @@ def _figure(name: str, handout: Handout, store: Store) -> Slide:
     drawn = page.draw(traces)
     drawn.savefig(picture, format="png", dpi=130)
     image = b64encode(picture.getvalue()).decode()
-    alternative = page.alternative_text
+    alternative = escape(page.alternative_text)
     body = f'<img alt="{alternative}" src="data:image/png;base64,{image}">'
     caption = handout.html(f"At the {scale} scale: {item.setting(scale)}.")
-    notes = handout.html(f"{said(page, traces)}\n\n{page.provenance(traces)}.")
+    notes = handout.html(f"{said(page, traces)}\n\n{plain(page.provenance(traces))}.")
     return Slide(f"{item.label}. {item.title}", f"{body}\n{caption}", notes, "figure")

@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 
+from ..markdown import plain
 from ..walks.catalogue import DATASETS, dataset_info, network_info
 from ..walks.experiment import SIZES, Experiment, ModelName, Strict
 from ..walks.parallel import compute
@@ -265,11 +266,13 @@ def experiment(fields: Mapping[str, Any], **more: Any) -> Experiment:
 
 
 def setting_of(experiment: Experiment) -> str:
-    """In a few words, what network walks on what data."""
+    """In a few words, what network walks on what data; Markdown."""
     original = original_dataset(experiment.model, experiment.dataset)
-    data = DATASETS[original].title if original in DATASETS else original
+    data = DATASETS[original].title if original in DATASETS else plain(original)
     if original != experiment.dataset:
-        data = f"`{experiment.dataset}` in place of {data}"
+        known = experiment.dataset in DATASETS
+        own = f"`{experiment.dataset}`" if known else plain(experiment.dataset)
+        data = f"{own} in place of {data}"
     width = "" if experiment.width == 1 else f" at width {experiment.width:g}"
     count = experiment.training_images or dataset_info(experiment.dataset).training_images
     images = "all images" if count is None else f"{count:,} images"

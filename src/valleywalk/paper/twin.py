@@ -9,7 +9,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from .. import figures, measures
-from ..trace import TraceError
+from ..markdown import plain
+from ..trace import VARIABLES, TraceError
 from ..walks.experiment import Experiment
 from ..walks.provenance import experiment_of, provenance
 from ..walks.walk import walk
@@ -82,27 +83,25 @@ class Twin(ModelPage):
     def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
         """The largest difference in each variable that both have."""
         kept, live = traces
-        variables = []
+        variables = {}
         for name, variable in kept.data_vars.items():
+            if name not in live:
+                continue
             # Flags count as 0 and 1.
             before, now = (v.values.astype(float) for v in (variable, live[name]))
             difference = np.abs(before - now)
             largest = float(np.nanmax(difference)) if np.isfinite(difference).any() else np.nan
-            variables.append(
-                {
-                    "name": variable.attrs["long_name"],
-                    "value": float(np.nanmax(np.abs(before))),
-                    "difference": largest,
-                    "same": bool(np.array_equal(before, now, equal_nan=True)),
-                }
-            )
-        recorded_on, live_on = (trace.attrs["device"] for trace in traces)
+            variables[name] = {
+                "name": VARIABLES[str(name)][-1] if name in VARIABLES else plain(name),
+                "value": float(np.nanmax(np.abs(before))),
+                "difference": largest,
+                "same": bool(np.array_equal(before, now, equal_nan=True)),
+            }
+        recorded_on, live_on = (plain(trace.attrs["device"]) for trace in traces)
         return {
-            "variables": variables,
-            "same": sum(each["same"] for each in variables),
-            "loss": next(
-                each for each in variables if each["name"] == kept["loss"].attrs["long_name"]
-            ),
+            "variables": [*variables.values()],
+            "same": sum(each["same"] for each in variables.values()),
+            "loss": variables["loss"],
             "same_end": kept.attrs["final_state_hash"] == live.attrs["final_state_hash"],
             "seconds": [float(trace.attrs["wall_seconds"]) for trace in traces],
             "recorded_on": recorded_on,

@@ -9,6 +9,7 @@ from ..trace import TraceError, open_trace
 from .catalogue import dataset_info
 from .datasets import Dataset, DatasetError, folder_files, load
 from .experiment import Experiment
+from .provenance import experiment_of
 
 
 def identified(experiment: Experiment) -> Experiment:
@@ -102,6 +103,11 @@ def open_own(path: Path, experiment: Experiment) -> xr.Dataset:
         cannot be said.
     """
     trace = open_trace(path, experiment.hash)
+    if experiment_of(trace).hash != experiment.hash:
+        raise TraceError(
+            f"{path} says the hash of one experiment and the settings of another; delete it, or "
+            "ask for it to be recomputed"
+        )
     info = dataset_info(experiment.dataset)
     known = experiment.data_hash or info.known_hash(experiment.classes)
     found = trace.attrs.get("whole_dataset_hash")

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import xarray as xr
+from pydantic import ValidationError
 
 from ..folders import checkout
+from ..trace import TraceError
 from .experiment import Experiment
 
 # What is fixed before the walks that decide; `valleywalk claims --protocol --json` wrote it.
 PROTOCOL = "data/protocol.json"
+
+# Attributes of a trace that `watch` made, beside those of each trace.
+SAID_BY_A_WATCH = ("cosine_of", "device", "started", "wall_seconds")
 
 
 def protocol_commit() -> str:
@@ -48,8 +53,20 @@ def unfit_commits(trace: xr.Dataset) -> list[str]:
 
 
 def experiment_of(trace: xr.Dataset) -> Experiment:
-    """The experiment a trace was made by."""
-    return Experiment.model_validate_json(trace.attrs["experiment"])
+    """The experiment a trace was made by.
+
+    Raises
+    ------
+    TraceError
+        It does not say it, or says one that there cannot be.
+    """
+    text = trace.attrs.get("experiment")
+    if text is None:
+        raise TraceError("the trace says no experiment: it is not of one of valleywalk's own walks")
+    try:
+        return Experiment.model_validate_json(text)
+    except ValidationError as error:
+        raise TraceError(f"the trace's experiment cannot be read: {error}") from error
 
 
 def provenance(*traces: xr.Dataset) -> str:
@@ -99,6 +116,9 @@ def provenance(*traces: xr.Dataset) -> str:
 def _provenance_of_a_watch(trace: xr.Dataset) -> str:
     """What a watch around a training loop knows of it; of that loop it knows no settings."""
     attributes = trace.attrs
+    lacking = [name for name in SAID_BY_A_WATCH if name not in attributes]
+    if lacking:
+        raise TraceError(f"the trace does not say how it was made: it has no {lacking[0]}")
     versions = json.loads(attributes["versions"])
     images = int(trace["batch_images"].sum()) if "batch_images" in trace else 0
     return (

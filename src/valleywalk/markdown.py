@@ -1,0 +1,31 @@
+"""Text that is not ours, to stand in Markdown: names of folders, what traces of others say."""
+
+import re
+
+# What Markdown, MyST or HTML read as more than a sign.
+SIGNS = re.compile(r"""[<>&"'`*_{}\[\]$\\|~^@!:#=]""")
+# What begins a list at the beginning of a line.
+FIRST = re.compile(r"^(\d*)([-+.)])(?=\s|$)")
+
+
+def plain(text: object) -> str:
+    """A text as one line of Markdown that shows it as it stands, and does nothing else.
+
+    Parameters
+    ----------
+    text : object
+        Its `str` is taken. What cannot be printed, such as signs that turn the direction of
+        writing, becomes �.
+
+    Examples
+    --------
+    >>> from valleywalk.markdown import plain
+    >>> plain("CPU (AMD EPYC)")
+    'CPU (AMD EPYC)'
+    >>> plain("<b>a_b")
+    '&#60;b&#62;a&#95;b'
+    """
+    line = " ".join(str(text).split())
+    shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
+    escaped = SIGNS.sub(lambda sign: f"&#{ord(sign[0])};", shown)
+    return FIRST.sub(lambda first: f"{first[1]}&#{ord(first[2])};", escaped)
