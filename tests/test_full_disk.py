@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from valleywalk import Experiment, Resources, Store, WalkError, compute, open_trace, save, walk
+from valleywalk.cli import main
 from valleywalk.walks.checkpoint import load_checkpoint, save_checkpoint
 
 resource = pytest.importorskip("resource", reason="needs POSIX limits")
@@ -23,6 +24,7 @@ FIELDS = {
     "epochs": 3,
 }
 STEPS = 9
+WALK = ["walk", "--model", "mlp", "--dataset", "mnist5k"]
 
 
 def limit(size):
@@ -219,6 +221,27 @@ def test_a_disk_that_cannot_be_written_to(disk, monkeypatch):
     monkeypatch.setattr("valleywalk.walks.store.walk", lambda *a, **k: pytest.fail("walked"))
     with pytest.raises(OSError, match=r"kept in .*cache \(Read-only file system\).*another folder"):
         store.get(Experiment(**FIELDS), progress=False)
+
+
+@pytest.mark.parametrize("command", [["figure", "fig1"], WALK])
+def test_an_output_that_cannot_be_written_to(disk, monkeypatch, command):
+    monkeypatch.setattr("valleywalk.walks.store.walk", lambda *a, **k: pytest.fail("walked"))
+    assert mount(disk, "remount,ro") == 0
+    with pytest.raises(SystemExit, match=r"out\.png cannot be written \(Read-only file system\)"):
+        main([*command, "--output", str(disk / "out.png")])
+
+
+def test_a_picture_that_finds_no_room(tmp_path):
+    file = tmp_path / "out.png"
+    file.write_text("before")
+    given = ["figure", "fig28", "--overwrite", "--output", str(file)]
+    main(given)
+    drawn = file.read_bytes()
+    assert len(drawn) > 1000
+    with full(1000), pytest.raises(SystemExit, match=r"out\.png cannot .*the one before is kept"):
+        main(given)
+    assert file.read_bytes() == drawn
+    assert names(tmp_path) == ["out.png"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")

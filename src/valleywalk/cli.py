@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from io import BytesIO
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -10,6 +11,8 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 import tyro
 import xarray as xr
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.figure import Figure
 from pydantic import ValidationError
 from tyro.conf import Positional, arg
 
@@ -17,6 +20,7 @@ from . import analysis, measures
 from .book import build as book
 from .book import course as pack
 from .book import recorded
+from .files import check_output, write
 from .folders import datasets_folder
 from .paper import terminal
 from .paper.items import item_named
@@ -34,7 +38,7 @@ from .walks.experiment import Experiment
 from .walks.parallel import compute as compute_walks
 from .walks.provenance import provenance
 from .walks.resources import Resources
-from .walks.store import Store, walk_into
+from .walks.store import Store, check_outputs, walk_into
 from .walks.walk import WalkError
 
 # Of a line where no terminal says its own.
@@ -49,6 +53,7 @@ def figure(
     name: Positional[str],
     scale: Scale = "quick",
     output: Path | None = None,
+    overwrite: bool = False,
     *,
     resources: Flags[Resources] = Resources(),
 ) -> None:
@@ -59,17 +64,40 @@ def figure(
         scale: smoke (seconds), quick (minutes), overnight (hours, real data), full (the paper's
             size, of some items) or paper (GPU).
         output: File to write, its suffix says the kind; default NAME.png.
+        overwrite: Replace a file that is there.
         resources: What walks are computed with.
     """
     item = item_named(name, "figure")
     output = output or Path(f"{name}.png")
-    if not output.parent.is_dir():
-        raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
+    check_output(output, overwrite=overwrite)
+    kind = _kind_of_picture(output)
     page = item.at(scale, **({"device": resources.device} if item.experiments(scale) else {}))
     compute_walks(page.experiments, Store(), resources)
     traces = page.get_traces()
-    page.draw(traces).savefig(output, dpi=200)
+    picture = BytesIO()
+    page.draw(traces).savefig(picture, format=kind, dpi=200)
+    write(output, picture.getvalue())
     print(f"{item.label}. {item.title}\n{page.provenance(traces)}\n{output}")
+
+
+def _kind_of_picture(output: Path) -> str:
+    """The kind that a file's suffix names, tried on an empty picture."""
+    kind = output.suffix.removeprefix(".").lower()
+    allowed = FigureCanvasBase.get_supported_filetypes()
+    if kind not in allowed:
+        raise ValueError(
+            f"{output} does not end like a picture; allowed are .{', .'.join(sorted(allowed))}"
+        )
+    try:
+        empty = Figure()
+        empty.text(0, 0, "α")
+        empty.savefig(BytesIO(), format=kind)
+    except Exception as error:  # Of whatever library makes this kind.
+        raise ValueError(
+            f"{output} cannot be made, since pictures of this kind need what is not there "
+            f"({error}); choose another kind, such as .png"
+        ) from error
+    return kind
 
 
 def walk(
@@ -79,6 +107,7 @@ def walk(
     recompute: bool = False,
     restart: bool = False,
     keep_state: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Walk any experiment, keep its trace, print what was seen.
 
@@ -92,10 +121,10 @@ def walk(
         recompute: Walk even if the store has the trace already, and replace that.
         restart: Start at the first step, rather than going on from what was walked before.
         keep_state: Keep the state of the end beside the trace, so that the walk can be extended.
+        overwrite: Replace the output if it is there.
     """
     if output is not None:
-        if not output.parent.is_dir():
-            raise ValueError(f"there is no folder {output.parent} to write {output.name} into")
+        check_outputs(output, keep_state=keep_state, overwrite=overwrite)
         trace = walk_into(output, experiment, device=device, restart=restart, keep_state=keep_state)
     else:
         store = Store()

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ import yaml
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from ..files import check_writable
 from ..folders import checkout
 from ..machine import cores
 from ..paper.claim import SUBJECTS
@@ -90,21 +92,30 @@ def build(
     Raises
     ------
     BookError
-        Not a checkout; no such repository; a notebook failed (named); the rendering failed.
+        Not a checkout; no such repository; the folder is of something else; a notebook failed
+        (named); the rendering failed.
+    OSError
+        The folder cannot be written to; found out before anything is walked.
     """
     if repository is not None and not REPOSITORY.fullmatch(repository):
         raise BookError(f"repository is {repository!r}; give https://HOST/OWNER/NAME")
     root = checkout()
     if root is None:
         raise BookError("the book is built from a checkout of the project, not from a package")
-    folder = folder or root / "build" / "book"
+    if folder is None:
+        folder = root / "build" / "book"
+    elif os.path.lexists(folder) and not (folder / "_toc.yml").is_file():
+        raise BookError(f"{folder} is there and is no book; move it away, or build elsewhere")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
     store = Store()
     scales = {name: scale_of(item, scale, store) for name, item in ITEMS.items()}
     experiments = [
         experiment for name, item in ITEMS.items() for experiment in item.experiments(scales[name])
     ]
     compute(experiments, store, Resources(device, processes, scheduler, restart))
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     shutil.copytree(root / "book", folder)
     (folder / "figures").mkdir(exist_ok=True)
     found = {scale: findings(scale) for scale in DECIDING}

@@ -100,12 +100,15 @@ def write(folder: Path) -> None:
     BookError
         Not a checkout.
     ValueError
-        The folder is not empty, or is a file; the packages of the extra `course` are missing.
+        The folder is not empty, or is no folder; the packages of the extra `course` are missing.
+    OSError
+        Nothing can be written there.
     """
     root = checkout()
     if root is None:
         raise BookError("the course is made from a checkout of the project, not from a package")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    new = not folder.is_dir()
+    if os.path.lexists(folder) if new else any(folder.iterdir()):
         raise ValueError(f"{folder} is there already; name a new folder, or an empty one")
     try:
         from .handout import Book
@@ -114,19 +117,28 @@ def write(folder: Path) -> None:
             f"{error.name} is missing; install it with: pip install 'valleywalk[course]'"
         ) from None
     store, book = Store(recorded=root / "data" / "traces"), Book(root / "book")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside it, so that what fails half-way leaves nothing that looks whole.
-    with TemporaryDirectory(dir=folder.parent, prefix=".course-") as work:
-        made = Path(work) / "course"
+    folder.mkdir(parents=True, exist_ok=True)
+    # In a folder of its own, so that what fails half-way leaves nothing that looks whole.
+    with _gone_if_empty(folder, new), TemporaryDirectory(dir=folder, prefix=".course-") as work:
+        made = Path(work)
         for part in ("students", "instructors", "slides"):
             (made / part).mkdir(parents=True)
         _notebooks(root, made, store)
         _homework(made / "students" / "homework.zip", store)
         _slides(root, made / "slides", book, store)
         _texts(root, made, book)
-        if folder.exists():
+        for path in made.iterdir():
+            path.replace(folder / path.name)
+
+
+@contextmanager
+def _gone_if_empty(folder: Path, new: bool) -> Iterator[None]:
+    """Remove a folder that was made in vain."""
+    try:
+        yield
+    finally:
+        if new and not any(folder.iterdir()):
             folder.rmdir()
-        made.replace(folder)
 
 
 def _notebooks(root: Path, folder: Path, store: Store) -> None:
