@@ -5,6 +5,8 @@ import os
 import struct
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -279,6 +281,26 @@ def test_what_changed_has_another_hash(root, change, clock_stands, monkeypatch):
     assert load(f"folder:{root}").hash != before
 
 
+def test_a_link_to_another_file_of_the_same_size_and_times(root, monkeypatch):
+    for name in ("one", "two"):
+        write(root.parent / f"{name}.bmp")
+    (root / "train/a/0.png").unlink()
+    (root / "train/a/0.png").symlink_to(root.parent / "one.bmp")
+    status = os.stat
+
+    def long_ago(path, **options):
+        real = status(path, **options)
+        names = ("st_mode", "st_size", "st_dev", "st_ino")
+        times = {"st_mtime_ns": 10**18, "st_ctime_ns": 10**18}
+        return SimpleNamespace(**{name: getattr(real, name) for name in names}, **times)
+
+    monkeypatch.setattr(folder.Path, "stat", long_ago)
+    before = folder_files(f"folder:{root}")
+    assert folder_files(f"folder:{root}") == before
+    swap_links(root)
+    assert folder_files(f"folder:{root}") != before
+
+
 def test_what_changes_while_it_is_read_is_refused(root, monkeypatch):
     decode = folder._decode
 
@@ -290,6 +312,14 @@ def test_what_changes_while_it_is_read_is_refused(root, monkeypatch):
     with pytest.raises(DatasetError, match="were changed while they were read"):
         load(f"folder:{root}")
     assert not list(datasets_folder().glob("decoded/*"))
+
+
+def test_read_by_many_at_once(root):
+    """Each decodes, and puts its cache in place of another's."""
+    with ThreadPoolExecutor(4) as pool:
+        hashes = {each.hash for each in pool.map(lambda _: load(f"folder:{root}"), range(8))}
+    assert hashes == {load(f"folder:{root}").hash}
+    assert len(list((datasets_folder() / "decoded").iterdir())) == 1
 
 
 # Caches -------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from html.parser import HTMLParser
 
 import nbconvert.filters
+import nbformat
 import numpy as np
 import pytest
 from markdown_it import MarkdownIt
@@ -10,10 +11,13 @@ from myst_parser.parsers.docutils_ import Parser
 from PIL import Image
 
 from valleywalk import Store, TraceError, save
-from valleywalk.book import build, explorer, head, notebook
+from valleywalk.book import build, explorer, head, notebook, slides
+from valleywalk.book.build import _markdown_of as markdown_of
 from valleywalk.book.handout import Handout
 from valleywalk.book.recorded import description
+from valleywalk.folders import checkout
 from valleywalk.markdown import plain
+from valleywalk.paper.items import ITEMS
 from valleywalk.paper.page import markdown_table, setting_of
 from valleywalk.paper.twin import Twin
 from valleywalk.paper.walks import GradientDescentWalk
@@ -217,3 +221,31 @@ def test_hashes_are_hashes(page, traces, tmp_path, name):
     save(trace.assign_attrs({name: f"`{LIVE}`"}), tmp_path / f"{trace.experiment_hash}.nc")
     with pytest.raises(TraceError, match=f"attribute '{name}' is .*, not a hash"):
         store.open(experiment)
+
+
+def test_a_page_of_the_book_and_a_slide_are_harmless(tmp_path, monkeypatch):
+    """From a recorded walk that others made."""
+    item, store = ITEMS["fig18"], Store()
+    for experiment in item.experiments("smoke"):
+        trace = store.get(experiment, progress=False)
+        path = store.folder / f"{experiment.hash}.nc"
+        texts = ("device", "started", "git_commit", "platform", "dataset_description")
+        versions = f'{{"torch": "{LIVE}", "valleywalk": "{LIVE}"}}'
+        hostile = dict.fromkeys(texts, LIVE) | {"versions": versions, "protocol_commit": LIVE}
+        save(trace.assign_attrs(hostile), path)
+    (tmp_path / "fig18.md").write_text("Prose.")
+    build.execute_page(checkout(), tmp_path, item, "smoke")
+    page = nbformat.read(tmp_path / "fig18.ipynb", as_version=4)
+    shown = [cell.source for cell in page.cells if cell.cell_type == "markdown"]
+    shown += [text for cell in page.cells if "outputs" in cell if (text := markdown_of(cell))]
+    assert sum(plain(LIVE) in text for text in shown) >= 3, "head, provenance, how it was made"
+    for text in shown:
+        assert LIVE not in text
+        seen = Seen(by_myst(text))
+        assert not {"img", "script"} & seen.elements
+        assert not {name for name in seen.attributes if name.startswith("on")}
+    monkeypatch.setattr(slides, "scale_of", lambda item, scale, store: "smoke")
+    slide = slides._figure("fig18", Handout(None), Store(recorded=store.folder))
+    seen = Seen(slide.notes)
+    assert LIVE in seen.text
+    assert not {"img", "script"} & seen.elements

@@ -5,18 +5,21 @@ import shlex
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
+from made_traces import SAID
 from PIL import Image
 from torch import nn
 
 import valleywalk
-from valleywalk import analysis
+from valleywalk import analysis, save
 from valleywalk.cli import main
 from valleywalk.folders import checkout, datasets_folder
 from valleywalk.paper.barriers import BarrierTable
 from valleywalk.paper.walks import StochasticWalk
+from valleywalk.trace import _seal, assemble
 
 TEXT = (checkout() / "book" / "refused.md").read_text(encoding="utf-8")
 ROWS = [
@@ -66,6 +69,14 @@ def place(tmp_path, monkeypatch):
         (root / "wnids.txt").write_text("a\nb\n")
     (part / "val" / "val_annotations.txt").write_text("0.png\ta\n1.png\tb\n")
     (datasets_folder() / "cifar9k.npz").write_text("no arrays")
+    of_another_loop = assemble([{"cosine": 0.5}], [0, 0.5, 1])
+    save(of_another_loop, here / "of-another-loop.nc")
+    save(of_another_loop.assign_attrs(versions="{}"), here / "without-versions.nc")
+    experiment = {"experiment": "{}", "experiment_hash": "0" * 16}
+    save(of_another_loop.assign_attrs(SAID | experiment), here / "without-distance.nc")
+    with h5py.File(here / "huge.nc", "w") as file:
+        file.create_dataset("loss", (20_000_000_000,), "f8", chunks=(1000,), compression="gzip")
+    _seal(here / "huge.nc")
     return here
 
 
