@@ -270,7 +270,18 @@ def save(trace: xr.Dataset, path: str | PathLike[str]) -> None:
 
 
 def sealed(content: bytes) -> bytes:
-    """A file's content with mark and SHA-256; readers of netCDF ignore what follows its end."""
+    """A file's content with mark and SHA-256; readers of netCDF ignore what follows its end.
+
+    Parameters
+    ----------
+    content : bytes
+
+    Examples
+    --------
+    >>> from valleywalk.trace import sealed
+    >>> sealed(b"content")[:25]
+    b'contentvalleywalk-sha256:'
+    """
     return content + _MARK + hashlib.sha256(content).digest()
 
 
@@ -317,7 +328,24 @@ def open_trace(path: str | PathLike[str], experiment_hash: str | None = None) ->
 
 
 def read_trace(content: bytes, path: Path, experiment_hash: str | None = None) -> xr.Dataset:
-    """A trace from what its file holds, or will hold; `open_trace` says the rest."""
+    """A trace from what its file holds, or will hold; `open_trace` says the rest.
+
+    Parameters
+    ----------
+    content : bytes
+    path : Path
+        Of the file, for what is said of it.
+    experiment_hash : str, optional
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from valleywalk.trace import read_trace, sealed
+    >>> read_trace(sealed(b"no netCDF"), Path("walk.nc"))  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+        ...
+    TraceError: walk.nc is no trace of valleywalk
+    """
     # Checked before the file is parsed: a single wrong bit can keep an HDF5 reader busy for hours.
     if not _is_sealed(content):
         raise TraceError(

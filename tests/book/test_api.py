@@ -29,6 +29,7 @@ INTERNAL = {
         "cli",
         "files",
         "folders",
+        "markdown",
         "names",
         "optimizers",
         "show",
