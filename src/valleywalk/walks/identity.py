@@ -5,7 +5,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from ..trace import TraceError, open_trace
+from ..trace import REMEDY, TraceError, open_trace, read_trace
 from .catalogue import dataset_info
 from .datasets import Dataset, DatasetError, folder_files, load
 from .experiment import Experiment
@@ -102,15 +102,26 @@ def open_own(path: Path, experiment: Experiment) -> xr.Dataset:
         cannot be said.
     """
     trace = open_trace(path, experiment.hash)
+    if wrong := _other_images(trace, experiment):
+        raise TraceError(f"{path} {wrong}; {REMEDY}")
+    return trace
+
+
+def check_own(content: bytes, name: str, experiment: Experiment) -> None:
+    """Check what would become the file of an experiment's trace, as `open_own` does."""
+    if wrong := _other_images(read_trace(content, name, experiment.hash), experiment):
+        raise TraceError(f"{name} {wrong}")
+
+
+def _other_images(trace: xr.Dataset, experiment: Experiment) -> str | None:
     info = dataset_info(experiment.dataset)
     known = experiment.data_hash or info.known_hash(experiment.classes)
     found = trace.attrs.get("whole_dataset_hash")
     if found is None and trace.attrs.get("training_images", 0) == info.training_images:
         found = trace.attrs.get("dataset_hash")
     if None not in (known, found) and found != known:
-        raise TraceError(
-            f"{path} was made on other images: their hash is {found}, that of "
-            f"{experiment.without_path.dataset!r} is {known}; delete it, or ask for it to be "
-            "recomputed"
+        return (
+            f"was made on other images: their hash is {found}, that of "
+            f"{experiment.without_path.dataset!r} is {known}"
         )
-    return trace
+    return None
