@@ -30,6 +30,7 @@ SCHEMA_VERSION = 1
 # Bytes: what HDF5 keeps beside a compressed variable takes some kilobytes.
 WORTH_COMPRESSING = 8192
 _MARK = b"valleywalk-sha256:"
+REMEDY = "delete it, or ask for it to be recomputed"
 
 # name: (dimensions, units, long name)
 VARIABLES: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -264,9 +265,13 @@ def save(trace: xr.Dataset, path: str | PathLike[str]) -> None:
         for name in trace.variables
         if trace[name].nbytes > WORTH_COMPRESSING
     }
-    # In memory first: HDF5 that writes into a file crashes on a full disk.
-    content = bytes(trace.to_netcdf(engine="h5netcdf", encoding=encoding))
-    write(Path(path), sealed(content))
+    # In memory first: HDF5 that writes into a file crashes on a full disk. Not by `to_netcdf`: where
+    # there is a Dask client, it asks the scheduler for a lock, and fails for what is no file.
+    stream = BytesIO()
+    store = xr.backends.H5NetCDFStore.open(stream, mode="w", lock=False)
+    trace.dump_to_store(store, encoding=encoding)
+    store.close()
+    write(Path(path), sealed(stream.getvalue()))
 
 
 def sealed(content: bytes) -> bytes:
@@ -324,58 +329,53 @@ def open_trace(path: str | PathLike[str], experiment_hash: str | None = None) ->
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no trace {path}")
-    return read_trace(path.read_bytes(), path, experiment_hash)
+    try:
+        return read_trace(path.read_bytes(), str(path), experiment_hash)
+    except TraceError as error:
+        raise TraceError(f"{error}; {REMEDY}") from error
 
 
-def read_trace(content: bytes, path: Path, experiment_hash: str | None = None) -> xr.Dataset:
-    """A trace from what its file holds, or will hold; `open_trace` says the rest.
+def read_trace(content: bytes, name: str, experiment_hash: str | None = None) -> xr.Dataset:
+    """A trace from what its file holds, or would hold; see `open_trace`.
 
     Parameters
     ----------
     content : bytes
-    path : Path
-        Of the file, for what is said of it.
+    name : str
+        What the file is called in what is said of it.
     experiment_hash : str, optional
 
     Examples
     --------
-    >>> from pathlib import Path
     >>> from valleywalk.trace import read_trace, sealed
-    >>> read_trace(sealed(b"no netCDF"), Path("walk.nc"))  # doctest: +IGNORE_EXCEPTION_DETAIL
+    >>> read_trace(sealed(b"no netCDF"), "walk.nc")  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
         ...
     TraceError: walk.nc is no trace of valleywalk
     """
     # Checked before the file is parsed: a single wrong bit can keep an HDF5 reader busy for hours.
     if not _is_sealed(content):
-        raise TraceError(
-            f"{path} is damaged, or no trace of valleywalk: its checksum does not fit; "
-            "delete it, or ask for it to be recomputed"
-        )
+        raise TraceError(f"{name} is damaged, or no trace of valleywalk: its checksum does not fit")
     try:
         _check_content(content)
         with xr.open_dataset(BytesIO(content), engine="h5netcdf", decode_times=False) as opened:
             trace = opened.load()
     # Whatever its readers stumble over in a file that others made.
     except Exception as error:
-        raise TraceError(f"{path} is no trace of valleywalk ({error})") from error
+        raise TraceError(f"{name} is no trace of valleywalk ({error})") from error
     if trace.attrs.get("schema") != SCHEMA:
-        raise TraceError(f"{path} is no trace of valleywalk")
+        raise TraceError(f"{name} is no trace of valleywalk")
     found = trace.attrs.get("schema_version")
     if found != SCHEMA_VERSION:
         raise TraceError(
-            f"{path} is a trace of schema version {found}, this is version {SCHEMA_VERSION}; "
-            "delete it, or ask for it to be recomputed"
+            f"{name} is a trace of schema version {found}, this is version {SCHEMA_VERSION}"
         )
     if experiment_hash not in (None, trace.attrs.get("experiment_hash")):
         raise TraceError(
-            f"{path} holds experiment {trace.attrs.get('experiment_hash')}, not {experiment_hash}; "
-            "delete it, or ask for it to be recomputed"
+            f"{name} holds experiment {trace.attrs.get('experiment_hash')}, not {experiment_hash}"
         )
     if problem := _lacking(trace):
-        raise TraceError(
-            f"{path} is no whole trace: {problem}; delete it, or ask for it to be recomputed"
-        )
+        raise TraceError(f"{name} is no whole trace: {problem}")
     return trace
 
 

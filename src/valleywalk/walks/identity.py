@@ -5,7 +5,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from ..trace import TraceError, open_trace
+from ..trace import REMEDY, TraceError, open_trace, read_trace
 from .catalogue import dataset_info
 from .datasets import Dataset, DatasetError, folder_files, load
 from .experiment import Experiment
@@ -103,20 +103,29 @@ def open_own(path: Path, experiment: Experiment) -> xr.Dataset:
         cannot be said.
     """
     trace = open_trace(path, experiment.hash)
+    if wrong := _other_walk(trace, experiment):
+        raise TraceError(f"{path} {wrong}; {REMEDY}")
+    return trace
+
+
+def check_own(content: bytes, name: str, experiment: Experiment) -> None:
+    """Check what would become the file of an experiment's trace, as `open_own` does."""
+    if wrong := _other_walk(read_trace(content, name, experiment.hash), experiment):
+        raise TraceError(f"{name} {wrong}")
+
+
+def _other_walk(trace: xr.Dataset, experiment: Experiment) -> str | None:
+    """What a trace is of, where that is not the experiment."""
     if experiment_of(trace).hash != experiment.hash:
-        raise TraceError(
-            f"{path} says the hash of one experiment and the settings of another; delete it, or "
-            "ask for it to be recomputed"
-        )
+        return "says the hash of one experiment and the settings of another"
     info = dataset_info(experiment.dataset)
     known = experiment.data_hash or info.known_hash(experiment.classes)
     found = trace.attrs.get("whole_dataset_hash")
     if found is None and trace.attrs.get("training_images", 0) == info.training_images:
         found = trace.attrs.get("dataset_hash")
     if None not in (known, found) and found != known:
-        raise TraceError(
-            f"{path} was made on other images: their hash is {found}, that of "
-            f"{experiment.without_path.dataset!r} is {known}; delete it, or ask for it to be "
-            "recomputed"
+        return (
+            f"was made on other images: their hash is {found}, that of "
+            f"{experiment.without_path.dataset!r} is {known}"
         )
-    return trace
+    return None
