@@ -265,8 +265,8 @@ def save(trace: xr.Dataset, path: str | PathLike[str]) -> None:
         for name in trace.variables
         if trace[name].nbytes > WORTH_COMPRESSING
     }
-    # In memory first: HDF5 that writes into a file crashes on a full disk. Not by `to_netcdf`: where
-    # there is a Dask client, it asks the scheduler for a lock, and fails for what is no file.
+    # In memory first: HDF5 that writes into a file crashes on a full disk. Not by `to_netcdf`: it
+    # asks the scheduler of a Dask client for a lock, where there is one, and fails for no file.
     stream = BytesIO()
     store = xr.backends.H5NetCDFStore.open(stream, mode="w", lock=False)
     trace.dump_to_store(store, encoding=encoding)
