@@ -111,11 +111,7 @@ def _connected(scheduler: str | None) -> Iterator["Client"]:
             "walking on a cluster needs Dask: pip install 'valleywalk[cluster]'"
         ) from None
     start = "start one with `dask scheduler`, and give the address that it prints"
-    # Dask tells each attempt to connect again, with its traceback.
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
+    with _silent("distributed", "distributed.client"):
         try:
             client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
@@ -128,12 +124,23 @@ def _connected(scheduler: str | None) -> Iterator["Client"]:
                 yield client
         except (CancelledError, OSError) as error:
             raise ClusterError(
-                f"the Dask scheduler at {scheduler!r} is lost; {start}, with workers, and ask "
-                "again: finished traces are kept, and where workers share a data folder or come "
-                "back to theirs, begun walks go on"
+                f"the Dask scheduler at {scheduler!r} is lost; {start}, and ask again: "
+                "finished walks are kept, begun ones go on where a worker has their checkpoint"
             ) from error
+
+
+@contextmanager
+def _silent(*names: str) -> Iterator[None]:
+    """Dask logs each attempt to connect again, with its traceback."""
+    loggers = {name: logging.getLogger(name) for name in names}
+    levels = {name: logger.level for name, logger in loggers.items()}
+    for logger in loggers.values():
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
     finally:
-        logger.setLevel(level)
+        for name, logger in loggers.items():
+            logger.setLevel(levels[name])
 
 
 def _check_workers(client: "Client", here: Mapping[str, str]) -> None:
