@@ -17,6 +17,7 @@ from valleywalk.book.build import scale_of
 from valleywalk.book.notebook import check
 from valleywalk.book.prose import said
 from valleywalk.folders import checkout
+from valleywalk.markdown import plain
 from valleywalk.paper.items import ITEMS
 
 PAGES = {item.page.notebook: item.page for item in ITEMS.values()}
@@ -86,7 +87,7 @@ def test_a_notebook_draws_its_figure(name, tmp_path):
     if name != "twin":
         assert page.table(traces) in shown
         assert said(page, traces) in shown
-        assert f"*Provenance.* {page.provenance(traces)}." in shown
+        assert f"*Provenance.* {plain(page.provenance(traces))}." in shown
     plt.close(page.draw(traces))
 
 
