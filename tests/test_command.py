@@ -75,6 +75,16 @@ def test_a_reader_that_has_enough(start, end, unbuffered):
     assert (process.stderr.read(), process.wait(timeout=30)) == ("", 141)
 
 
+def test_a_reader_that_is_gone_before_anything_is_said(start):
+    process = start(
+        "def main():\n    sys.stdin.readline()\n    print('a line')", stdin=subprocess.PIPE
+    )
+    process.stdout.close()
+    process.stdin.write("\n")
+    process.stdin.close()
+    assert (process.stderr.read(), process.wait(timeout=30)) == ("", 141)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_said(start):
     with open("/dev/full", "w") as full:

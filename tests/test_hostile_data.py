@@ -119,6 +119,7 @@ def test_annotations_that_lead_elsewhere_or_do_not_fit(listed, text, said):
         (lambda r: write(r / "val/A/0.png"), "has a class 'A' that"),
         (lambda r: (r / "train/a/2.png").write_bytes(b""), "2.png is not a readable image"),
         (lambda r: Image.new("F", (4, 4)).save(r / "train/a/2.png", "TIFF"), "not a readable"),
+        (lambda r: Image.new("RGB", (4, 4)).save(r / "train/a/2.png", "TIFF"), "not a readable"),
         (lambda r: (r / "train/a/2.ppm").write_bytes(b"Pf 4 4 -1.0\n" + bytes(64)), "8 bits a ch"),
         (lambda r: write(r / "train/a/2.png", 5), "pixels where .* are expected; set image_size"),
         (lambda r: (r / "train/a/0.PNG").mkdir(), None),

@@ -11,7 +11,7 @@ from myst_parser.parsers.docutils_ import Parser
 from PIL import Image
 
 from valleywalk import Store, TraceError, save
-from valleywalk.book import build, explorer, head, notebook, slides
+from valleywalk.book import answers, build, explorer, head, notebook, slides
 from valleywalk.book.build import _markdown_of as markdown_of
 from valleywalk.book.handout import Handout
 from valleywalk.book.recorded import description
@@ -97,7 +97,7 @@ def by_github(text):
 RENDERERS = [by_myst, by_handout, by_nbconvert, by_github]
 # What our own Markdown is made of.
 OURS = {"p", "code", "em", "strong", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "br"}
-OURS |= {"main", "span", "colgroup", "col", "div", "tt"}
+OURS |= {"main", "span", "colgroup", "col", "div", "tt", "pre"}
 
 
 def harmless(markdown, *texts):
@@ -144,6 +144,16 @@ def test_alternative_texts_are_plain():
     assert build.first_finding(f"- The floor of {plain(LIVE)} rises.") == (
         f"The floor of {LIVE} rises."
     )
+
+
+@pytest.mark.parametrize(
+    "text", [*HOSTILE[:10], f"a\n```\n{LIVE}\n````\n{LIVE}", f"```\n\n{LIVE}\n```"]
+)
+def test_what_code_prints_stays_in_its_block(text):
+    page = f"Code:\n\n```python\nprint({text!r})\n```\n"
+    shown = answers.with_output(page, "a page", checkout())
+    assert shown != page
+    harmless(shown.replace("```python", "```text"), "".join(text.split()[:1]))
 
 
 # Pages --------------------------------------------------------------------------------------------

@@ -29,3 +29,18 @@ def plain(text: object) -> str:
     shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
     escaped = SIGNS.sub(lambda sign: f"&#{ord(sign[0])};", shown)
     return FIRST.sub(lambda first: f"{first[1]}&#{ord(first[2])};", escaped)
+
+
+def fenced(text: str, language: str) -> str:
+    """A block of code in Markdown, with a fence that is longer than any in it.
+
+    Examples
+    --------
+    >>> from valleywalk.markdown import fenced
+    >>> print(fenced("1 + 1", "python"))
+    ```python
+    1 + 1
+    ```
+    """
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text.removesuffix(chr(10))}\n{fence}"

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..markdown import fenced
+
 # Python, and what the page says that it prints, where it says so.
 BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\s*^```text\n(?P<shown>.*?)^```\n)?",
@@ -45,7 +47,8 @@ def with_output(text: str, page: str, folder: Path) -> str:
 
     def fill(block: re.Match[str]) -> str:
         printed = run(block["code"], page, names)
-        return block[0] if block["shown"] or not printed else f"{block[0]}\n```text\n{printed}```\n"
+        shown = block["shown"] or not printed
+        return block[0] if shown else f"{block[0]}\n{fenced(printed, 'text')}\n"
 
     with contextlib.chdir(folder):
         return BLOCK.sub(fill, text)

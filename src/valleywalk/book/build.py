@@ -24,6 +24,7 @@ from tqdm import tqdm
 from ..files import check_writable
 from ..folders import checkout
 from ..machine import cores
+from ..markdown import fenced
 from ..paper.claim import SUBJECTS
 from ..paper.items import ITEMS, Item
 from ..paper.ledger import VERDICTS, Finding, findings, findings_without_walks
@@ -318,7 +319,7 @@ def _how_it_was_made(notebook: NotebookNode, cells: Iterable[NotebookNode]) -> s
     shown = "\n\n".join(filter(None, map(_markdown_of, code)))
     return (
         "## How this page was made\n\n::::{dropdown} Parameters, walks and provenance\n"
-        f"```python\n{source}\n```\n\n{shown}\n\n{_executed(notebook)}\n::::"
+        f"{fenced(source, 'python')}\n\n{shown}\n\n{_executed(notebook)}\n::::"
     )
 
 
