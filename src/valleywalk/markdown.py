@@ -34,6 +34,11 @@ def plain(text: object) -> str:
 def fenced(text: str, language: str) -> str:
     """A block of code in Markdown, with a fence that is longer than any in it.
 
+    Parameters
+    ----------
+    text : str
+    language : str
+
     Examples
     --------
     >>> from valleywalk.markdown import fenced
