@@ -41,5 +41,7 @@ benchmarks: .venv/ready
 		$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt -e '.[book,course,test]'
 	touch $@
 
+# Walks are kept: `valleywalk clean --traces --checkpoints` deletes them, too.
 clean:
-	rm -rf build data/cache
+	rm -rf build/book
+	test ! -x $(BIN)/valleywalk || $(BIN)/valleywalk clean --yes

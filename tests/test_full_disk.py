@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 from valleywalk import Experiment, Resources, Store, WalkError, compute, open_trace, save, walk
+from valleywalk.book import recorded
 from valleywalk.cli import main
+from valleywalk.paper.items import ITEMS
 from valleywalk.walks.checkpoint import load_checkpoint, save_checkpoint
 
 resource = pytest.importorskip("resource", reason="needs POSIX limits")
@@ -242,6 +244,28 @@ def test_a_picture_that_finds_no_room(tmp_path):
         main(given)
     assert file.read_bytes() == drawn
     assert names(tmp_path) == ["out.png"]
+
+
+def test_a_walk_that_finds_no_room_among_the_recorded_ones(tmp_path, monkeypatch):
+    store = Store(tmp_path / "cache", tmp_path / "recorded")
+    (experiment,) = ITEMS["fig18"].experiments("smoke")
+    trace = store.get(experiment, progress=False).assign_attrs(git_commit="0123456789ab")
+    save(trace, store.find(experiment))
+    store.recorded.mkdir()
+    (store.recorded / "README.md").write_text("before")
+    kept = rf"{experiment.hash}\.nc cannot be written \(File too large\); make room"
+    with full(1000), pytest.raises(OSError, match=kept):
+        recorded.record(("smoke",), store)
+    assert names(store.recorded) == ["README.md"]
+    introduction = recorded.INTRODUCTION
+    monkeypatch.setattr(recorded, "INTRODUCTION", "x" * 60_000)
+    with full(50_000), pytest.raises(OSError, match=r"README\.md cannot .*the one before is kept"):
+        recorded.record(("smoke",), store)
+    monkeypatch.setattr(recorded, "INTRODUCTION", introduction)
+    assert (store.recorded / "README.md").read_text() == "before"
+    assert store.get(experiment).identical(trace)
+    recorded.record(("smoke",), store)
+    assert experiment.hash in (store.recorded / "README.md").read_text()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from valleywalk import Experiment, Store, open_trace, save
+from valleywalk import Experiment, Store, TraceError, open_trace, save
 from valleywalk.book import recorded
 from valleywalk.book.build import scale_of
 from valleywalk.cli import main
@@ -77,6 +77,34 @@ def test_a_walk_that_says_no_code_is_refused_and_the_others_kept(
     assert f"{len(others)} more walks recorded" in capsys.readouterr().out
     assert {path.stem for path in store.recorded.glob("*.nc")} == {e.hash for e in others}
     assert refused.hash not in (store.recorded / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_damaged_recorded_trace_is_replaced_and_a_damaged_new_one_refused(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("VALLEYWALK_DATA", str(tmp_path))
+    store = Store()
+    first, second, *_ = ITEMS["fig18"].experiments("smoke") + ITEMS["fig19"].experiments("smoke")
+    good = {}
+    for experiment in (first, second):
+        store.get(experiment, progress=False)
+        say_commits(store, experiment, "0123456789ab")
+        good[experiment] = store.find(experiment).read_bytes()
+    assert len(recorded.record(("smoke",), store).new) == 2
+    # Such as of a copy that was cut off.
+    kept = store.recorded / f"{first.hash}.nc"
+    kept.write_bytes(good[first][:1000])
+    with pytest.raises(TraceError, match="is damaged"):
+        store.get(first)
+    assert recorded.record(("smoke",), store).new == [kept]
+    assert kept.read_bytes() == good[first]
+    kept.unlink()
+    (store.recorded / f"{second.hash}.nc").unlink()
+    (store.folder / f"{first.hash}.nc").write_bytes(good[first][:1000])
+    with pytest.raises(SystemExit, match=rf"(?s)1 not recorded, .*{first.hash}.*it is damaged"):
+        main(["record", "--scale", "smoke"])
+    assert "1 more walks recorded" in capsys.readouterr().out
+    assert [path.stem for path in store.recorded.glob("*.nc")] == [second.hash]
 
 
 def test_recorded_walks_are_on_the_images_of_the_catalogue():

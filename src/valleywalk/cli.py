@@ -35,6 +35,7 @@ from .walks import datasets
 from .walks.catalogue import DATASETS
 from .walks.datasets import DatasetError
 from .walks.experiment import Experiment
+from .walks.leftover import removable
 from .walks.parallel import compute as compute_walks
 from .walks.provenance import provenance
 from .walks.resources import Resources
@@ -192,8 +193,8 @@ def record(scale: Scale | None = None) -> None:
     if found.refused:
         lines = [f"{store.folder / f'{name}.nc'} ({why})" for name, why in found.refused.items()]
         raise ValueError(
-            f"{len(lines)} not recorded, since their traces do not say by which code they were "
-            "made:\n"
+            f"{len(lines)} not recorded, since their traces are damaged, or do not say by which "
+            "code they were made:\n"
             + "\n".join(lines)
             + "\nCommit all changes, delete these files, and walk again "
             "from a checkout without changes"
@@ -218,6 +219,29 @@ def bind(
     """
     front = book.build(scale, strict=strict, repository=repository, **vars(resources))
     print(f"The book is ready: {front}")
+
+
+def clean(traces: bool = False, checkpoints: bool = False, yes: bool = False) -> None:
+    """Show what killed processes left, and delete it with --yes; finished and begun walks are kept.
+
+    Args:
+        traces: Also finished walks: traces, kept states. Recorded ones are never deleted.
+        checkpoints: Also walks that were begun and could go on.
+        yes: Delete what is shown.
+    """
+    store = Store()
+    found = removable(store, traces=traces, checkpoints=checkpoints)
+    for each in found:
+        print(f"{each.size / 1e6:10.3f} MB  {each.path}  ({each.what})")
+    if yes:
+        for each in found:
+            each.path.unlink(missing_ok=True)
+    done = "deleted" if yes else "to delete with --yes"
+    print(f"{len(found)} files {done}, {sum(each.size for each in found) / 1e6:.3f} MB")
+    print(
+        f"kept in {store.folder}: {len(list(store.folder.glob('*.nc')))} traces (--traces), "
+        f"{len(list(store.folder.glob('*.checkpoint')))} begun walks (--checkpoints)"
+    )
 
 
 def course(folder: Positional[Path] = Path("course-pack")) -> None:
@@ -292,6 +316,7 @@ COMMANDS: dict[str, Any] = {
     "record": record,
     "book": bind,
     "course": course,
+    "clean": clean,
 }
 
 

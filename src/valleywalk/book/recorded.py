@@ -1,20 +1,20 @@
 """The recorded walks that come with the project: keep more of them, and say what each one is."""
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from ..files import write
 from ..markdown import plain
 from ..paper.items import ITEMS, in_words
 from ..paper.page import markdown_table
 from ..paper.protocol import all_experiments
 from ..paper.scales import DECIDING, FULL_PLANNED, SCALES, Scale
-from ..trace import open_trace
+from ..trace import TraceError, open_trace
 from ..walks.experiment import Experiment
-from ..walks.identity import open_own
+from ..walks.identity import open_own, read_own
 from ..walks.provenance import experiment_of, unfit_commits
 from ..walks.store import Store
 
@@ -49,8 +49,9 @@ class Recorded:
 def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> Recorded:
     """Keep walks that were computed here with the recorded ones, and write their index.
 
-    A walk whose trace does not say by which code it was made is refused: one of its commits is not
-    known, or is of a tree with changes that were not committed.
+    A walk is refused whose trace is damaged, or does not say by which code it was made: one of its
+    commits is not known, or is of a tree with changes that were not committed. A recorded trace
+    that is damaged is replaced by a good one from here.
 
     Parameters
     ----------
@@ -62,6 +63,13 @@ def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> Re
     -------
     Recorded
         The files that are new, and what was refused.
+
+    Raises
+    ------
+    OSError
+        A file cannot be written; what was there before still is.
+    TraceError
+        A recorded trace is damaged, and there is none to replace it.
     """
     store = store or Store()
     store.recorded.mkdir(parents=True, exist_ok=True)
@@ -70,18 +78,33 @@ def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> Re
         for experiment in _commands(scale):
             computed = store.folder / f"{experiment.hash}.nc"
             kept = store.recorded / computed.name
-            if computed.is_file() and not kept.is_file():
-                trace = open_own(computed, experiment)
-                if unfit := unfit_commits(trace):
-                    found.refused[experiment.hash] = (
-                        f"{in_words(experiment)}, seed {experiment.seed}: made at commit "
-                        f"{', '.join(name or 'unknown' for name in unfit)}"
-                    )
+            if computed.is_file() and not _is_good(kept, experiment):
+                content = computed.read_bytes()
+                if why := _unfit(content, experiment):
+                    words = f"{in_words(experiment)}, seed {experiment.seed}"
+                    found.refused[experiment.hash] = f"{words}: {why}"
                     continue
-                shutil.copyfile(computed, kept)
+                write(kept, content)
                 found.new.append(kept)
-    (store.recorded / INDEX).write_text(index(store), encoding="utf-8")
+    write(store.recorded / INDEX, index(store).encode())
     return found
+
+
+def _is_good(path: Path, experiment: Experiment) -> bool:
+    try:
+        open_own(path, experiment)
+    except (FileNotFoundError, TraceError):
+        return False
+    return True
+
+
+def _unfit(content: bytes, experiment: Experiment) -> str | None:
+    """Why a trace is not to be recorded."""
+    try:
+        unfit = unfit_commits(read_own(content, "it", experiment))
+    except TraceError as error:
+        return str(error)
+    return f"made at commit {', '.join(name or 'unknown' for name in unfit)}" if unfit else None
 
 
 def index(store: Store) -> str:

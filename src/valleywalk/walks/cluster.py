@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..files import write
 from ..trace import environment
 from .experiment import Experiment
-from .identity import check_own
+from .identity import read_own
 from .resources import Resources
 from .store import Store, say
 
@@ -89,7 +89,7 @@ def compute(
             experiment = tasks[task]
             try:
                 content = task.result()
-                check_own(content, "what its worker returned", experiment)
+                read_own(content, "what its worker returned", experiment)
                 write(folder / f"{experiment.hash}.nc", content)
             except CancelledError:
                 raise

@@ -108,10 +108,12 @@ def open_own(path: Path, experiment: Experiment) -> xr.Dataset:
     return trace
 
 
-def check_own(content: bytes, name: str, experiment: Experiment) -> None:
-    """Check what would become the file of an experiment's trace, as `open_own` does."""
-    if wrong := _other_walk(read_trace(content, name, experiment.hash), experiment):
+def read_own(content: bytes, name: str, experiment: Experiment) -> xr.Dataset:
+    """The trace of an experiment from what would become its file, checked as by `open_own`."""
+    trace = read_trace(content, name, experiment.hash)
+    if wrong := _other_walk(trace, experiment):
         raise TraceError(f"{name} {wrong}")
+    return trace
 
 
 def _other_walk(trace: xr.Dataset, experiment: Experiment) -> str | None:

@@ -150,9 +150,7 @@ class Store:
     @contextmanager
     def _alone(self, experiment: Experiment, tell: bool) -> Iterator[None]:
         """Keep other processes from walking the same. A lock ends with its process."""
-        locks = self.folder / ".locks"
-        locks.mkdir(exist_ok=True)
-        lock = FileLock(locks / experiment.hash)
+        lock = self._lock(experiment.hash)
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -163,6 +161,21 @@ class Store:
             yield
         finally:
             lock.release()
+
+    def _lock(self, experiment_hash: str) -> FileLock:
+        locks = self.folder / ".locks"
+        locks.mkdir(exist_ok=True)
+        return FileLock(locks / experiment_hash)
+
+    def in_progress(self, experiment_hash: str) -> bool:
+        """Whether a process walks this now."""
+        lock = self._lock(experiment_hash)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return True
+        lock.release()
+        return False
 
     def check_writable(self) -> None:
         """Make the folder, and try it.
