@@ -106,6 +106,18 @@ def assert_runs_in_its_own_order(page, notebook):
     assert [cell.source for cell in page.cells if cell.source in own] == own
 
 
+def test_what_is_no_book_is_not_built_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "compute", lambda *a: pytest.fail("walked"))
+    (tmp_path / "mine").write_text("kept")
+    (tmp_path / "link").symlink_to("nowhere")
+    for folder in (tmp_path, tmp_path / "mine", tmp_path / "link"):
+        with pytest.raises(book.BookError, match="is there and is no book; move it away"):
+            book.build("smoke", folder=folder)
+    with pytest.raises(OSError, match="mine"):
+        book.build("smoke", folder=tmp_path / "mine" / "book")
+    assert (tmp_path / "mine").read_text() == "kept"
+
+
 def test_a_notebook_that_fails_is_named_and_never_in_the_book(commands, tmp_path, monkeypatch):
     item = ITEMS["fig28"]
     broken = SimpleNamespace(

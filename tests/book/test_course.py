@@ -227,6 +227,28 @@ def test_what_fails_half_way_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+@pytest.mark.parametrize("name", [".", "link", "new/folder"])
+def test_a_folder_that_is_empty_is_filled(tmp_path, monkeypatch, name):
+    for part in ("_notebooks", "_homework", "_slides", "_texts"):
+        monkeypatch.setattr(course, part, lambda *a: None)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    if name == "link":
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "here" / "link").symlink_to(tmp_path / "elsewhere")
+    main(["course", name])
+    made = {path.name for path in (tmp_path / "here" / name).iterdir()}
+    assert made == {"students", "instructors", "slides"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links")
+def test_a_link_to_nowhere_is_no_new_folder(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    assert f"{tmp_path / 'link'} is there already" in refused(tmp_path / "link")
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "latex2mathml.converter", None)
     monkeypatch.delitem(sys.modules, "valleywalk.book.handout", raising=False)
