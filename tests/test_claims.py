@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from made_traces import SAID
+from made import SAID
 from scipy import stats
 
 from valleywalk import Store

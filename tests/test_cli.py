@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from made import FIELDS
 
 from valleywalk import Experiment, open_trace
 from valleywalk.cli import main
@@ -10,8 +11,7 @@ from valleywalk.walks.store import Store
 WALK = ["walk", "--model", "mlp", "--dataset", "mnist5k", "--width", "0.05"]
 WALK += ["--training-images", "60", "--batch-size", "20", "--evaluation-batch-size", "20"]
 # The same.
-EXPERIMENT = {"model": "mlp", "dataset": "mnist5k", "width": 0.05, "training_images": 60}
-EXPERIMENT |= {"batch_size": 20, "evaluation_batch_size": 20}
+EXPERIMENT = FIELDS
 
 
 def refused(arguments):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from made import FIELDS
 
 from valleywalk import Experiment, Resources, Store, compute
 from valleywalk.evaluation import predict
@@ -18,15 +19,7 @@ from valleywalk.walks.store import walk_into
 from valleywalk.walks.updates import accumulate_gradient
 from valleywalk.walks.walk import walk
 
-TINY = {
-    "model": "mlp",
-    "dataset": "mnist5k",
-    "width": 0.05,
-    "training_images": 60,
-    "batch_size": 20,
-    "evaluation_images": 40,
-    "evaluation_batch_size": 20,
-}
+TINY = FIELDS | {"evaluation_images": 40}
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import made
 import pytest
 
 from valleywalk import Experiment, Resources, Store, WalkError, compute, open_trace, save, walk
@@ -16,15 +17,7 @@ from valleywalk.walks.checkpoint import load_checkpoint, save_checkpoint
 
 resource = pytest.importorskip("resource", reason="needs POSIX limits")
 
-FIELDS = {
-    "model": "mlp",
-    "dataset": "mnist5k",
-    "width": 0.05,
-    "training_images": 60,
-    "batch_size": 20,
-    "evaluation_batch_size": 20,
-    "epochs": 3,
-}
+FIELDS = made.FIELDS | {"epochs": 3}
 STEPS = 9
 WALK = ["walk", "--model", "mlp", "--dataset", "mnist5k"]
 

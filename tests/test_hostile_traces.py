@@ -5,7 +5,7 @@ import json
 import h5py
 import numpy as np
 import pytest
-from made_traces import SAID
+from made import SAID
 
 from valleywalk import Experiment, Store, TraceError, open_trace, provenance, save
 from valleywalk.trace import ALWAYS_PROBED, OF_A_WALK, assemble, sealed

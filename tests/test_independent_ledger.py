@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from independent_ledger import PROTOCOL, STATISTICS, ledger, main, opener
-from made_traces import SAID
+from made import SAID
 
 from valleywalk import Store
 from valleywalk.folders import checkout

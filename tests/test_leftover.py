@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+from made import FIELDS
 
 from valleywalk import Experiment, Store
 from valleywalk.cli import main
@@ -101,8 +102,7 @@ def test_what_a_killed_writer_leaves_is_known(tmp_path):
 
 def test_the_next_walk_sweeps_what_a_killed_one_left():
     store = Store()
-    sizes = {"training_images": 60, "batch_size": 20, "evaluation_batch_size": 20}
-    experiment = Experiment(model="mlp", dataset="mnist5k", width=0.05, **sizes)
+    experiment = Experiment(**FIELDS)
     store.folder.mkdir(parents=True)
     for name in (experiment.hash, DONE):
         put(store.folder / f".{name}.nc.abcdefgh.part", seconds=0)

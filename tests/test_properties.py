@@ -10,7 +10,7 @@ import xarray as xr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from made_traces import SAID
+from made import SAID
 from pydantic import ValidationError
 
 from valleywalk import Experiment, Store, TraceError, analysis, open_trace, save

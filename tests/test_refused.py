@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from made_traces import SAID
+from made import SAID
 from PIL import Image
 from torch import nn
 

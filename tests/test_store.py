@@ -7,19 +7,11 @@ import time
 import psutil
 import pytest
 import xarray as xr
+from made import FIELDS
 
 from valleywalk import Experiment, Resources, Store, TraceError, compute, open_trace, save
 from valleywalk.trace import VARIABLES
 from valleywalk.walks.provenance import experiment_of, provenance
-
-FIELDS = {
-    "model": "mlp",
-    "dataset": "mnist5k",
-    "width": 0.05,
-    "training_images": 60,
-    "batch_size": 20,
-    "evaluation_batch_size": 20,
-}
 
 
 @pytest.fixture(scope="module")

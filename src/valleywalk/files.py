@@ -7,8 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# The names that `atomic_path` gives, so that what a killed process left is known from other files.
+# The names that `_temporary` gives, so that what a killed process left is known from other files.
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
+
+
+def _temporary(target: Path) -> Path:
+    """A new empty file beside a target."""
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    os.close(handle)
+    return Path(name)
 
 
 @contextmanager
@@ -24,12 +31,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.name}.", suffix=".part", dir=target.parent
-        )
-        temporary = Path(name)
+        temporary = _temporary(target)
         try:
-            os.close(handle)
             yield temporary
             # Some disks are found to be full only here. A rename may reach the disk before what
             # is renamed does.
@@ -103,9 +106,7 @@ def check_writable(target: Path) -> None:
     OSError
         It cannot.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(handle)
-    Path(name).unlink()
+    _temporary(target).unlink()
 
 
 def leftovers(folder: Path, of: str = "*") -> list[Path]:

@@ -224,7 +224,7 @@ def where_it_is(dataset: DatasetInfo) -> str:
     if dataset.file is None:
         return "ready: shipped with installed packages"
     place = datasets_folder() / dataset.file
-    lacking = next((part for part in dataset.needs if not any(place.glob(part))), None)
+    lacking = dataset.lacks(place)
     way = f"fetch it with `valleywalk data {dataset.name} --download`"
     if not dataset.download:
         way = f"it has no download; put its files into {dataset.file}"

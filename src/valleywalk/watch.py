@@ -25,8 +25,7 @@ from .probes.interpolation import Interpolation
 from .probes.state import gather, give_back
 from .trace import COORDINATES, VARIABLES, assemble
 
-# Probes that each watch has, and what they and the watch itself record.
-BUILT_IN = 3
+# What the probes that each watch has and the watch itself record.
 NOTED = {"minibatch_loss", "whole", "stretch"}
 OWN = {name for name, (along, _, _) in VARIABLES.items() if "epoch" not in along} - NOTED
 
@@ -181,12 +180,8 @@ class watch:
         self.steps = _chosen("steps", steps)
         self.interpolation = Interpolation(points, tolerance)
         self.alpha = self.interpolation.alpha
-        self.probes: tuple[Probe, ...] = (
-            self.interpolation,
-            Cosine(),
-            Distance(),
-            *probes,
-        )
+        self.built_in: tuple[Probe, ...] = (self.interpolation, Cosine(), Distance())
+        self.probes = tuple(probes)
         self.iterate_probes, self.every = tuple(iterate_probes), _chosen("every", every)
         self.seen: list[dict[str, Any]] = []
         self.start: list[Tensor] = []
@@ -271,17 +266,13 @@ class watch:
         if self.scaler is not None:
             seen["skipped"] = 0.0
         with torch.no_grad():
-            for number, probe in enumerate(self.probes):
-                found = probe(step)
-                if number >= BUILT_IN:
-                    _check_found(f"probe {type(probe).__name__}", found, seen)
-                seen.update(found)
+            for probe in self.built_in:
+                seen.update(probe(step))
+            for probe in self.probes:
+                _keep("probe", probe, probe(step), seen)
             if self.every(self.iteration):
                 for iterate_probe in self.iterate_probes:
-                    found = iterate_probe(self.evaluate)
-                    name = getattr(iterate_probe, "__name__", type(iterate_probe).__name__)
-                    _check_found(f"iterate probe {name}", found, seen)
-                    seen.update(found)
+                    _keep("iterate probe", iterate_probe, iterate_probe(self.evaluate), seen)
         self.seen.append(seen)
 
     def _gradient(self) -> list[Tensor]:
@@ -300,7 +291,9 @@ class watch:
     @property
     def _prefixed(self) -> list[tuple[str, object]]:
         """The prefix of what each probe remembers, and the probe."""
-        of_steps = [(f"probe.{i}.", probe) for i, probe in enumerate(self.probes)]
+        of_steps = [
+            (f"probe.{i}.", probe) for i, probe in enumerate((*self.built_in, *self.probes))
+        ]
         of_iterates = [(f"iterate_probe.{i}.", p) for i, p in enumerate(self.iterate_probes)]
         return [*of_steps, *of_iterates]
 
@@ -410,6 +403,13 @@ def _chosen(
     if not callable(steps):
         raise ValueError(f"{name} is {steps!r}; give a number, a range or set, or a function")
     return steps
+
+
+def _keep(kind: str, probe: object, found: Any, seen: dict[str, Any]) -> None:
+    """Add what a probe of the user's found to what is seen of a step."""
+    name = getattr(probe, "__name__", type(probe).__name__)
+    _check_found(f"{kind} {name}", found, seen)
+    seen.update(found)
 
 
 def _check_found(whose: str, found: Any, seen: Container[str]) -> None:

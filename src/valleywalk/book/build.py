@@ -35,7 +35,7 @@ from ..walks.parallel import compute
 from ..walks.resources import Resources
 from ..walks.store import Store
 from . import answers, explorer, lab, play, verdict
-from .exercises import boxes, exercises_of
+from .exercises import boxes, exercises_of, tagged
 from .head import head
 
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
@@ -271,8 +271,8 @@ def bind_page(
     title = f"({item.name})=\n# {item.label}. {item.title}"
     notebook.cells[0] = nbformat.v4.new_markdown_cell(title)
     caption = f"{item.label} at the {scale} scale: {item.setting(scale)}."
-    (said,) = _tagged(notebook, "said")
-    (figure,) = _tagged(notebook, "figure")
+    (said,) = tagged(notebook, "said")
+    (figure,) = tagged(notebook, "figure")
     figure.metadata["mystnb"] = {
         "figure": {"name": f"{item.name}-figure", "caption": caption},
         "image": {
@@ -280,7 +280,7 @@ def bind_page(
             "classes": "page-figure",
         },
     }
-    making = _tagged(notebook, "setup", "injected-parameters")
+    making = tagged(notebook, "setup", "injected-parameters")
     made = _how_it_was_made(notebook, making)
     for cell in making:
         cell.metadata["tags"] = [*cell.metadata["tags"], "remove-cell"]
@@ -295,15 +295,10 @@ def bind_page(
     # Of the pages of one notebook the first has the names of its exercises.
     first = next(other for other in ITEMS.values() if other.page is item.page)
     asked = boxes(item.page.notebook, exercises_of(notebook), named=item.name == first.name)
-    exercises = _tagged(notebook, "exercise")
+    exercises = tagged(notebook, "exercise")
     notebook.cells = [cell for cell in notebook.cells if cell not in exercises]
     notebook.cells += [nbformat.v4.new_markdown_cell(text) for text in (ways_to_run, made, asked)]
     return notebook
-
-
-def _tagged(notebook: NotebookNode, *tags: str) -> list[NotebookNode]:
-    """Cells with one of the tags, in order."""
-    return [cell for cell in notebook.cells if {*tags} & {*cell.metadata.get("tags", [])}]
 
 
 def _markdown_of(cell: NotebookNode) -> str:

@@ -8,6 +8,11 @@ from nbformat import NotebookNode
 TITLE = "## Exercise\n\n"
 
 
+def tagged(notebook: NotebookNode, *tags: str) -> list[NotebookNode]:
+    """Cells with one of the tags, in order."""
+    return [cell for cell in notebook.cells if {*tags} & {*cell.metadata.get("tags", [])}]
+
+
 def exercises_of(notebook: NotebookNode) -> list[str]:
     """The exercises of a notebook in order, without their titles.
 
@@ -16,11 +21,7 @@ def exercises_of(notebook: NotebookNode) -> list[str]:
     notebook : NotebookNode
         Cells with the tag `exercise` are its exercises.
     """
-    return [
-        cell.source.removeprefix(TITLE)
-        for cell in notebook.cells
-        if "exercise" in cell.metadata.get("tags", [])
-    ]
+    return [cell.source.removeprefix(TITLE) for cell in tagged(notebook, "exercise")]
 
 
 def boxes(notebook: str, asked: Sequence[str], *, named: bool) -> str:

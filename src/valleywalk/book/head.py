@@ -12,7 +12,7 @@ from ..markdown import plain
 from ..paper.items import Item
 from ..paper.ledger import VERDICTS, Finding
 from ..paper.ledger_text import claims_of, findings_of
-from ..paper.page import Page
+from ..paper.page import Page, named
 from ..paper.scales import DECIDING, JUDGED, Scale, original_dataset
 from ..walks import cost
 from ..walks.catalogue import DATASETS, network_info
@@ -128,9 +128,7 @@ def _images(experiments: Sequence[Experiment]) -> dict[str, str]:
     for experiment in experiments:
         original = original_dataset(experiment.model, experiment.dataset)
         known = original == experiment.dataset and original in DATASETS
-        data = DATASETS[original].title if known else f"`{experiment.dataset}`"
-        if experiment.dataset not in DATASETS:
-            data = plain(experiment.dataset)
+        data = DATASETS[original].title if known else named(experiment.dataset)
         if experiment.classes is not None:
             data = f"{experiment.classes} classes of {data}"
         counts.setdefault(data, []).append(cost.training_images(experiment))

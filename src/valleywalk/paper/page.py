@@ -265,14 +265,17 @@ def experiment(fields: Mapping[str, Any], **more: Any) -> Experiment:
     return Experiment(**{**known, **more})
 
 
+def named(dataset: str) -> str:
+    """A data set by the name that an experiment gives it; Markdown."""
+    return f"`{dataset}`" if dataset in DATASETS else plain(dataset)
+
+
 def setting_of(experiment: Experiment) -> str:
     """In a few words, what network walks on what data; Markdown."""
     original = original_dataset(experiment.model, experiment.dataset)
     data = DATASETS[original].title if original in DATASETS else plain(original)
     if original != experiment.dataset:
-        known = experiment.dataset in DATASETS
-        own = f"`{experiment.dataset}`" if known else plain(experiment.dataset)
-        data = f"{own} in place of {data}"
+        data = f"{named(experiment.dataset)} in place of {data}"
     width = "" if experiment.width == 1 else f" at width {experiment.width:g}"
     count = experiment.training_images or dataset_info(experiment.dataset).training_images
     images = "all images" if count is None else f"{count:,} images"

@@ -6,6 +6,7 @@ entry in `DATASETS` and a reader in `datasets.READERS`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..names import unknown_names
 
@@ -86,6 +87,10 @@ class DatasetInfo:
     def known_hash(self, classes: int | None = None) -> str | None:
         """Hash of the pixels and labels of so many classes, None: all; None where not known."""
         return self.hashes.get(classes or self.classes, self.hash)
+
+    def lacks(self, folder: Path) -> str | None:
+        """The first of what it needs that is not in a folder; None: all is there."""
+        return next((part for part in self.needs if not any(folder.glob(part))), None)
 
     @property
     def by_class(self) -> bool:

@@ -281,10 +281,7 @@ class Experiment(Strict):
                 f"{self.epochs} epochs of {in_epoch} steps are {steps:,} steps, but a walk has "
                 f"{MOST_STEPS:,} at most; choose fewer epochs, or larger batches"
             )
-        length = self.probed_iterations
-        if length is None:
-            length = 0 if self.sampled_iterations else in_epoch
-        of_epoch = length + (self.sampled_iterations or 0)
+        of_epoch = self._window(in_epoch) + (self.sampled_iterations or 0)
         segments = min(steps, len(self._all_probed_epochs) * of_epoch)
         losses = segments * (self.points + 1)
         if losses > MOST_LOSSES:
@@ -404,15 +401,19 @@ class Experiment(Strict):
             In ascending order, each once. A window may reach into the next epochs, not beyond the
             walk.
         """
-        length = self.probed_iterations
-        if length is None:
-            length = 0 if self.sampled_iterations else steps_in_epoch
+        length = self._window(steps_in_epoch)
         measured = np.zeros(self.epochs * steps_in_epoch, dtype=bool)
         for epoch in self._all_probed_epochs:
             first = (epoch - 1) * steps_in_epoch
             measured[first : first + length] = True
         measured[list(self.drawn_steps(steps_in_epoch))] = True
         return np.flatnonzero(measured)
+
+    def _window(self, steps_in_epoch: int) -> int:
+        """Segments measured one after the other from the start of a probed epoch on."""
+        if self.probed_iterations is not None:
+            return self.probed_iterations
+        return 0 if self.sampled_iterations else steps_in_epoch
 
     def drawn_steps(self, steps_in_epoch: int) -> dict[int, int]:
         """Iterations, counted from 0, that are drawn, each with its stretch of its epoch."""

@@ -229,7 +229,7 @@ def tiny_imagenet(folder: Path, download: bool, classes: int | None) -> Dataset:
             _fetch_tiny_imagenet(folder, root)
         except (OSError, RuntimeError, zipfile.BadZipFile) as error:
             raise _unusable("tiny-imagenet", root, error) from error
-    lacking = next((part for part in info.needs if not any(root.glob(part))), None)
+    lacking = info.lacks(root)
     if lacking is not None:
         raise _unusable("tiny-imagenet", root, FileNotFoundError(f"there is no {lacking}"))
     return load_folder(root, "tiny-imagenet", None, classes or info.classes, info.each)

@@ -1,4 +1,4 @@
-"""What every trace of a walk says, for those that tests make."""
+"""What tests make: traces that say what every trace of a walk says, and a walk of moments."""
 
 SAID = {
     **dict.fromkeys(("plan_hash", "dataset_hash", "final_state_hash"), "0" * 16),
@@ -8,4 +8,13 @@ SAID = {
     "device": "CPU",
     "started": "2026-11-25T15:00:00+00:00",
     "wall_seconds": 1.0,
+}
+
+FIELDS = {
+    "model": "mlp",
+    "dataset": "mnist5k",
+    "width": 0.05,
+    "training_images": 60,
+    "batch_size": 20,
+    "evaluation_batch_size": 20,
 }
