@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 
 from .extras import require
 from .files import check_output, write
-from .folders import datasets_folder
+from .folders import checkout, datasets_folder
 from .paper.scales import DECIDING, SCALES, BookScale, Scale
 from .show import in_json, list_items, show, where_it_is
 from .walks.catalogue import DATASETS
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 # Of a line where no terminal says its own.
 WIDTH = 120
+
+# To get walks that others recorded.
+FETCH = "`valleywalk fetch{}` gets those that the project has recorded"
 
 # Its fields are flags of the command.
 T = TypeVar("T")
@@ -60,7 +63,11 @@ def figure(
     check_output(output, overwrite=overwrite)
     kind = _kind_of_picture(output)
     page = item.at(scale, **({"device": resources.device} if item.experiments(scale) else {}))
-    compute(page.experiments, Store(), resources)
+    store = Store()
+    if not store.recorded.is_dir() and not all(map(store.find, page.experiments)):
+        way = FETCH.format(f" {name} --scale {scale}")
+        print(f"no recorded walks are here; {way}", file=sys.stderr)
+    compute(page.experiments, store, resources)
     traces = page.get_traces()
     picture = BytesIO()
     page.draw(traces).savefig(picture, format=kind, dpi=200)
@@ -189,6 +196,67 @@ def data(name: Positional[str | None] = None, download: bool = False, json: bool
         f"{len(loaded.validation_labels)} validation images, {loaded.channels}×{size}×{size}, "
         f"{len(loaded.classes)} classes, hash {loaded.hash}"
     )
+
+
+def fetch(
+    names: Positional[tuple[str, ...]] = (),
+    scale: Scale | None = None,
+    address: str | None = None,
+) -> None:
+    """Fetch recorded walks, so that they are not walked here: of some items, or all there are.
+
+    Args:
+        names: fig1, fig2, …; see `valleywalk list`. Default: all items, and the ledger.
+        scale: Those of a scale; default all.
+        address: A folder with recorded traces, such as data/traces of the project's repository, or
+            its https address; default $VALLEYWALK_RECORDED.
+    """
+    from .paper.items import item_named
+    from .walks.fetch import fetch as fetch_from
+    from .walks.store import Store
+
+    address = address or os.environ.get("VALLEYWALK_RECORDED")
+    if address is None:
+        raise ValueError(
+            "say where recorded walks are kept, by --address or VALLEYWALK_RECORDED: a folder or "
+            "an https address, such as that of data/traces in the project's repository"
+        )
+    wanted = None
+    if names or scale:
+        from .book.recorded import commands
+
+        scales = SCALES if scale is None else (scale,)
+        items = [item_named(name, "item") for name in names]
+        wanted = {
+            walk.hash
+            for each in scales
+            for walk in (
+                [walk for item in items if each in item.scales for walk in item.experiments(each)]
+                if names
+                else commands(each)
+            )
+        }
+    store = Store()
+    new = fetch_from(address, store.recorded, wanted)
+    print(f"{len(new)} more walks in {store.recorded}")
+
+
+def write_notebooks(folder: Positional[Path] = Path("notebooks")) -> None:
+    """Write the notebooks, one a figure family or table, into a folder.
+
+    Args:
+        folder: Where to; new, or empty.
+    """
+    from importlib.resources import files
+
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ValueError(f"{folder} is there already; name a new folder, or an empty one")
+    root = checkout()
+    source = files("valleywalk.notebooks") if root is None else root / "notebooks"
+    for notebook in source.iterdir():
+        if notebook.name.endswith(".ipynb"):
+            write(folder / notebook.name, notebook.read_bytes())
+    print(f"The notebooks are ready: papermill {folder / 'fig2_sgd_walk.ipynb'} out.ipynb")
 
 
 def record(scale: Scale | None = None) -> None:
@@ -320,6 +388,8 @@ def ledger(
     if json:
         print(in_json(as_objects(found)))
         return
+    if all(finding.scale is None for finding in found):
+        print(f"no walk that the claims need is here; {FETCH.format('')}\n", file=sys.stderr)
     if details:
         lines, end = terminal.detailed_lines(found), terminal.HOW
     else:
@@ -337,6 +407,8 @@ COMMANDS: dict[str, Any] = {
     "figure": figure,
     "walk": walk,
     "data": data,
+    "fetch": fetch,
+    "notebooks": write_notebooks,
     "record": record,
     "book": bind,
     "course": course_pack,
