@@ -101,3 +101,22 @@ def test_what_is_cited_is_this_version():
     paper = citation["references"][0]["identifiers"][0]["value"]
     assert paper == deposit["related_identifiers"][0]["identifier"]
     assert "doi" not in deposit, "none is given before it is deposited"
+
+
+def test_the_packages_say_what_the_other_files_say():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    deposit = json.loads((ROOT / ".zenodo.json").read_text(encoding="utf-8"))
+    assert PROJECT["authors"] == citation["authors"] == deposit["creators"]
+    assert PROJECT["keywords"] == deposit["keywords"]
+
+
+def test_links_of_the_readme_work_where_packages_are_shown():
+    targets = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert targets
+    assert all(target.startswith("https://") for target in targets)
+
+
+def test_files_that_the_readme_names_are_there():
+    named = re.findall(r"`([\w./]+\.(?:md|cff))`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(named) >= 5
+    assert all((ROOT / name).is_file() for name in named)
