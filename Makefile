@@ -1,4 +1,4 @@
-# Two commands: `make book` and `make test`. Each sets everything up first, in .venv.
+# The two commands: `make book` and `make test`. Each target sets everything up first, in .venv.
 PYTHON ?= python3
 SCALE ?= recorded
 BIN := .venv/bin
@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: book test coverage lint benchmarks clean
 
 book: .venv/ready
-	$(BIN)/valleywalk book --scale $(SCALE)
+	$(BIN)/valleywalk book --scale $(SCALE) $(if $(REPOSITORY),--repository $(REPOSITORY))
 
 test: .venv/ready
 	$(BIN)/ruff check src tests notebooks book benchmarks
@@ -17,6 +17,7 @@ test: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/nbstripout --verify notebooks/*.ipynb book/course/*.ipynb
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/pytest --doctest-modules src/valleywalk
 	$(BIN)/pytest -n auto $(COVERAGE)
 

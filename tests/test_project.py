@@ -110,6 +110,27 @@ def test_the_packages_say_what_the_other_files_say():
     assert PROJECT["keywords"] == deposit["keywords"]
 
 
+def test_each_python_that_is_claimed_is_tested():
+    claimed = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text())
+    assert workflow["jobs"]["tests"]["strategy"]["matrix"]["python"] == claimed
+    assert PROJECT["requires-python"] == f">={claimed[0]}"
+
+
+def test_workflows_take_no_more_than_they_need():
+    """Actions are pinned to commits, and no job may write but those that publish."""
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        workflow = yaml.safe_load(path.read_text())
+        assert workflow["permissions"] == {}
+        assert workflow["concurrency"]
+        for name, job in workflow["jobs"].items():
+            publishes = name in ("deploy", "publish")
+            assert ("write" in job["permissions"].values()) == publishes, f"{path.name}: {name}"
+            for step in job["steps"]:
+                if "uses" in step:
+                    assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"])
+
+
 def test_links_of_the_readme_work_where_packages_are_shown():
     targets = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert targets
