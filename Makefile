@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Compiled bytecode makes each start several times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: book test coverage lint benchmarks clean
+.PHONY: book test coverage lint lab benchmarks clean
 
 book: .venv/ready
 	$(BIN)/valleywalk book --scale $(SCALE) $(if $(REPOSITORY),--repository $(REPOSITORY))
@@ -29,6 +29,10 @@ lint: .venv/ready
 	$(BIN)/ruff check --fix src tests notebooks book benchmarks
 	$(BIN)/ruff format src tests notebooks book benchmarks
 
+# The notebooks in JupyterLab; options such as LAB="--no-browser --port 9999".
+lab: .venv/ready
+	$(BIN)/jupyter lab $(LAB) notebooks
+
 # Compare with other packages and with the machine; writes book/speed/.
 benchmarks: .venv/ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt -e '.[benchmarks]'
@@ -39,7 +43,7 @@ benchmarks: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
 	UV_COMPILE_BYTECODE=1 UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-}}" \
-		$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt -e '.[book,course,test]'
+		$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt -e '.[book,course,lab,test]'
 	touch $@
 
 # Walks are kept: `valleywalk clean --traces --checkpoints` deletes them, too.
