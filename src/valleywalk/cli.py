@@ -7,7 +7,7 @@ import shutil
 import sys
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 from pydantic import ValidationError
@@ -21,9 +21,6 @@ from .show import in_json, list_items, show, where_it_is
 from .walks.catalogue import DATASETS
 from .walks.experiment import Experiment
 from .walks.resources import Resources
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 # Of a line where no terminal says its own.
 WIDTH = 120
@@ -121,7 +118,7 @@ def walk(
         keep_state: Keep the state of the end beside the trace, so that the walk can be extended.
         overwrite: Replace the output if it is there.
     """
-    from . import analysis, measures
+    from .report import report
     from .walks.provenance import provenance
     from .walks.store import Store, check_outputs, walk_into
 
@@ -138,26 +135,7 @@ def walk(
             keep_state=keep_state,
         )
         output = store.find(experiment)
-    if "loss" in trace and analysis.measured(trace["loss"].values).any():
-        print(_seen(measures.measured_steps(trace)))
-    print(f"distance {trace['distance'].values[-1]:.4g}\n{provenance(trace)}\n{output}")
-
-
-def _seen(steps: xr.Dataset) -> str:
-    """What was seen along the measured segments of a walk, in a line."""
-    import numpy as np
-
-    from . import analysis, measures
-
-    loss = steps["loss"].values
-    height, signs = measures.window_height(steps), measures.barrier_signs(steps)
-    error = "" if np.isnan(height.error) else f" (standard error of the images {height.error:.1g})"
-    open_ = int((signs == 0).sum())
-    return (
-        f"{len(loss)} segments measured: loss {loss[0, 0]:.4f} to {loss[-1, -1]:.4f}, mean height "
-        f"{height.value:.3g}{error}, {analysis.barriers(loss).sum()} barriers"
-        + (f"; in {open_} of the steps the images leave open if there is one" if open_ else "")
-    )
+    print(f"{report(trace)}\n{provenance(trace)}\n{output}")
 
 
 def data(name: Positional[str | None] = None, download: bool = False, json: bool = False) -> None:
