@@ -38,6 +38,7 @@ def figure(
     scale: Scale = "quick",
     output: Path | None = None,
     overwrite: bool = False,
+    quiet: bool = False,
     *,
     resources: Flags[Resources] = Resources(),
 ) -> None:
@@ -49,6 +50,7 @@ def figure(
             size, of some items) or paper (GPU).
         output: File to write, its suffix says the kind; default NAME.png.
         overwrite: Replace a file that is there.
+        quiet: Show no progress.
         resources: What walks are computed with.
     """
     from .paper.items import item_named
@@ -64,7 +66,7 @@ def figure(
     if not store.recorded.is_dir() and not all(map(store.find, page.experiments)):
         way = FETCH.format(f" {name} --scale {scale}")
         print(f"no recorded walks are here; {way}", file=sys.stderr)
-    compute(page.experiments, store, resources)
+    compute(page.experiments, store, resources, progress=not quiet)
     traces = page.get_traces()
     picture = BytesIO()
     page.draw(traces).savefig(picture, format=kind, dpi=200)
@@ -103,6 +105,7 @@ def walk(
     restart: bool = False,
     keep_state: bool = False,
     overwrite: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Walk any experiment, keep its trace, print what was seen.
 
@@ -117,6 +120,7 @@ def walk(
         restart: Start at the first step, rather than going on from what was walked before.
         keep_state: Keep the state of the end beside the trace, so that the walk can be extended.
         overwrite: Replace the output if it is there.
+        quiet: Show no progress.
     """
     from .report import report
     from .walks.provenance import provenance
@@ -124,7 +128,14 @@ def walk(
 
     if output is not None:
         check_outputs(output, keep_state=keep_state, overwrite=overwrite)
-        trace = walk_into(output, experiment, device=device, restart=restart, keep_state=keep_state)
+        trace = walk_into(
+            output,
+            experiment,
+            device=device,
+            restart=restart,
+            keep_state=keep_state,
+            progress=not quiet,
+        )
     else:
         store = Store()
         trace = store.get(
@@ -133,6 +144,7 @@ def walk(
             recompute=recompute,
             restart=restart,
             keep_state=keep_state,
+            progress=not quiet,
         )
         output = store.find(experiment)
     print(f"{report(trace)}\n{provenance(trace)}\n{output}")
@@ -180,6 +192,7 @@ def fetch(
     names: Positional[tuple[str, ...]] = (),
     scale: Scale | None = None,
     address: str | None = None,
+    quiet: bool = False,
 ) -> None:
     """Fetch recorded walks, so that they are not walked here: of some items, or all there are.
 
@@ -188,6 +201,7 @@ def fetch(
         scale: Those of a scale; default all.
         address: A folder with recorded traces, such as data/traces of the project's repository, or
             its https address; default $VALLEYWALK_RECORDED.
+        quiet: Show no progress.
     """
     from .paper.items import item_named
     from .walks.fetch import fetch as fetch_from
@@ -215,7 +229,7 @@ def fetch(
             )
         }
     store = Store()
-    new = fetch_from(address, store.recorded, wanted)
+    new = fetch_from(address, store.recorded, wanted, progress=not quiet)
     print(f"{len(new)} more walks in {store.recorded}")
 
 
@@ -331,6 +345,7 @@ def ledger(
     protocol: bool = False,
     json: bool = False,
     compute: bool = False,
+    quiet: bool = False,
     *,
     resources: Flags[Resources] = Resources(),
 ) -> None:
@@ -341,6 +356,7 @@ def ledger(
         details: Two lines a claim: with its test, what so many seeds could have seen, notes.
         protocol: Print instead what was fixed before any walk: statistics, ranges, seeds.
         json: For programs: a list of objects.
+        quiet: Show no progress.
         compute: Walk first what the scale's ledger needs and is not there (quick: hours).
         resources: What walks are computed with.
     """
@@ -360,7 +376,7 @@ def ledger(
         from .walks.parallel import compute as compute_walks
         from .walks.store import Store
 
-        compute_walks(all_experiments(scale), Store(), resources, in_order=True)
+        compute_walks(all_experiments(scale), Store(), resources, progress=not quiet, in_order=True)
     found = findings_without_walks()
     found += [f for each in (DECIDING if scale is None else (scale,)) for f in findings(each)]
     if json:

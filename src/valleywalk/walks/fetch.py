@@ -9,9 +9,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from tqdm import tqdm
-
 from ..files import write
+from .progress import bar
 
 # Names the recorded traces with their SHA-256, as `sha256sum` writes and checks it.
 CHECKSUMS = "SHA256SUMS"
@@ -72,7 +71,7 @@ def fetch(
         if (wanted is None or experiment in wanted) and not (folder / name).is_file()
     ]
     new = []
-    for checksum, name in tqdm(missing, "traces", disable=not progress):
+    for checksum, name in bar(iterable=missing, desc="traces", disable=not progress):
         content = _read(address, name)
         if hashlib.sha256(content).hexdigest() != checksum:
             raise ValueError(f"{address}/{name} is damaged: it has another checksum than is named")
