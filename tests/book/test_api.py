@@ -35,6 +35,7 @@ INTERNAL = {
         "names",
         "optimizers",
         "show",
+        "walks.progress",
         "torchvision_compat",
     )
 }
