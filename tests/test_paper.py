@@ -271,9 +271,12 @@ def test_every_notebook_serves_an_item():
 @pytest.mark.parametrize("scale", JUDGED)
 @pytest.mark.parametrize("item", ITEMS.values(), ids=lambda item: item.name)
 def test_every_item_has_experiments_at_every_scale(item, scale):
+    if scale not in item.scales:
+        assert item.name == "optimizers"
+        return
     experiments = item.experiments(scale)
     assert len({experiment.hash for experiment in experiments}) == len(experiments)
-    assert (experiments == []) == (item.name in ("fig28", "optimizers", "transformer"))
+    assert (experiments == []) == (item.name in ("fig28", "optimizers"))
     assert all(cost.work(experiment) > 0 for experiment in experiments)
     if scale == "paper":
         assert all(experiment.width == 1 for experiment in experiments)

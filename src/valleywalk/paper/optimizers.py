@@ -11,12 +11,13 @@ import numpy as np
 import seaborn as sns
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from .. import figures
 from ..markdown import plain
-from ..statistics import CONFIDENCE
+from ..statistics import CONFIDENCE, Interval
 from ..walks.store import Store
 from . import optimizer_questions as questions
 from .claim import ALPHA, Verdict
@@ -54,13 +55,13 @@ NETWORKS: Mapping[Problem, str] = {
     "breast-cancer data",
 }
 SIGNS: Mapping[Verdict, str] = {"supported": "●", "contradicted": "✕", "inconclusive": "○"}
-# Of each panel: the label, and whether its axis is logarithmic.
+# Of each panel: the label, and whether its numbers are of many sizes.
 PANELS: Mapping[str, tuple[str, bool]] = {
     "bounces": ("segments with a\nminimum inside", False),
     "floor": (r"floor at $\alpha^*$", False),
     "height": ("height above\nthe floor", True),
-    "gain": ("first-order\ngain", False),
-    "penalty": ("curvature\npenalty", False),
+    "gain": ("first-order\ngain", True),
+    "penalty": ("curvature\npenalty", True),
     "crosses": ("steps that cross\na barrier", False),
     "loss": ("loss at\nthe end", True),
 }
@@ -111,7 +112,16 @@ class Optimizers(Page):
             )
         if not self.configurations:
             raise ValueError(
-                "a transformer has no batch norm; use none or layer, or other problems"
+                "the transformer of text has no batch norm; use none or layer, or another problem"
+            )
+        examples, batch = (
+            self.chosen.get(name, Run.model_fields[name].default)
+            for name in ("evaluation_examples", "batch_size")
+        )
+        if "batch" in self.chosen["normalisations"] and examples % batch == 1:
+            raise ValueError(
+                f"of {examples} evaluation examples in batches of {batch} one is left alone, of "
+                "which batch norm has no variance; choose another number"
             )
         return self
 
@@ -189,9 +199,10 @@ class Optimizers(Page):
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """A panel for each quantity and problem: intervals over seeds."""
         rows = self.numbers(traces)["rows"]
-        problems = list(dict.fromkeys(row["problem"] for row in rows))
-        optimizers = list(dict.fromkeys(row["optimizer"] for row in rows))
-        shown = [key for key in NORMALISATIONS if any(r["normalisation"] == key for r in rows)]
+        problems, optimizers = (
+            list(dict.fromkeys(row[name] for row in rows)) for name in ("problem", "optimizer")
+        )
+        shown = [name for name in NORMALISATIONS if name in {row["normalisation"] for row in rows}]
         with figures.style():
             figure, axes = plt.subplots(
                 len(PANELS),
@@ -202,33 +213,41 @@ class Optimizers(Page):
                 squeeze=False,
                 layout="constrained",
             )
-            for column, problem in zip(axes.T, problems, strict=True):
-                column[0].set_title(problem)
-                for axis, (name, (_, logarithmic)) in zip(column, PANELS.items(), strict=True):
+            for of_row, (name, (label, many_sizes)) in zip(axes, PANELS.items(), strict=True):
+                for axis, problem in zip(of_row, problems, strict=True):
                     for place, normalisation in enumerate(shown):
-                        own = [
-                            row
+                        own = {
+                            optimizers.index(row["optimizer"]): row["described"][name]
                             for row in rows
                             if (row["problem"], row["normalisation"]) == (problem, normalisation)
-                            and row["described"][name] is not None
-                        ]
+                            and row["described"][name]
+                        }
                         if own:
-                            where = [optimizers.index(row["optimizer"]) for row in own]
                             figures.intervals(
-                                [row["described"][name] for row in own],
-                                np.array(where) + 0.2 * (place - (len(shown) - 1) / 2),
+                                [*own.values()],
+                                np.array([*own]) + 0.2 * (place - (len(shown) - 1) / 2),
                                 axes=axis,
                                 colour=figures.PALETTE[place],
                                 label=NORMALISATIONS[normalisation],
                             )
-                    if logarithmic:
-                        axis.set_yscale("log")
-                    axis.set_xticks(range(len(optimizers)), optimizers, rotation=30)
-                    axis.set_xlim(-0.6, len(optimizers) - 0.4)
-                column[0].axhline(questions.bounces.above, color="0.5", linewidth=0.8)
-                column[0].set_ylim(-0.05, 1.05)
-            for axis, (label, _) in zip(axes[:, 0], PANELS.values(), strict=True):
+                axis = of_row[0]
                 axis.set_ylabel(label)
+                # An interval may reach below zero.
+                if many_sizes and axis.dataLim.ymin > 0:
+                    axis.set_yscale("log")
+                    axis.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
+                    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                    axis.yaxis.set_minor_locator(NullLocator())
+            for axis, problem in zip(axes[0], problems, strict=True):
+                axis.set_title(problem)
+                axis.axhline(questions.bounces.above, color="0.5", linewidth=0.8)
+                axis.set_ylim(-0.05, 1.05)
+            for share, word in ((0.75, "bounces"), (0.25, "slides")):
+                beside = {"transform": axis.transAxes, "rotation": 90, "va": "center"}
+                axis.text(1.02, share, word, fontsize="small", **beside)
+            axes[-1, 0].set_xticks(range(len(optimizers)), optimizers)
+            for axis in axes[-1]:
+                axis.tick_params(axis="x", rotation=30)
             handles = {
                 label: handle
                 for axis in axes[0]
@@ -260,66 +279,75 @@ class Optimizers(Page):
         }
         rates = {run.configuration: run.learning_rate for run in made}
         found = questions.answers(questions.asked([*rates]), runs)
-        answers = {(each.question.claim.id, each.question.of[0]): each for each in found}
         rows = []
-        for configuration, rate in rates.items():
+        for own, rate in rates.items():
             described = {
                 claim.id: seen.interval() if seen else None
                 for claim in questions.DESCRIBED
-                for seen in [questions.evidence(claim, [configuration], runs)]
+                for seen in [questions.evidence(claim, [own], runs)]
             }
-            rows.append(
-                configuration._asdict()
-                | {
-                    "with": NORMALISATIONS[configuration.normalisation],
-                    "rate": rate,
-                    "described": described,
-                    "answers": {
-                        name: answer
-                        for (name, own), answer in answers.items()
-                        if own == configuration
-                    },
-                }
-            )
+            rows.append(_named(own) | {"rate": rate, "described": described})
         whole = [row for row in rows if None not in row["described"].values()]
+        for row in whole:
+            gain, penalty = (row["described"][name].estimate for name in ("gain", "penalty"))
+            row["penalty_share"] = penalty / gain
         return {
             "runs": len(traces),
             "seeds": len({run.seed for run in made}),
             "steps": made[0].steps,
             "late_from": int(questions.EARLY * made[0].steps),
             "questions": len(found),
-            "alpha": ALPHA,
-            "fixed_before": all(trace.attrs.get("protocol") == protocol_hash() for trace in traces),
+            "ranges": {claim.id: claim.range_in_words for claim in questions.ASKED},
+            # An adjusted p-value must not depend on what is looked at together.
+            "fixed_before": len(found) == protocol()["family"]
+            and all(trace.attrs.get("protocol") == protocol_hash() for trace in traces),
             "rows": rows,
             "whole": whole,
-            "problems": list(dict.fromkeys(row["problem"] for row in rows)),
+            "answers": [
+                _named(answer.question.of[0])
+                | {
+                    "claim": answer.question.claim.id,
+                    "verdict": answer.verdict,
+                    "interval": answer.interval,
+                }
+                for answer in found
+            ],
             "diverged": sum(not np.isfinite(trace["loss"]).all() for trace in traces),
         }
 
     def table(self, traces: list[xr.Dataset]) -> str:
         """What each configuration does, and what was asked of it."""
         numbers = self.numbers(traces)
-        names = ["problem", "with", "optimizer", "rate"]
-        own = [[str(row[name]) for name in names] for row in numbers["rows"]]
-        titles = ["problem", "normalisation", "optimizer", "rate"]
-        described = [claim.statistic for claim in questions.DESCRIBED]
-        numbers_of = [
-            [str(seen or "none") for seen in row["described"].values()] for row in numbers["rows"]
+        names = ("problem", "with", "optimizer")
+        rows = {tuple(row[name] for name in names): row for row in numbers["rows"]}
+        cells = {
+            (*(each[name] for name in names), each["claim"]): _signed(each)
+            for each in numbers["answers"]
+        }
+        header = ["problem", "normalisation", "optimizer"]
+        labels = [label.replace("\n", " ") for label, _ in PANELS.values()]
+        described = [
+            [*own, f"{row['rate']:g}", *(_shown(*each) for each in row["described"].items())]
+            for own, row in rows.items()
         ]
-        asked = {claim.id: claim for claim in questions.ASKED}
-        verdicts = [
-            [_signed(row["answers"].get(name)) for name in asked] for row in numbers["rows"]
-        ]
-        ranges = [
-            f"{claim.sentence} {claim.statistic}: {claim.range_in_words}"
-            for claim in asked.values()
+        asked = [
+            [*own, *(cells.get((*own, claim.id), "") for claim in questions.ASKED)] for own in rows
         ]
         signs = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
-        return (
-            f"{_rows([*titles, *described], own, numbers_of)}\n\n"
-            f"Means over {numbers['seeds']} seeds with their {CONFIDENCE:.0%} intervals.\n\n"
-            f"{_rows([*titles, *ranges], own, verdicts)}\n\n"
-            f"{signs}; adjusted by Holm for {numbers['questions']} questions."
+        legend = [
+            f"- *{claim.sentence}* {claim.statistic[0].upper()}{claim.statistic[1:]}: "
+            f"{claim.range_in_words}."
+            for claim in questions.ASKED
+        ]
+        return "\n".join(
+            [
+                markdown_table([*header, "rate", *labels], described),
+                f"\nMeans over {numbers['seeds']} seeds with their {CONFIDENCE:.0%} intervals; "
+                "of height and loss those of the logarithm.\n",
+                markdown_table([*header, *(claim.sentence for claim in questions.ASKED)], asked),
+                f"\n{signs}; adjusted by Holm for {numbers['questions']} questions.\n",
+                *legend,
+            ]
         )
 
     def provenance(self, traces: list[xr.Dataset]) -> str:
@@ -335,12 +363,27 @@ class Optimizers(Page):
         )
 
 
-def _rows(header: list[str], own: list[list[str]], cells: list[list[str]]) -> str:
-    return markdown_table(header, [[*first, *rest] for first, rest in zip(own, cells, strict=True)])
+def _named(configuration: Configuration) -> dict[str, Any]:
+    return {
+        "problem": configuration.problem,
+        "normalisation": configuration.normalisation,
+        "with": NORMALISATIONS[configuration.normalisation],
+        "optimizer": configuration.optimizer,
+    }
 
 
-def _signed(answer: questions.Answer | None) -> str:
-    return "" if answer is None else f"{SIGNS[answer.verdict]} {answer.interval or 'no number'}"
+def _shown(name: str, interval: Interval | None) -> str:
+    if interval is None:
+        return "no number"
+    if name in ("bounces", "crosses"):
+        return " ".join(
+            f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]".split()
+        )
+    return str(interval)
+
+
+def _signed(answer: Mapping[str, Any]) -> str:
+    return f"{SIGNS[answer['verdict']]} {_shown(answer['claim'], answer['interval'])}"
 
 
 def _made_on(traces: Sequence[xr.Dataset]) -> str:
