@@ -22,8 +22,8 @@ from valleywalk.probes.interpolation import Interpolation
 from valleywalk.torchvision_compat import torchvision  # noqa: F401, before what follows
 from valleywalk.walks import models
 from valleywalk.walks.catalogue import DATASETS
-from valleywalk.walks.cost import forward_multiply_adds
 from valleywalk.walks.datasets import load
+from valleywalk.walks.networks import Network, size_of
 
 # isort: split
 from torchvision.transforms import v2
@@ -188,7 +188,7 @@ def measure(case: Case, device: torch.device) -> dict[str, float | str]:
     start = iterates[0]
     data = DATASETS[case.dataset]
     shape = (data.channels, data.image_size, data.classes)
-    each = forward_multiply_adds(case.model, *shape, case.width)
+    each = size_of(Network(case.model, *shape, case.width)).multiply_adds
     exact, few = (Ours(case, dataset, plan, tolerance, start) for tolerance in (0.0, TOLERANCE))
     plain, package = plain_loop(dataset, plan, start), packaged(dataset, plan, device)
     limit = matrix_products(2 * each * case.images * POINTS, device)

@@ -16,7 +16,7 @@ from valleywalk.cli import main
 from valleywalk.paper import ledger_text
 from valleywalk.paper.items import ITEMS
 from valleywalk.paper.page import WalksPage
-from valleywalk.walks import cost, models
+from valleywalk.walks import cost, models, networks
 from valleywalk.walks.catalogue import DATASETS, NETWORKS, DatasetInfo, NetworkInfo, dataset_info
 from valleywalk.walks.datasets import READERS, load
 
@@ -118,8 +118,7 @@ def one_more_of_each(monkeypatch, own_data_folder):
     )
     monkeypatch.setitem(DATASETS, "stripes", info)
     monkeypatch.setitem(READERS, "stripes", stripes)
-    cost.forward_multiply_adds.cache_clear()
-    cost.image_seconds.cache_clear()
+    monkeypatch.setattr(networks, "_known", {})
 
 
 def test_one_more_network_and_data_set_is_known_everywhere(one_more_of_each, tmp_path, capsys):

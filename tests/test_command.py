@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import valleywalk_command
-from valleywalk import cli
+from valleywalk import __main__, cli, show
 from valleywalk.folders import checkout
 
 WAIT = "\ntry:\n    while True: time.sleep(0.01)\nexcept BaseException: pass\n"
@@ -26,11 +26,11 @@ def start(tmp_path):
         (tmp_path / "valleywalk" / "cli.py").write_text(
             f"import sys, time\n{code}", encoding="utf-8"
         )
-        (tmp_path / "valleywalk" / "__init__.py").touch()
-        path = os.pathsep.join([str(tmp_path), str(Path(valleywalk_command.__file__).parent)])
+        (tmp_path / "valleywalk" / "__init__.py").write_text("__version__ = '0'\n")
+        shutil.copy(__main__.__file__, tmp_path / "valleywalk")
         return subprocess.Popen(
-            [sys.executable, "-c", "import valleywalk_command as c; c.main()"],
-            env={**os.environ, "PYTHONPATH": path, **options.pop("env", {})},
+            [sys.executable, "-m", "valleywalk"],
+            env={**os.environ, "PYTHONPATH": str(tmp_path), **options.pop("env", {})},
             # Not that of a test run in the background, which would ignore Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options},
@@ -41,8 +41,7 @@ def start(tmp_path):
 
 def test_it_is_what_is_installed():
     project = tomllib.loads((checkout() / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["project"]["scripts"] == {"valleywalk": "valleywalk_command:main"}
-    assert project["tool"]["setuptools"]["py-modules"] == ["valleywalk_command"]
+    assert project["project"]["scripts"] == {"valleywalk": "valleywalk.__main__:main"}
 
 
 @pytest.mark.parametrize(
@@ -115,8 +114,8 @@ def test_json_is_json_in_any_encoding(encoding, monkeypatch):
 
     stream = Stream()
     stream.encoding = encoding
-    monkeypatch.setattr(cli.sys, "stdout", stream)
-    text = cli._in_json({"rate": "η × é"}, 2)
+    monkeypatch.setattr(show.sys, "stdout", stream)
+    text = show.in_json({"rate": "η × é"})
     assert json.loads(text.encode(encoding or "ascii").decode(encoding or "ascii")) == {
         "rate": "η × é"
     }

@@ -13,8 +13,9 @@ from made import FIELDS
 
 from valleywalk import Experiment, Resources, Store, compute
 from valleywalk.evaluation import predict
-from valleywalk.walks import cost
+from valleywalk.walks import cost, networks
 from valleywalk.walks.datasets import load
+from valleywalk.walks.networks import Network, image_seconds, size_of
 from valleywalk.walks.store import walk_into
 from valleywalk.walks.updates import accumulate_gradient
 from valleywalk.walks.walk import walk
@@ -31,12 +32,12 @@ def slow_machine(monkeypatch):
 
 def test_multiply_adds_of_the_networks():
     """By hand: 784·500 + 500·350 + 350·10 for the perceptron; 9 k c per output pixel for VGG-11."""
-    assert cost.forward_multiply_adds("mlp", 1, 28, 10, 1.0) == 784 * 500 + 500 * 350 + 3500
+    assert size_of(Network("mlp", 1, 28, 10, 1.0)).multiply_adds == 784 * 500 + 500 * 350 + 3500
     layers = [(3, 64, 32), (64, 128, 16), (128, 256, 8), (256, 256, 8)]
     layers += [(256, 512, 4), (512, 512, 4), (512, 512, 2), (512, 512, 2)]
     convolutions = sum(9 * a * b * side**2 for a, b, side in layers)
     total = convolutions + 2 * 512 * 512 + 5120
-    assert cost.forward_multiply_adds("vgg11", 3, 32, 10, 1.0) == total
+    assert size_of(Network("vgg11", 3, 32, 10, 1.0)).multiply_adds == total
 
 
 def test_passes_of_a_walk_by_hand():
@@ -153,12 +154,12 @@ def test_disk_is_what_a_walk_takes(more, tmp_path):
     assert 1 / 2 < (tmp_path / "walk.nc").stat().st_size / cost.trace_bytes(experiment) < 2
 
 
-def test_a_measurement_leaves_random_numbers_and_settings_as_they_were():
+def test_a_measurement_leaves_random_numbers_and_settings_as_they_were(monkeypatch):
     torch.manual_seed(3)
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     threads = torch.get_num_threads()
-    cost.image_seconds.cache_clear()
-    assert 0 < cost.image_seconds("mlp", 1, 28, 10, 0.05, "cpu") < 1
+    monkeypatch.setattr(networks, "_known", {})
+    assert 0 < image_seconds(Network("mlp", 1, 28, 10, 0.05), "cpu") < 1
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1:] == (np.random.get_state()[1].tolist(), random.getstate())
     assert torch.get_num_threads() == threads
@@ -247,12 +248,12 @@ def test_a_walk_takes_about_as_long_as_was_said():
     )
     dataset = load("photos")
     said = []
-    cost.image_seconds.cache_clear()
+    networks._known.clear()
     said.append(cost.seconds(experiment))
     started = time.perf_counter()
     walk(experiment, dataset=dataset, progress=False)
     took = time.perf_counter() - started
-    cost.image_seconds.cache_clear()
+    networks._known.clear()
     said.append(cost.seconds(experiment))
     assert took > 1
     assert min(said) / 3 < took < max(said) * 3

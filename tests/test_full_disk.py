@@ -113,10 +113,10 @@ def at_the_end(monkeypatch):
             try:
                 return walk(*arguments, **options)
             finally:
-                monkeypatch.setattr("valleywalk.walks.store.walk", walk)
+                monkeypatch.setattr("valleywalk.walks.walk.walk", walk)
                 do()
 
-        monkeypatch.setattr("valleywalk.walks.store.walk", walk_and_do)
+        monkeypatch.setattr("valleywalk.walks.walk.walk", walk_and_do)
 
     return then
 
@@ -204,7 +204,7 @@ def test_a_disk_that_becomes_full(disk, often, whole, free, at_the_end):
 def test_too_little_room_is_said_before_the_walk(disk, monkeypatch):
     store = Store(disk / "cache", disk / "recorded")
     fill(disk, but=16384)
-    monkeypatch.setattr("valleywalk.walks.store.walk", lambda *a, **k: pytest.fail("walked"))
+    monkeypatch.setattr("valleywalk.walks.walk.walk", lambda *a, **k: pytest.fail("walked"))
     with pytest.raises(OSError, match=r"need some 0\.\d+ MB, of which .*cache has 0\.\d+; make"):
         store.get(Experiment(**FIELDS), progress=False)
 
@@ -213,14 +213,14 @@ def test_a_disk_that_cannot_be_written_to(disk, monkeypatch):
     store = Store(disk / "cache", disk / "recorded")
     store.folder.mkdir()
     assert mount(disk, "remount,ro") == 0
-    monkeypatch.setattr("valleywalk.walks.store.walk", lambda *a, **k: pytest.fail("walked"))
+    monkeypatch.setattr("valleywalk.walks.walk.walk", lambda *a, **k: pytest.fail("walked"))
     with pytest.raises(OSError, match=r"kept in .*cache \(Read-only file system\).*another folder"):
         store.get(Experiment(**FIELDS), progress=False)
 
 
 @pytest.mark.parametrize("command", [["figure", "fig1"], WALK])
 def test_an_output_that_cannot_be_written_to(disk, monkeypatch, command):
-    monkeypatch.setattr("valleywalk.walks.store.walk", lambda *a, **k: pytest.fail("walked"))
+    monkeypatch.setattr("valleywalk.walks.walk.walk", lambda *a, **k: pytest.fail("walked"))
     assert mount(disk, "remount,ro") == 0
     with pytest.raises(SystemExit, match=r"out\.png cannot be written \(Read-only file system\)"):
         main([*command, "--output", str(disk / "out.png")])

@@ -70,7 +70,7 @@ def no_walk(monkeypatch):
     """From now on nothing may be walked."""
 
     def switch_off():
-        walked = "valleywalk.walks.store.walk"
+        walked = "valleywalk.walks.walk.walk"
         monkeypatch.setattr(walked, lambda *a, **k: pytest.fail("walked"))
 
     return switch_off
@@ -256,7 +256,7 @@ def test_a_page_on_a_folder_of_images(tmp_path, monkeypatch):
     fields = {"scale": "smoke", "model": "mlp", "training_images": 60}
     before = GradientDescentWalk(**fields, dataset=f"folder:{root}").get_traces()
     moved = f"folder:{shutil.move(root, tmp_path / 'there')}"
-    monkeypatch.setattr("valleywalk.walks.store.walk", lambda *a, **k: pytest.fail("walked"))
+    monkeypatch.setattr("valleywalk.walks.walk.walk", lambda *a, **k: pytest.fail("walked"))
     page = GradientDescentWalk(**fields, dataset=moved)
     assert [trace.experiment_hash for trace in page.get_traces()] == [
         trace.experiment_hash for trace in before

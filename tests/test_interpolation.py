@@ -16,7 +16,6 @@ from valleywalk.evaluation import BatchMeans, Evaluator
 from valleywalk.folders import checkout
 from valleywalk.probes import Step
 from valleywalk.probes.interpolation import (
-    EARLIER_MOVE,
     MOST_POINTS,
     Interpolation,
     few_points,
@@ -49,7 +48,7 @@ def test_a_parabola_takes_ends_middle_and_its_minimum(lowest, curvature):
     loss = 1 + curvature * (ALPHA - lowest) ** 2
     curve, asked = few(loss)
     assert curve.loss == pytest.approx(loss)
-    assert curve.error < 1e-9 + EARLIER_MOVE * np.ptp(loss)
+    assert curve.error < 1e-9 + analysis.EARLIER_MOVE * np.ptp(loss)
     assert asked[:3] == [0, 10, 5]
     assert len(asked) <= 5
     assert curve.loss[asked[3:]] == pytest.approx(loss[asked[3:]])

@@ -14,8 +14,8 @@ from valleywalk.probes.noise_structure import (
     cross_fitted_variance,
     decompose,
     largest_gradient_variance,
-    plans_for_variance,
 )
+from valleywalk.statistics import plans_for_variance
 
 cross_entropy = nn.functional.cross_entropy
 
@@ -299,7 +299,7 @@ def test_a_page_s_decomposition_keeps_to_one_thread(monkeypatch):
         threads.append(torch.get_num_threads())
         return decompose(model, inputs, targets)
 
-    monkeypatch.setattr(noise_structure, "decompose", noted)
+    monkeypatch.setattr("valleywalk.probes.noise_structure.decompose", noted)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -12,28 +12,20 @@ from valleywalk import analysis, measures
 from valleywalk.book.build import scale_of
 from valleywalk.folders import checkout
 from valleywalk.paper import optimizer_questions as questions
-from valleywalk.paper import optimizer_record, optimizer_runs
+from valleywalk.paper import optimizer_record, optimizer_runs, optimizer_settings
 from valleywalk.paper.items import CLAIMS, ITEMS
-from valleywalk.paper.optimizer_networks import (
-    Configuration,
-    Convolution,
-    examples,
-    network_of,
-    optimizers_of,
-)
+from valleywalk.paper.optimizer_networks import Convolution, examples, network_of, optimizers_of
 from valleywalk.paper.optimizer_runs import (
     SEARCH_SEEDS,
-    Run,
-    chosen_rate,
     keep,
     kept,
     on_the_grid,
     path_of,
     recorded_folder,
-    run_of,
     search,
     train,
 )
+from valleywalk.paper.optimizer_settings import Configuration, Run, chosen_rate, run_of
 from valleywalk.paper.optimizers import Optimizers, protocol, protocol_hash
 from valleywalk.trace import TraceError, assemble
 
@@ -173,7 +165,7 @@ def test_a_page_takes_what_is_recorded_and_runs_the_rest(monkeypatch):
     keep([train(first)], path_of("digits", "none"))
     trained = []
     monkeypatch.setattr(
-        "valleywalk.paper.optimizers.train", lambda each: trained.append(each) or train(each)
+        "valleywalk.paper.optimizer_runs.train", lambda each: trained.append(each) or train(each)
     )
     traces = page.get_traces()
     assert trained == [second]
@@ -187,7 +179,9 @@ def test_a_page_takes_what_is_recorded_and_runs_the_rest(monkeypatch):
 def test_the_book_shows_the_deciding_runs_where_all_are_recorded(monkeypatch):
     item = ITEMS["optimizers"]
     assert scale_of(item, "recorded", item.at("quick").store) == "quick"
-    monkeypatch.setattr("valleywalk.paper.optimizers.recorded", lambda runs: dict.fromkeys(runs))
+    monkeypatch.setattr(
+        "valleywalk.paper.optimizer_runs.recorded", lambda runs: dict.fromkeys(runs)
+    )
     assert scale_of(item, "recorded", item.at("quick").store) == "overnight"
     assert scale_of(item, "smoke", item.at("quick").store) == "smoke"
 
@@ -212,7 +206,7 @@ def test_the_search_widens_the_grid_until_the_best_is_inside(best, monkeypatch):
     assert min(found, key=lambda each: each.loss).learning_rate == best
     assert rates[0] < best < rates[-1]
     assert 0.01 in rates, "where it began"
-    monkeypatch.setattr(optimizer_runs, "tried", lambda: tuple(found))
+    monkeypatch.setattr(optimizer_settings, "tried", lambda: tuple(found))
     assert chosen_rate.__wrapped__(ADAM) == best
 
 
@@ -221,7 +215,7 @@ def test_the_seeds_of_the_search_decide_nothing():
 
 
 def test_each_chosen_rate_has_a_worse_neighbour_on_either_side():
-    tried = optimizer_runs.tried()
+    tried = optimizer_settings.tried()
     for configuration in DECIDING.configurations:
         rates = sorted({t.learning_rate for t in tried if t.configuration == configuration})
         assert rates[0] < chosen_rate(configuration) < rates[-1]
@@ -341,12 +335,14 @@ def test_rates_and_runs_are_written_as_they_are_read(monkeypatch, tmp_path):
     monkeypatch.setattr(optimizer_record, "environment", lambda: {"git_commit": "abc"})
     optimizer_record.runs()
     assert [*kept(path_of("digits", "none"))] == few.runs
-    tried = [t for t in optimizer_runs.tried() if t.configuration == few.configurations[0]]
+    tried = [t for t in optimizer_settings.tried() if t.configuration == few.configurations[0]]
     monkeypatch.setattr(optimizer_record, "search", lambda configuration: tried)
     monkeypatch.setattr(optimizer_record, "__file__", str(tmp_path / "module.py"))
     optimizer_record.rates()
-    lines = (tmp_path / optimizer_runs.RATES).read_text().splitlines()
-    whole = (checkout() / "src/valleywalk/paper" / optimizer_runs.RATES).read_text().splitlines()
+    lines = (tmp_path / optimizer_settings.RATES).read_text().splitlines()
+    whole = (
+        (checkout() / "src/valleywalk/paper" / optimizer_settings.RATES).read_text().splitlines()
+    )
     assert lines == whole[: len(lines)]
 
 

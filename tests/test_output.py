@@ -15,7 +15,7 @@ COMMANDS = {"walk": WALK, "figure": ["figure", "fig1", "--scale", "smoke"]}
 
 @pytest.fixture
 def no_work(monkeypatch):
-    for work in ("walks.store.walk", "cli.compute_walks"):
+    for work in ("walks.walk.walk", "walks.parallel.compute"):
         monkeypatch.setattr(f"valleywalk.{work}", lambda *a, **k: pytest.fail("it began"))
 
 

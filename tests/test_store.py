@@ -42,7 +42,7 @@ def test_a_trace_comes_back_as_it_was(kept, tmp_path):
 
 def test_a_kept_trace_is_not_walked_again(kept, monkeypatch):
     store, _, experiment = kept
-    monkeypatch.setattr("valleywalk.walks.store.walk", lambda *a, **k: pytest.fail("walked again"))
+    monkeypatch.setattr("valleywalk.walks.walk.walk", lambda *a, **k: pytest.fail("walked again"))
     assert store.get(experiment).experiment_hash == experiment.hash
     compute([experiment], store)
 
@@ -104,7 +104,7 @@ def test_a_trace_of_another_kind_is_refused(kept, tmp_path, attributes, message)
 
 def test_a_folder_that_cannot_be_made_is_said_before_the_walk(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr("valleywalk.walks.store.walk", lambda *a, **k: pytest.fail("walked"))
+    monkeypatch.setattr("valleywalk.walks.walk.walk", lambda *a, **k: pytest.fail("walked"))
     store = Store(tmp_path / "file" / "cache")
     with pytest.raises(OSError, match="traces cannot be kept in"):
         store.get(Experiment(**FIELDS))
@@ -188,12 +188,12 @@ def test_a_killed_process_leaves_no_workers(tmp_path):
 SAME = """
 import sys
 from valleywalk import Experiment, Store, walk
-import valleywalk.walks.store
+import valleywalk.walks.walk
 def counted(*args, **options):
     print("walks", flush=True)
     sys.stdin.readline()
     return walk(*args, **options)
-valleywalk.walks.store.walk = counted
+valleywalk.walks.walk.walk = counted
 store = Store(sys.argv[2], sys.argv[2] + "-recorded")
 print(store.get(Experiment.model_validate_json(sys.argv[1]), progress=True).experiment_hash)
 """

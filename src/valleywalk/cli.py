@@ -1,46 +1,28 @@
 """The `valleywalk` command."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import sys
 from io import BytesIO
-from json import dumps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import numpy as np
 import tyro
-import xarray as xr
-from matplotlib.backend_bases import FigureCanvasBase
-from matplotlib.figure import Figure
 from pydantic import ValidationError
 from tyro.conf import Positional, arg
 
-from . import analysis, measures
-from .book import build as book
-from .book import course as pack
-from .book import recorded
 from .files import check_output, write
 from .folders import datasets_folder
-from .paper import terminal
-from .paper.items import item_named
-from .paper.ledger import findings, findings_without_walks
-from .paper.ledger_text import as_objects
-from .paper.protocol import all_experiments
-from .paper.protocol import protocol as planned
-from .paper.scales import DECIDING, SCALES, Scale
-from .show import list_items, show, where_it_is
-from .trace import TraceError
-from .walks import datasets
+from .paper.scales import DECIDING, SCALES, BookScale, Scale
+from .show import in_json, list_items, show, where_it_is
 from .walks.catalogue import DATASETS
-from .walks.datasets import DatasetError
 from .walks.experiment import Experiment
-from .walks.leftover import removable
-from .walks.parallel import compute as compute_walks
-from .walks.provenance import provenance
 from .walks.resources import Resources
-from .walks.store import Store, check_outputs, walk_into
-from .walks.walk import WalkError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # Of a line where no terminal says its own.
 WIDTH = 120
@@ -68,12 +50,16 @@ def figure(
         overwrite: Replace a file that is there.
         resources: What walks are computed with.
     """
+    from .paper.items import item_named
+    from .walks.parallel import compute
+    from .walks.store import Store
+
     item = item_named(name, "figure")
     output = output or Path(f"{name}.png")
     check_output(output, overwrite=overwrite)
     kind = _kind_of_picture(output)
     page = item.at(scale, **({"device": resources.device} if item.experiments(scale) else {}))
-    compute_walks(page.experiments, Store(), resources)
+    compute(page.experiments, Store(), resources)
     traces = page.get_traces()
     picture = BytesIO()
     page.draw(traces).savefig(picture, format=kind, dpi=200)
@@ -83,6 +69,9 @@ def figure(
 
 def _kind_of_picture(output: Path) -> str:
     """The kind that a file's suffix names, tried on an empty picture."""
+    from matplotlib.backend_bases import FigureCanvasBase
+    from matplotlib.figure import Figure
+
     kind = output.suffix.removeprefix(".").lower()
     allowed = FigureCanvasBase.get_supported_filetypes()
     if kind not in allowed:
@@ -124,6 +113,10 @@ def walk(
         keep_state: Keep the state of the end beside the trace, so that the walk can be extended.
         overwrite: Replace the output if it is there.
     """
+    from . import analysis, measures
+    from .walks.provenance import provenance
+    from .walks.store import Store, check_outputs, walk_into
+
     if output is not None:
         check_outputs(output, keep_state=keep_state, overwrite=overwrite)
         trace = walk_into(output, experiment, device=device, restart=restart, keep_state=keep_state)
@@ -144,6 +137,10 @@ def walk(
 
 def _seen(steps: xr.Dataset) -> str:
     """What was seen along the measured segments of a walk, in a line."""
+    import numpy as np
+
+    from . import analysis, measures
+
     loss = steps["loss"].values
     height, signs = measures.window_height(steps), measures.barrier_signs(steps)
     error = "" if np.isnan(height.error) else f" (standard error of the images {height.error:.1g})"
@@ -155,23 +152,37 @@ def _seen(steps: xr.Dataset) -> str:
     )
 
 
-def data(name: Positional[str | None] = None, download: bool = False) -> None:
+def data(name: Positional[str | None] = None, download: bool = False, json: bool = False) -> None:
     """List the data sets and where they are, or load one, or fetch it.
 
     Args:
         name: Data set; default: list all.
         download: Fetch what is missing.
+        json: For programs: an object.
     """
     if name is None:
         if download:
             raise ValueError("name the data set to download, as in: valleywalk data mnist")
+        there = {known.name: where_it_is(known) for known in DATASETS.values()}
+        if json:
+            print(in_json({"folder": str(datasets_folder()), "datasets": there}))
+            return
         print(f"downloaded files are looked for in {datasets_folder()}")
-        for known in DATASETS.values():
-            print(f"{known.name:14} {where_it_is(known)}")
+        for known, where in there.items():
+            print(f"{known:14} {where}")
         print(f"{'folder:PATH':14} train/<class>/* and val, validation or test")
         return
-    loaded = datasets.load(name, download=download)
+    from .walks.datasets import load
+
+    loaded = load(name, download=download)
     size = loaded.image_size
+    if json:
+        told = {"description": loaded.description, "classes": len(loaded.classes)}
+        told |= {"training_images": len(loaded.train_labels)}
+        told |= {"validation_images": len(loaded.validation_labels)}
+        told |= {"channels": loaded.channels, "image_size": size, "hash": loaded.hash}
+        print(in_json(told))
+        return
     print(
         f"{loaded.description}\n{len(loaded.train_labels)} training and "
         f"{len(loaded.validation_labels)} validation images, {loaded.channels}×{size}×{size}, "
@@ -187,6 +198,9 @@ def record(scale: Scale | None = None) -> None:
     Args:
         scale: Those of the pages and the ledger at this scale; default all.
     """
+    from .book import recorded
+    from .walks.store import Store
+
     store = Store()
     found = recorded.record(SCALES if scale is None else (scale,), store)
     print(f"{len(found.new)} more walks recorded in {store.recorded}")
@@ -202,7 +216,7 @@ def record(scale: Scale | None = None) -> None:
 
 
 def bind(
-    scale: book.BookScale = "recorded",
+    scale: BookScale = "recorded",
     strict: bool = False,
     repository: str | None = None,
     *,
@@ -217,7 +231,9 @@ def bind(
         repository: Address of the project's repository, for links to source, issues, Binder, Colab.
         resources: What walks and notebooks are computed with.
     """
-    front = book.build(scale, strict=strict, repository=repository, **vars(resources))
+    from .book.build import build
+
+    front = build(scale, strict=strict, repository=repository, **vars(resources))
     print(f"The book is ready: {front}")
 
 
@@ -229,6 +245,9 @@ def clean(traces: bool = False, checkpoints: bool = False, yes: bool = False) ->
         checkpoints: Also walks that were begun and could go on.
         yes: Delete what is shown.
     """
+    from .walks.leftover import removable
+    from .walks.store import Store
+
     store = Store()
     found = removable(store, traces=traces, checkpoints=checkpoints)
     for each in found:
@@ -244,7 +263,7 @@ def clean(traces: bool = False, checkpoints: bool = False, yes: bool = False) ->
     )
 
 
-def course(folder: Positional[Path] = Path("course-pack")) -> None:
+def course_pack(folder: Positional[Path] = Path("course-pack")) -> None:
     """Write what a lecturer needs: notebooks to be graded, slides, answers, syllabus, walks.
 
     Needs nbgrader: pip install 'valleywalk[course]'.
@@ -252,7 +271,9 @@ def course(folder: Positional[Path] = Path("course-pack")) -> None:
     Args:
         folder: Where to; new, or empty.
     """
-    pack.write(folder)
+    from .book import course
+
+    course.write(folder)
     print(f"The course is ready: {folder / 'README.md'}")
 
 
@@ -275,19 +296,27 @@ def ledger(
         compute: Walk first what the scale's ledger needs and is not there (quick: hours).
         resources: What walks are computed with.
     """
+    from .paper import terminal
+    from .paper.ledger import findings, findings_without_walks
+    from .paper.ledger_text import as_objects
+    from .paper.protocol import all_experiments
+    from .paper.protocol import protocol as planned
+
     if protocol:
         plan = planned()
-        in_json = _in_json(plan, indent=1) if json else None
-        print(in_json or "\n".join(terminal.protocol_lines(plan)))
+        print(in_json(plan) if json else "\n".join(terminal.protocol_lines(plan)))
         return
     if compute:
         if scale is None:
             raise ValueError("name the scale to compute, as in: valleywalk claims --scale quick")
+        from .walks.parallel import compute as compute_walks
+        from .walks.store import Store
+
         compute_walks(all_experiments(scale), Store(), resources, in_order=True)
     found = findings_without_walks()
     found += [f for each in (DECIDING if scale is None else (scale,)) for f in findings(each)]
     if json:
-        print(_in_json(as_objects(found), indent=2))
+        print(in_json(as_objects(found)))
         return
     if details:
         lines, end = terminal.detailed_lines(found), terminal.HOW
@@ -299,13 +328,6 @@ def ledger(
     print("\n".join([*lines, "", terminal.summary(found), end]))
 
 
-def _in_json(content: Any, indent: int) -> str:
-    """JSON that any encoding of the terminal can hold."""
-    encoding = (getattr(sys.stdout, "encoding", None) or "").lower()
-    ascii_alone = not encoding.startswith("utf")
-    return dumps(content, indent=indent, ensure_ascii=ascii_alone, allow_nan=False)
-
-
 COMMANDS: dict[str, Any] = {
     "list": list_items,
     "show": show,
@@ -315,14 +337,17 @@ COMMANDS: dict[str, Any] = {
     "data": data,
     "record": record,
     "book": bind,
-    "course": course,
+    "course": course_pack,
     "clean": clean,
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    description = "Watch an optimizer walk: the reproducible companion to 'A Walk with SGD'."
+    description = (
+        "Watch an optimizer walk: the reproducible companion to 'A Walk with SGD'. "
+        "--version says which this is."
+    )
     try:
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="valleywalk", description=description, args=arguments
@@ -335,13 +360,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"valleywalk: {details}")
     except BrokenPipeError:
         raise  # Of standard output, where nobody reads on: nothing to complain of.
-    except (
-        ValueError,
-        DatasetError,
-        TraceError,
-        WalkError,
-        book.BookError,
-        OSError,
-        RuntimeError,
-    ) as error:
+    # Of a data set, a trace, a walk, a device, a book, a cluster: all are of these kinds.
+    except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"valleywalk: {error}")

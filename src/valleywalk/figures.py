@@ -1,24 +1,34 @@
 """Pictures of any trace, each onto axes that are given or onto a figure of its own."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
-import xarray as xr
-from cycler import cycler
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from . import analysis, measures
 from .statistics import Interval
 
-# The one palette, safe for colour-blind readers.
-PALETTE = sns.color_palette("colorblind")
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# The one palette, safe for colour-blind readers: seaborn's.
+PALETTE = [
+    "#0173b2",
+    "#de8f05",
+    "#029e73",
+    "#d55e00",
+    "#cc78bc",
+    "#ca9161",
+    "#fbafe4",
+    "#949494",
+    "#ece133",
+    "#56b4e9",
+]
 BLUE, ORANGE, GREEN = PALETTE[:3]
 GREY = "0.85"
 # Largest relative residual of an eigenvalue that counts as converged.
@@ -30,6 +40,10 @@ SEEN = 0.02
 @contextmanager
 def style() -> Iterator[None]:
     """The style of all figures."""
+    import seaborn as sns
+    from cycler import cycler
+    from matplotlib import rc_context
+
     own: dict[Any, Any] = {
         "axes.prop_cycle": cycler(color=PALETTE),
         "axes.formatter.useoffset": False,
@@ -41,6 +55,8 @@ def style() -> Iterator[None]:
 
 def shades(count: int) -> list[Any]:
     """Colours for so many values of one quantity, from the smallest to the largest."""
+    import seaborn as sns
+
     return sns.color_palette("viridis", count)
 
 
@@ -131,6 +147,10 @@ def walk(
     Figure
         That of the axes.
     """
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+    from matplotlib.ticker import MaxNLocator
+
     steps = measures.window(trace, epoch, iterations)
     start = int(steps["iteration"][0])
     with style():
@@ -185,6 +205,9 @@ def side_by_side(
     Figure
         That of the axes.
     """
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
     with style():
         if axes is None:
             _, axes = plt.subplots(
@@ -241,6 +264,8 @@ def sharpness(
     Figure
         That of the axes.
     """
+    import matplotlib.pyplot as plt
+
     known = trace[["hessian_max", "hessian_residual"]].dropna("epoch")
     epoch, largest = known["epoch"].values, known["hessian_max"].values
     rough = known["hessian_residual"].values > CONVERGED

@@ -1,14 +1,21 @@
 """The machine: its devices, cores, threads and memory, and exact float32 on it."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
+# Who sets torch's global modes holds it: two threads of one process would set them for each other.
+ONE_AT_A_TIME = threading.Lock()
 
 
 class DeviceError(RuntimeError):
@@ -38,6 +45,8 @@ def choose_device(name: str) -> torch.device:
     >>> choose_device("cpu")
     device(type='cpu')
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -69,6 +78,8 @@ def device_name(device: torch.device) -> str:
     >>> device_name(torch.device("cpu")).startswith("CPU (")
     True
     """
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     information = Path("/proc/cpuinfo")
@@ -111,6 +122,8 @@ def exact_float32() -> Iterator[None]:
     ...     torch.backends.cuda.matmul.fp32_precision
     'ieee'
     """
+    import torch
+
     cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
     backends: tuple[Any, ...] = (cuda.matmul, cudnn.conv, torch.backends.mkldnn)  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
@@ -140,6 +153,8 @@ def reproducible(threads: int) -> Iterator[None]:
     ...     torch.get_num_threads()
     1
     """
+    import torch
+
     cudnn = torch.backends.cudnn
     before = (cudnn.deterministic, cudnn.benchmark, torch.get_num_threads())
     try:

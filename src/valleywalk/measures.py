@@ -26,16 +26,19 @@ array([False, False,  True])
 array([0.58, 0.55, 1.  ])
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.polynomial import Polynomial
 
 from . import analysis, statistics
-from .probes.interpolation import EARLIER_MOVE
 from .statistics import CONFIDENCE, Estimate
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # A higher degree follows rounding, and the kinks of ReLU, rather than the loss.
 HIGHEST_DEGREE = 8
@@ -540,6 +543,8 @@ def along_step(trace: xr.Dataset) -> xr.Dataset:
     >>> [round(float(found[name][0]), 3) for name in ("floor_position", "gain", "sharpness")]
     [0.5, 4.0, 8.0]
     """
+    import xarray as xr
+
     steps = measured_steps(trace)
     loss, alpha = steps["loss"].values, steps["alpha"].values
     known = _measured_points(steps)
@@ -570,7 +575,7 @@ def _of_curve(alpha: np.ndarray, loss: np.ndarray) -> np.ndarray:
         return np.full((3, 2), np.nan)
     moves = np.abs(np.diff(by_degree, axis=0))
     # By chance two degrees can agree, three less often.
-    moves[1:] += EARLIER_MOVE * moves[:-1]
+    moves[1:] += analysis.EARLIER_MOVE * moves[:-1]
     found = []
     for column, values in enumerate(by_degree.T):
         best = 1 + int(np.argmin(moves[:, column]))

@@ -4,14 +4,14 @@ Seeds are independent, so that nothing has to be assumed about how the steps of 
 each other.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special, stats
-from statsmodels.stats.multitest import multipletests
 
 from .statistics import CONFIDENCE, Interval, as_series
 
@@ -48,6 +48,8 @@ def mean_of_seeds(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval
     >>> print(mean_of_seeds([1.0, 1.0, 1.0]))
     1
     """
+    from scipy import special
+
     numbers = as_series(values)
     mean = float(numbers.mean())
     if np.ptp(numbers) <= ALIKE * np.abs(numbers).max():
@@ -111,6 +113,8 @@ def steps_that_count(shares: Sequence[Share], confidence: float = CONFIDENCE) ->
     >>> steps_that_count([Share(4, 41), Share(37, 41)])
     0.0367
     """
+    from scipy import special
+
     counts, totals = np.array(shares, dtype=float).T
     share, walks = counts.sum() / totals.sum(), len(shares)
     assumed = float((totals / (1 + (totals - 1) * LIKENESS)).sum())
@@ -152,6 +156,8 @@ def share_of_seeds(shares: Sequence[Share], confidence: float = CONFIDENCE) -> I
     >>> print(share_of_seeds([Share(20, 40), Share(30, 40), Share(25, 40)]))
     0.625 [0.271, 0.9]
     """
+    from scipy import special
+
     if not shares or not all(total for _, total in shares):
         raise ValueError(f"expected shares of at least one step each, got {list(shares)!r}")
     counts, totals = np.array(shares).T
@@ -228,6 +234,8 @@ def holm(p_values: Sequence[float], family: int) -> list[float]:
     >>> holm([0.01, 0.02], family=4)
     [0.04, 0.06]
     """
+    from statsmodels.stats.multitest import multipletests
+
     planned = [*p_values, *[1.0] * (family - len(p_values))]
     return [float(p) for p in multipletests(planned, method="holm")[1][: len(p_values)]]
 
@@ -312,6 +320,8 @@ def smallest_of_shares(steps: float, alpha: float, power: float = POWER) -> floa
     >>> 2 * smallest_of_shares(steps=196.2, alpha=0.05)
     0.2
     """
+    from scipy import stats
+
     return float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) / 2 / steps**0.5
 
 
@@ -342,6 +352,8 @@ def _power(effect: float, seeds: int, alpha: float) -> float:
 
     statsmodels asks scipy's non-central t, which is no number for large effects.
     """
+    from scipy import special
+
     freedom, shift = seeds - 1, abs(effect) * seeds**0.5
     places = (np.arange(1000) + 0.5) / 1000
     spread = np.sqrt(2 * special.gammaincinv(freedom / 2, places) / freedom)
@@ -368,4 +380,6 @@ def slopes(x: ArrayLike, y: Sequence[ArrayLike]) -> np.ndarray:
     >>> slopes([1, 2, 3], [[2.0, 4.0, 6.0], [1.0, 1.0, 1.0]])
     array([2., 0.])
     """
+    from scipy import stats
+
     return np.array([stats.linregress(x, row).slope for row in y])

@@ -1,53 +1,120 @@
 """What an item walks, what that costs here, and what is there already."""
 
+from __future__ import annotations
+
 import shutil
+import sys
 import textwrap
 from collections import Counter
 from collections.abc import Sequence, Set
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tyro.conf import Positional
 
-from .folders import datasets_folder
-from .machine import choose_device, cores, device_name
-from .paper.items import OF_THE_PAPER, in_words, item_named
+from .folders import data_folder, datasets_folder
+from .machine import cores
 from .paper.scales import SCALES, Scale
 from .walks import cost
 from .walks.catalogue import DatasetInfo, dataset_info
 from .walks.cost import duration, many
 from .walks.experiment import Experiment
 from .walks.identity import identified
-from .walks.store import Store
+from .walks.networks import device_named, remembered
+
+if TYPE_CHECKING:
+    from .paper.items import Item
+    from .walks.store import Store
 
 # Of a walk.
 STATES = ("recorded", "cached", "begun", "to walk")
 
 
-def list_items() -> None:
-    """List every figure and table: notebook, time at each scale on this machine, traces there."""
-    store = Store()
+def in_json(content: Any) -> str:
+    """JSON that any encoding of the terminal can hold."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower()
+    ascii_alone = not encoding.startswith("utf")
+    return dumps(content, indent=1, ensure_ascii=ascii_alone, allow_nan=False)
+
+
+def times_kept() -> Path:
+    """The file in which it is kept how quick this machine is."""
+    return data_folder() / "cache" / "networks.json"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An item, what it costs here, and what is there."""
+
+    name: str
+    label: str
+    title: str
+    notebook: str
+    walks: bool
+    """Whether anything is walked for it."""
+    seconds: dict[str, float]
+    """By scale, for one process."""
+    traces: Sequence[str]
+    """Scales of which all walks are there."""
+
+
+def listed(store: Store) -> list[Listed]:
+    """Every figure and table."""
+    from .paper.items import OF_THE_PAPER
+
+    found = []
+    for item in OF_THE_PAPER.values():
+        by_scale = {scale: item.experiments(scale) for scale in SCALES if scale in item.scales}
+        there = [scale for scale, walks in by_scale.items() if all(map(store.find, walks))]
+        found.append(
+            Listed(
+                name=item.name,
+                label=item.label,
+                title=item.title,
+                notebook=item.page.notebook,
+                walks=any(by_scale.values()),
+                seconds={scale: sum(map(cost.seconds, walks)) for scale, walks in by_scale.items()},
+                traces=there,
+            )
+        )
+    return found
+
+
+def list_items(anew: bool = False, json: bool = False) -> None:
+    """List every figure and table: notebook, time at each scale on this machine, traces there.
+
+    Args:
+        anew: Time the networks again, rather than go by when they were timed last.
+        json: For programs: a list of objects.
+    """
+    from .walks.store import Store
+
+    with remembered(times_kept(), anew=anew) as day:
+        items, device = listed(Store()), device_named("auto")
+    if json:
+        print(in_json([asdict(item) for item in items]))
+        return
     header = f"{'item':11} {'notebook':20}" + "".join(f"{scale:>10}" for scale in SCALES)
     print(f"{header}  traces        title")
-    for item in OF_THE_PAPER.values():
-        times, there = "", []
-        for scale in SCALES:
-            if scale not in item.scales:
-                times += f"{'–':>10}"
-                continue
-            experiments = item.experiments(scale)
-            times += f"{duration(sum(map(cost.seconds, experiments))):>10}"
-            if all(store.find(experiment) for experiment in experiments):
-                there.append(scale)
-        kept = (" ".join(there) or "none") if experiments else "not needed"
-        print(f"{item.label:11} {item.page.notebook:20}{times}  {kept:12}  {item.title}")
+    for item in items:
+        times = "".join(
+            f"{duration(item.seconds[scale]) if scale in item.seconds else '–':>10}"
+            for scale in SCALES
+        )
+        kept = (" ".join(item.traces) or "none") if item.walks else "not needed"
+        print(f"{item.label:11} {item.notebook:20}{times}  {kept:12}  {item.title}")
     print(
-        f"\nTimes are estimates for one process here, {device_name(choose_device('auto'))}, from "
-        "forward passes timed just now;\nfigures of one walk share it. More about one: valleywalk "
-        "show fig2 --scale overnight"
+        f"\nTimes are estimates for one process here, {device}, from forward passes timed on "
+        f"{day};\nfigures of one walk share it. More about one: valleywalk show fig2 --scale "
+        "overnight"
     )
 
 
-def show(name: Positional[str], scale: Scale = "quick", device: str = "auto") -> None:
+def show(
+    name: Positional[str], scale: Scale = "quick", device: str = "auto", json: bool = False
+) -> None:
     """Show what an item walks at a scale, what that costs here, and what is there already.
 
     Args:
@@ -55,9 +122,27 @@ def show(name: Positional[str], scale: Scale = "quick", device: str = "auto") ->
         scale: smoke (seconds), quick (minutes), overnight (hours, real data), full (the paper's
             size, of some items) or paper (GPU).
         device: Where it would be walked: auto, cpu, cuda, cuda:1.
+        json: For programs: an object.
     """
-    item, store = item_named(name, "item"), Store()
+    from .paper.items import item_named
+    from .walks.store import Store
+
+    item = item_named(name, "item")
     experiments = item.experiments(scale)
+    with remembered(times_kept()):
+        if json:
+            settings, walks = planned(experiments, Store(), device) if experiments else ("", [])
+            about = {"name": item.name, "label": item.label, "title": item.title, "scale": scale}
+            about |= {"setting": item.setting(scale), "notebook": item.page.notebook}
+            about |= {"papermill": item.papermill(scale), "settings": settings}
+            print(in_json(about | {"walks": [walk._asdict() for walk in walks]}))
+            return
+        _show(item, scale, experiments, Store(), device)
+
+
+def _show(
+    item: Item, scale: Scale, experiments: Sequence[Experiment], store: Store, device: str
+) -> None:
     print(f"{item.label}. {item.title}\n{scale}: {item.setting(scale)}\n")
     if experiments:
         _show_cost(experiments, store, device)
@@ -76,7 +161,7 @@ def _show_cost(experiments: Sequence[Experiment], store: Store, device: str) -> 
     states = Counter(_state(experiment, store) for experiment in experiments)
     told = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
     _row("there", f"{len(found) - len(missing)} of {len(found)} walks: {told}")
-    _row("time", f"{_time(experiments, device)} ({device_name(choose_device(device))})")
+    _row("time", f"{_time(experiments, device)} ({device_named(device)})")
     if len(missing) < len(experiments):
         _row("", f"still to walk: {_time(missing, device) if missing else 'nothing'}")
     passes = [cost.passes(experiment) for experiment in experiments]
@@ -156,6 +241,8 @@ def planned(
     walks : list of Planned
         One an experiment.
     """
+    from .paper.items import in_words
+
     experiments = [identified(experiment) for experiment in experiments]
     values = {
         name: [getattr(experiment, name) for experiment in experiments]

@@ -5,12 +5,12 @@ say together is in `valleywalk.seeds`. Functions that take `values` raise `Value
 are a series of numbers, not empty and without NaN.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
-from statsmodels.stats.proportion import proportion_confint
 
 from .analysis import standard_error_over_batches
 
@@ -19,6 +19,10 @@ CONFIDENCE = 0.95
 SHORTEST_SERIES = 11
 # Those of neighbouring steps over which the interval of a mean is mixed.
 CORRELATIONS = np.linspace(-0.995, 0.995, 200)
+# Into how many folds plans are cut, and of how many degrees of freedom: a variance is then known to
+# a fifth.
+FOLDS = 4
+DEGREES_OF_FREEDOM = 48
 # What is left of a sum of squares below this share of it is rounding.
 ROUNDING = 1e-14
 
@@ -82,6 +86,8 @@ class Estimate(NamedTuple):
         -------
         Interval
         """
+        from scipy import stats
+
         if np.isnan(self.error):
             return Interval(self.value, np.nan, np.nan)
         half = float(stats.t.ppf((1 + confidence) / 2, self.freedom)) * self.error
@@ -291,6 +297,8 @@ def proportion(count: int, total: int, confidence: float = CONFIDENCE) -> Interv
     >>> print(proportion(3, 40))
     0.075 [0.0258, 0.199]
     """
+    from statsmodels.stats.proportion import proportion_confint
+
     if not 0 <= count <= total or not total:
         raise ValueError(f"{count} of {total} is no share; give 0 ≤ count ≤ total, total ≥ 1")
     low, high = proportion_confint(count, total, alpha=1 - confidence, method="wilson")
@@ -416,6 +424,8 @@ def as_series(values: ArrayLike) -> np.ndarray:
 
 def _ends_of_mean(numbers: np.ndarray, confidence: float) -> tuple[float, float]:
     """Ends of the interval of `mean_of_steps`, of numbers whose plain mean is 0."""
+    from scipy import optimize, stats
+
     earlier, later, count = numbers[:-1], numbers[1:], len(numbers)
     # Sums 1'P1, 1'Py and y'Py with P the inverse of the covariance, but for the noise's variance.
     start, step = 1 - CORRELATIONS**2, 1 - CORRELATIONS
@@ -441,3 +451,26 @@ def _ends_of_mean(numbers: np.ndarray, confidence: float) -> tuple[float, float]
         )
 
     return end((1 - confidence) / 2), end((1 + confidence) / 2)
+
+
+def plans_for_variance(batches: int) -> int:
+    """How many plans of so many batches give a variance 48 degrees of freedom.
+
+    Those that `probes.noise_structure.cross_fitted_variance` needs.
+
+    Parameters
+    ----------
+    batches : int
+
+    Returns
+    -------
+    int
+        A multiple of four.
+
+    Examples
+    --------
+    >>> from valleywalk.statistics import plans_for_variance
+    >>> [plans_for_variance(batches) for batches in (2, 3, 9, 40)]
+    [48, 24, 8, 4]
+    """
+    return FOLDS * -(-DEGREES_OF_FREEDOM // (FOLDS * max(1, batches - 1)))

@@ -3,9 +3,12 @@
 Its variables, their dimensions and units stand in `VARIABLES`.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
+import os
 import platform
 import re
 import subprocess
@@ -16,14 +19,15 @@ from io import BytesIO
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
-import xarray as xr
 
 from .files import write
 from .folders import checkout
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SCHEMA = "valleywalk-trace"
 SCHEMA_VERSION = 1
@@ -152,6 +156,8 @@ def assemble(
     >>> trace["loss"].attrs["units"]
     'nat'
     """
+    import xarray as xr
+
     coordinates = {"iteration": np.arange(len(steps)), "alpha": np.asarray(alpha)}
     names = {name: None for step in steps for name in step}
     variables: dict[str, Any] = {}
@@ -260,6 +266,8 @@ def save(trace: xr.Dataset, path: str | PathLike[str]) -> None:
     >>> open_trace(path).identical(trace)
     True
     """
+    import xarray as xr
+
     encoding = {
         name: {"zlib": True, "complevel": 4, "shuffle": True}
         for name in trace.variables
@@ -295,6 +303,29 @@ def _is_sealed(content: bytes) -> bool:
     if border < 0:
         return False
     return content == sealed(content[:border])
+
+
+def seal_of(path: Path) -> str:
+    """The checksum at the end of a trace's file, unchecked: two files that share it are the same.
+
+    Parameters
+    ----------
+    path : Path
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> from valleywalk.trace import seal_of, sealed
+    >>> path = Path(mkdtemp()) / "walk.nc"
+    >>> path.write_bytes(sealed(b"content"))
+    56
+    >>> seal_of(path)[:8]
+    'ed7002b4'
+    """
+    with path.open("rb") as file:
+        file.seek(-hashlib.sha256().digest_size, os.SEEK_END)
+        return file.read().hex()
 
 
 def open_trace(path: str | PathLike[str], experiment_hash: str | None = None) -> xr.Dataset:
@@ -353,6 +384,8 @@ def read_trace(content: bytes, name: str, experiment_hash: str | None = None) ->
         ...
     TraceError: walk.nc is no trace of valleywalk
     """
+    import xarray as xr
+
     # Checked before the file is parsed: a single wrong bit can keep an HDF5 reader busy for hours.
     if not _is_sealed(content):
         raise TraceError(f"{name} is damaged, or no trace of valleywalk: its checksum does not fit")
@@ -381,6 +414,8 @@ def read_trace(content: bytes, name: str, experiment_hash: str | None = None) ->
 
 def _check_content(content: bytes) -> None:
     """Refuse what no trace holds, and more than its file can, before anything is unpacked."""
+    import h5py
+
     size = 0
     with h5py.File(BytesIO(content)) as file:
         for name in file:

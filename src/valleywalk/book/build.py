@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from html import unescape
 from pathlib import Path
-from typing import Literal
 from urllib.parse import quote
 
 import nbformat
@@ -29,7 +28,7 @@ from ..paper.claim import SUBJECTS
 from ..paper.items import ITEMS, Item
 from ..paper.ledger import VERDICTS, Finding, findings, findings_without_walks
 from ..paper.ledger_text import ledger_table
-from ..paper.scales import DECIDING, Scale
+from ..paper.scales import DECIDING, BookScale, Scale
 from ..trace import environment
 from ..walks.parallel import compute
 from ..walks.resources import Resources
@@ -39,7 +38,6 @@ from .exercises import boxes, exercises_of, tagged
 from .head import head
 
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
-BookScale = Scale | Literal["recorded"]
 NEAREST_FIRST: tuple[Scale, ...] = ("paper", "full", "overnight", "quick")
 # A kernel warns at each start that it talks over TCP, and calls it an error that it is interrupted
 # when its notebook is done. What goes wrong in a cell, or ends the kernel, is raised here.

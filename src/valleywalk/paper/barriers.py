@@ -1,17 +1,12 @@
 """Figure 8 and Table 1: barriers that are crossed. The walks that both tables count, too."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-import seaborn as sns
-import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from .. import analysis, figures, measures, statistics
 from ..seeds import Share
@@ -29,6 +24,12 @@ from .page import (
 )
 from .scales import EVERY, FULL_SIZE, SCALES, Scale, Settings
 from .walks import EPOCH_OF_THE_PAPER, window_experiment
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # The epochs of both tables.
 EPOCHS = (1, 10, 25, 100)
@@ -129,6 +130,8 @@ class BarriersByEpoch(ModelPage):
 
     def by_epoch(self, traces: list[xr.Dataset]) -> pd.DataFrame:
         """One row an epoch."""
+        import pandas as pd
+
         shown = self.fields["epochs_shown"]
         if self.epochs_shown is None:
             shown = [epoch for epoch in shown if epoch <= LAST_EPOCH_OF_FIGURE_8]
@@ -136,6 +139,10 @@ class BarriersByEpoch(ModelPage):
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """How many steps of each epoch cross a barrier, and how high the highest is."""
+        import matplotlib.pyplot as plt
+        import seaborn as sns
+        from matplotlib.ticker import MaxNLocator
+
         epochs = self.by_epoch(traces)
         known = epochs["resolvable"].notna().any()
         with figures.style():
@@ -262,6 +269,9 @@ class TablePage(NetworksPage):
         height : float
             Of the figure, in inches.
         """
+        import matplotlib.pyplot as plt
+        import seaborn as sns
+
         figure, axes = plt.subplots(
             1,
             len(self.models),
@@ -308,6 +318,8 @@ class BarrierTable(TablePage):
 
     def counts(self, traces: list[xr.Dataset]) -> pd.DataFrame:
         """One row a network and epoch."""
+        import pandas as pd
+
         return pd.DataFrame(
             row | {"model": model, "paper": PRINTED.get(model, {}).get(row["epoch"])}
             for model, trace in zip(self.models, traces, strict=True)
@@ -355,6 +367,8 @@ class BarrierTable(TablePage):
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """The share of steps that cross a barrier, beside the paper's."""
+        from matplotlib.ticker import PercentFormatter
+
         counts = self.counts(traces)
 
         def draw(axis: Axes, model: ModelName) -> list[int]:

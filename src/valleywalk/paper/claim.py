@@ -21,13 +21,14 @@ How it is decided, once for the whole ledger:
 - A verdict is for one network, one data set and one scale.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import xarray as xr
 
 from ..seeds import (
     MOST_SEEDS,
@@ -45,6 +46,9 @@ from ..statistics import CONFIDENCE, Interval
 from ..walks.experiment import ModelName
 from .page import Page
 from .scales import FIRST_SEEDS, Scale, dataset_at
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Verdict = Literal["supported", "contradicted", "inconclusive", "premise absent"]
 # How a number spreads over seeds: evenly; as its logarithm; as Fisher's z; as the share of steps

@@ -1,12 +1,9 @@
 """Where the paper's text and its code differ: both readings on the same walks."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from __future__ import annotations
 
-import matplotlib.pyplot as plt
-import seaborn as sns
-import xarray as xr
-from matplotlib.figure import Figure
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
 
 from .. import figures, measures
 from ..walks.experiment import Convention, Experiment, NoiseMeasure
@@ -14,6 +11,10 @@ from .isotropic import IsotropicNoise
 from .page import ModelPage, markdown_table, setting_of
 from .spectral import SpectralNorm
 from .walks import GradientDescentWalk, StochasticWalk
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 # What is read in two ways; the noise is given with its factor.
 Subject = Literal["gd", "sgd", "spectral"] | tuple[Literal["noise"], float]
@@ -92,6 +93,9 @@ class Conventions(ModelPage):
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """Text and code side by side: GD's sum, the measured loss, the spectral norm, the noise."""
+        import matplotlib.pyplot as plt
+        import seaborn as sns
+
         named = self.named(traces)
         with figures.style():
             figure, axes = plt.subplots(2, 2, figsize=(11, 7.5), layout="constrained")

@@ -3,18 +3,21 @@
 No figure of its own: the walk figures of gradient descent and those of the spectral norm show it.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any, ClassVar
-
-import xarray as xr
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import measures
 from ..walks.experiment import Experiment
 from .claim import Walked, claim
 from .page import ModelPage, experiment, setting_of
 from .scales import EVERY, GRADIENT_DESCENT, Settings
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class EdgeOfStability(ModelPage):

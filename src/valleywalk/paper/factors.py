@@ -1,14 +1,11 @@
 """Figures 4 and 22 to 24: what batch size and learning rate do to the cosine of gradients."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
 import numpy as np
-import pandas as pd
-import seaborn as sns
-import xarray as xr
-from matplotlib.figure import Figure
 from pydantic import Field
 
 from .. import figures
@@ -27,6 +24,11 @@ from .page import (
     setting_of,
 )
 from .scales import EVERY, Scale, Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 Factor = Literal["batch_size", "learning_rate"]
 NAMES: dict[Factor, str] = {"batch_size": "batch size", "learning_rate": "learning rate"}
@@ -129,6 +131,8 @@ class Factors(ModelPage):
 
     def steps(self, traces: list[xr.Dataset]) -> pd.DataFrame:
         """One row a step: cosine and distance, with learning rate, batch size and seed."""
+        import pandas as pd
+
         length = self.fields["iterations"]
         parts = []
         for trace in traces:
@@ -154,6 +158,8 @@ class Factors(ModelPage):
 
     def measures(self, steps: pd.DataFrame) -> pd.DataFrame:
         """One row a walk: the numbers of `MEASURES`."""
+        import pandas as pd
+
         walks = ["learning_rate", "batch_size", "seed"]
         half = steps["iteration"] > steps["iteration"].max() / 2
         cosine = steps[half].groupby(walks)["cosine"].mean()
@@ -174,6 +180,9 @@ class Factors(ModelPage):
         Lines are smoothed means over the seeds; bands hold the middle half of the raw values in
         the same stretch of iterations.
         """
+        import matplotlib.pyplot as plt
+        import seaborn as sns
+
         steps = self.steps(traces)
         with figures.style():
             figure, axes = plt.subplots(
@@ -254,6 +263,8 @@ def smoothed(steps: pd.DataFrame) -> pd.DataFrame:
         A row a stretch: iteration, the mean; mean, low and high, the mean and the quartiles of the
         cosines in it.
     """
+    import pandas as pd
+
     raw = steps.dropna(subset=["cosine"])
     width = max(1, round(SMOOTHED_SHARE * raw["iteration"].max()))
     stretches = raw.groupby((raw["iteration"] - 1) // width)

@@ -1,14 +1,18 @@
 """Segments measured whole, held against the few points that would have been measured of them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from .. import analysis, measures
-from ..probes.interpolation import few_points
 from ..walks.provenance import experiment_of
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # Of the networks' parameters.
 EPSILON = float(np.finfo(np.float32).eps)
@@ -62,6 +66,8 @@ def held_against_whole(traces: Iterable[xr.Dataset]) -> Held | None:
     Held or None
         None where no segment was measured whole beside few points.
     """
+    from ..probes.interpolation import few_points
+
     true, seen, stated, counts = [], [], [], []
     for trace in traces:
         experiment = experiment_of(trace)

@@ -1,16 +1,14 @@
 """Table 2: the mean height above the valley floor, and what the learning rate does to it."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
-import pandas as pd
-import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from pydantic import Field
-from scipy import stats
 
 from .. import analysis, figures, measures, statistics
 from ..seeds import Share
@@ -22,6 +20,12 @@ from .claim import Walked, claim
 from .few_points import held_in_words
 from .page import ModelPage, PositiveFloat, experiment, markdown_table, setting_of
 from .scales import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PRINTED: Mapping[tuple[str, float], dict[int, float]] = {
     ("vgg11", 0.1): {1: 0.0625, 10: 0.0199, 25: 0.0104, 100: 0.0025},
@@ -69,6 +73,8 @@ class HeightTable(TablePage):
 
     def heights(self, traces: list[xr.Dataset]) -> pd.DataFrame:
         """One row a network, learning rate and epoch."""
+        import pandas as pd
+
         rows = []
         for (model, rate), trace in zip(self.walks, traces, strict=True):
             for row in self.counted(model, trace):
@@ -274,10 +280,14 @@ def bounces_at_all_rates(walked: Walked) -> str:
     return ", ".join(f"{share:.0%}" for share in few)
 
 
+def _geometric_mean(values: ArrayLike) -> float:
+    return float(np.exp(np.mean(np.log(values))))
+
+
 def _printed_ratio(model: str, rate: float, half: float) -> float:
     """The paper's heights at one rate over those at half of it, geometric mean over the epochs."""
     first, second = PRINTED[model, rate], PRINTED[model, half]
-    return float(stats.gmean([first[epoch] / second[epoch] for epoch in first]))
+    return _geometric_mean([first[epoch] / second[epoch] for epoch in first])
 
 
 def _by_rate(walked: Walked, name: str) -> float:
@@ -288,7 +298,7 @@ def _by_rate(walked: Walked, name: str) -> float:
     values = [each.value for each in heights[name]]
     by = heights.assign(mean=values).pivot(index="epoch", columns="rate", values="mean")
     ratios = (by[first] / by[second]).dropna()
-    return float(stats.gmean(ratios)) if len(ratios) else math.nan
+    return _geometric_mean(ratios) if len(ratios) else math.nan
 
 
 @claim(
@@ -430,4 +440,4 @@ def larger_batch_is_smaller_rate(walked: Walked) -> float:
     both = np.concatenate([first, second])
     if not (np.isfinite(both) & (both > 0)).all() or not len(both):
         return math.nan
-    return float(stats.gmean(first / second))
+    return _geometric_mean(first / second)

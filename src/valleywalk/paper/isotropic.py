@@ -1,16 +1,13 @@
 """Figures 5, 25 and 26: gradient descent with isotropic noise, and what frees a stuck walk."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-import seaborn as sns
-import xarray as xr
-from matplotlib.figure import Figure
 from pydantic import Field
 
 from .. import figures
@@ -25,6 +22,11 @@ from .page import (
     setting_of,
 )
 from .scales import EVERY, GRADIENT_DESCENT, Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 # What a walk is for: gradient descent, SGD, gradient descent with noise, and the three ways in
 # which footnote 7 goes on from the noisiest one.
@@ -177,6 +179,8 @@ class IsotropicNoise(ModelPage):
             role, factor, walk (its label), epoch, train_loss, validation_accuracy (both at the
             epoch's end), cosine (mean), distance, parameter_norm (both of the last step).
         """
+        import pandas as pd
+
         parts = []
         for walk, trace in zip(self.walks, traces, strict=True):
             images = int(trace.attrs["training_images"])
@@ -193,6 +197,9 @@ class IsotropicNoise(ModelPage):
         return pd.concat(parts, ignore_index=True)
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
+        import matplotlib.pyplot as plt
+        import seaborn as sns
+
         epochs = self.by_epoch(traces)
         switch = self.walks[-1].experiment.switch_epoch
         leaving = epochs["role"].isin(LEAVING)

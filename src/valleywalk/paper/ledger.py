@@ -1,13 +1,14 @@
 """The claims ledger: what the traces that are there say about each claim of the paper."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
-import xarray as xr
-
-from ..seeds import holm
+from ..seeds import Share, holm
 from ..statistics import Interval
 from ..walks.catalogue import NETWORKS
 from ..walks.experiment import Experiment
@@ -16,8 +17,13 @@ from ..walks.provenance import protocol_commits
 from ..walks.store import Store
 from .claim import ALPHA, SUBJECTS, Claim, Evidence, Subject, Verdict, Walked, usable
 from .items import CLAIMS, ITEMS
+from .measured import Measured
+from .page import Page
 from .protocol import in_a_sentence, pages_of, walks_of
 from .scales import BY_PROTOCOL, Scale
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # The family of tests at a scale: the primary rows, walked or not.
 FAMILY = sum(len(claim.primary) for claim in CLAIMS)
@@ -210,6 +216,61 @@ def _subjects(claim: Claim) -> list[Subject]:
     return [SUBJECTS[name] for name in claim.subjects]
 
 
+class _Opened:
+    """The traces of a store, each opened once where it is wanted, and what was measured of them."""
+
+    def __init__(self, store: Store):
+        self.store = store
+        self.measured = Measured(store.folder)
+        self._traces: dict[Path, xr.Dataset] = {}
+
+    def trace(self, path: Path, experiment: Experiment) -> xr.Dataset:
+        if path not in self._traces:
+            trace = self.store.open(experiment)
+            assert trace is not None
+            self._traces[path] = trace
+        return self._traces[path]
+
+    def commit(self, path: Path, experiment: Experiment) -> str:
+        """Of the protocol by which a trace was made."""
+
+        def read() -> str:
+            return str(self.trace(path, experiment).attrs.get("protocol_commit"))
+
+        return str(self.measured.get(["protocol_commit"], [path], read))
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """A claim's walks of one seed, and what is measured of them."""
+
+    claim: Claim
+    pages: Sequence[Page]
+    walks: Sequence[Sequence[tuple[Path, Experiment]]]
+    opened: _Opened
+
+    def walked(self) -> list[Walked]:
+        traces = [[self.opened.trace(*walk) for walk in each] for each in self.walks]
+        return list(map(Walked, self.pages, traces))
+
+    def premise(self, number: int) -> str:
+        """What is missing of a premise."""
+        return str(self._get(f"premise {number}", self.claim.premises[number]))
+
+    def value(self) -> float | Share:
+        found: float | Share = self._get("value", self.claim.measure)
+        return found
+
+    def _get(self, what: str, measure: Callable[..., Any]) -> Any:
+        # One that is not of the paper may share its name with one that is.
+        if all(self.claim is not each for each in CLAIMS):
+            return measure(*self.walked())
+        pages = [f"{type(page).__name__} {page.model_dump_json()}" for page in self.pages]
+        files = [path for each in self.walks for path, _ in each]
+        about = [self.claim.id, what, *pages]
+        return self.opened.measured.get(about, files, lambda: measure(*self.walked()))
+
+
 def _measured(
     asked: Iterable[tuple[Claim, Subject]],
     scale: Scale,
@@ -218,14 +279,8 @@ def _measured(
     given: Mapping[str, Any],
 ) -> list[_Row]:
     """Those rows of which at least one seed is there."""
-    opened: dict[Experiment, xr.Dataset | None] = {}
+    opened = _Opened(store)
     in_force = protocol_commits() if scale in BY_PROTOCOL else None
-
-    def trace_of(experiment: Experiment) -> xr.Dataset | None:
-        if experiment not in opened:
-            opened[experiment] = store.open(experiment)
-        return opened[experiment]
-
     rows = []
     for claim, subject in asked:
         walked, early, dataset = {}, [], ""
@@ -233,22 +288,23 @@ def _measured(
         for seed in planned:
             pages = pages_of(claim, scale, subject, seed, given)
             walks = walks_of(claim, pages)
-            there = [[trace_of(experiment) for experiment in each] for each in walks]
-            traces = [[trace for trace in each if trace is not None] for each in there]
-            if all(len(own) == len(all_of) for own, all_of in zip(traces, there, strict=True)):
-                if in_force is not None and not all(
-                    trace.attrs.get("protocol_commit") in in_force
-                    for own in traces
-                    for trace in own
-                ):
-                    early.append(f"seed {seed}")
-                    continue
-                walked[seed] = list(map(Walked, pages, traces))
-                dataset = identified(walks[0][0]).without_path.dataset if walks[0] else ""
+            there = [
+                [(path, walk) for walk in each if (path := store.find(walk))] for each in walks
+            ]
+            if any(len(own) < len(all_of) for own, all_of in zip(there, walks, strict=True)):
+                continue
+            if in_force is not None and not all(
+                opened.commit(*walk) in in_force for each in there for walk in each
+            ):
+                early.append(f"seed {seed}")
+                continue
+            walked[seed] = _Seed(claim, pages, there, opened)
+            dataset = identified(walks[0][0]).without_path.dataset if walks[0] else ""
         if walked:
             primary = subject.name in claim.primary and _as_planned(claim, scale, subject, given)
             notes = (f"{', '.join(early)} walked before the protocol",) if early else ()
             rows.append(_row(claim, subject, dataset, walked, primary, len(planned), notes))
+    opened.measured.keep()
     return rows
 
 
@@ -266,7 +322,7 @@ def _row(
     claim: Claim,
     subject: Subject,
     dataset: str,
-    walked: Mapping[int, Sequence[Walked]],
+    walked: Mapping[int, _Seed],
     primary: bool,
     planned: int,
     remarks: tuple[str, ...],
@@ -279,8 +335,8 @@ def _row(
     if len(walked) < planned:
         there = f"{len(walked)} of {_seeds(planned)} walked"
         notes.append(f"{there}: nothing is decided before the last")
-    for premise in claim.premises:
-        missing = {seed: premise(*each) for seed, each in walked.items()}
+    for number, premise in enumerate(claim.premises):
+        missing = {seed: each.premise(number) for seed, each in walked.items()}
         absent = [seed for seed, what in missing.items() if what]
         lacking |= set(absent)
         if absent:
@@ -292,7 +348,7 @@ def _row(
     for seed, each in walked.items():
         if seed in lacking and not gone:
             continue
-        value = claim.measure(*each)
+        value = each.value()
         if why := usable(claim, value):
             if seed not in lacking:  # Else its premise has said why.
                 unusable.setdefault(why, []).append(f"seed {seed}")

@@ -1,27 +1,26 @@
 """Appendix D: the Hessian, the covariance of the gradients, and how the two lie."""
 
-from functools import cache
-from typing import Annotated, Any, ClassVar
+from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
 import numpy as np
-import pandas as pd
-import seaborn as sns
-import torch
-import xarray as xr
-from matplotlib.figure import Figure
 from pydantic import Field
-from sklearn.datasets import load_digits
-from torch import nn
 
 from .. import figures
+from ..analysis import DIRECTIONS
 from ..machine import reproducible
-from ..probes.noise_structure import DIRECTIONS, decompose
 from ..walks.catalogue import network_info
 from ..walks.experiment import Experiment
 from .claim import Walked, claim
 from .page import NetworksPage, PositiveInt, experiment, markdown_table, setting_of
 from .scales import EVERY, Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 TERMS = {"covariance": "C", "mean_outer": "ḡḡᵀ", "residual": "residual"}
 
@@ -45,6 +44,13 @@ def decomposition_along_training(
         what the identity leaves over; fisher, that of the Hessian's difference from the Fisher
         information.
     """
+    import pandas as pd
+    import torch
+    from sklearn.datasets import load_digits
+    from torch import nn
+
+    from ..probes.noise_structure import decompose
+
     digits = load_digits()
     inputs = torch.from_numpy(digits.data[:images] / 16)
     targets = torch.from_numpy(digits.target[:images]).long()
@@ -157,6 +163,8 @@ class NoiseStructure(NetworksPage):
             model, epoch, noise_overlap, noise_sharpness, noise_share, hessian_max, train_loss;
             random (the overlap by chance), noise_overlap_control (NaN in an older trace).
         """
+        import pandas as pd
+
         names = ["noise_overlap", "noise_sharpness", "noise_share", "hessian_max", "train_loss"]
         control = "noise_overlap_control"
         parts = []
@@ -169,6 +177,9 @@ class NoiseStructure(NetworksPage):
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """Equation 7 along a small network's training; noise and curvature of large ones."""
+        import matplotlib.pyplot as plt
+        import seaborn as sns
+
         small = self.decomposition
         with figures.style():
             figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")

@@ -3,17 +3,13 @@
 import hashlib
 from collections.abc import Callable
 from functools import cache
-from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Muon, Optimizer
 
 from ..walks import datasets
-
-Problem = Literal["digits", "cifar9k", "text"]
-Normalisation = Literal["none", "batch", "layer"]
-OptimizerName = Literal["SGD", "momentum", "Adam", "AdamW", "Muon"]
+from .optimizer_settings import Normalisation, OptimizerName, Problem
 
 MOMENTUM = 0.9
 # Of AdamW and Muon, as language models are trained.
@@ -36,19 +32,6 @@ OF_CHANNELS: dict[Normalisation, Normalise] = {
     # Over channels and places, as layer norm in a convolutional network is.
     "layer": lambda channels: nn.GroupNorm(1, channels),
 }
-
-
-class Configuration(NamedTuple):
-    """What is compared."""
-
-    problem: Problem
-    normalisation: Normalisation
-    optimizer: OptimizerName
-
-    @property
-    def possible(self) -> bool:
-        """A transformer has no batch norm."""
-        return (self.problem, self.normalisation) != ("text", "batch")
 
 
 class Convolution(nn.Linear):

@@ -5,19 +5,23 @@ family of their own, whose p-values are adjusted by Holm. Else they are decided 
 claims are (see `claim`): a number a seed, a range, and a verdict from the interval over seeds.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from .. import analysis
 from ..seeds import Share, holm
 from ..statistics import Interval
 from .claim import Claim, Evidence, Verdict, claim, usable
-from .optimizer_networks import Configuration
+from .optimizer_settings import Configuration
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # Steps of which this share is left behind before bouncing, heights and gains are looked at.
 EARLY = 0.5
@@ -166,7 +170,7 @@ class Answer:
 
 
 # Configuration and seed → trace.
-Runs = Mapping[tuple[Configuration, int], xr.Dataset]
+Runs = Mapping[tuple[Configuration, int], "xr.Dataset"]
 
 
 def asked(configurations: Sequence[Configuration]) -> Iterator[Question]:

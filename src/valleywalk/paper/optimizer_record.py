@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from ..files import write
 from ..trace import environment
-from .optimizer_networks import Configuration
-from .optimizer_runs import RATES, Run, Tried, keep, path_of, recorded_folder, search, train
+from .optimizer_runs import keep, path_of, recorded_folder, search, train
+from .optimizer_settings import RATES, Configuration, Run, Tried
 from .optimizers import Optimizers, protocol, protocol_hash
 
 

@@ -5,36 +5,23 @@ a problem and normalisation; what is not there is run when it is asked for. By w
 learning rate was chosen: see `search`.
 """
 
-import csv
 import json
 import math
 from collections.abc import Container, Iterable, Sequence
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
-from pydantic import Field
 from torch import nn
 
 from .. import measures
 from ..folders import data_folder
 from ..machine import device_name, reproducible
 from ..trace import open_trace, save
-from ..walks.experiment import PositiveInt, Strict
 from ..watch import watch
-from .optimizer_networks import (
-    Configuration,
-    Normalisation,
-    OptimizerName,
-    Problem,
-    examples,
-    network_of,
-    optimizers_of,
-)
+from .optimizer_networks import examples, network_of, optimizers_of
+from .optimizer_settings import Configuration, Normalisation, OptimizerName, Problem, Run, Tried
 
 # Raised whenever the same settings would give other numbers.
 REVISION = 1
@@ -49,29 +36,9 @@ FIRST_PLACES: dict[OptimizerName, int] = {
     "AdamW": -4,
     "Muon": -4,
 }
-RATES = "optimizer_rates.csv"
-
 # What is kept of a watch, and what `measures.along_step` finds of each step.
 KEPT = ("loss", "measured", "loss_error", "step_length", "cosine", "distance", "minibatch_loss")
 ALONG_STEP = ("floor_position", "gain", "curvature_penalty")
-
-
-class Run(Strict):
-    """The settings of a run, which are all that it depends on."""
-
-    problem: Problem
-    normalisation: Normalisation
-    optimizer: OptimizerName
-    learning_rate: Annotated[float, Field(gt=0)]
-    steps: PositiveInt = 60
-    batch_size: PositiveInt = 100
-    evaluation_examples: PositiveInt = 200
-    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.02
-    seed: Annotated[int, Field(ge=0)]
-
-    @property
-    def configuration(self) -> Configuration:
-        return Configuration(self.problem, self.normalisation, self.optimizer)
 
 
 # Runs ---------------------------------------------------------------------------------------------
@@ -136,21 +103,7 @@ def train(run: Run, measured: Container[int] | None = None) -> xr.Dataset:
     return own.assign(small).assign_attrs(told)
 
 
-def run_of(trace: xr.Dataset) -> Run:
-    """The settings that a trace of `train` was made by."""
-    return Run.model_validate_json(trace.attrs["run"])
-
-
 # Learning rates -----------------------------------------------------------------------------------
-
-
-class Tried(NamedTuple):
-    """A learning rate that was tried, and the loss at the end."""
-
-    configuration: Configuration
-    learning_rate: float
-    seed: int
-    loss: float
 
 
 def on_the_grid(place: int) -> float:
@@ -183,27 +136,6 @@ def _last_loss(configuration: Configuration, rate: float, seed: int) -> float:
     run = Run(**configuration._asdict(), learning_rate=rate, seed=seed)
     loss = float(train(run, measured={run.steps - 1})["loss"].values[-1, -1])
     return loss if math.isfinite(loss) else math.inf
-
-
-@cache
-def tried() -> tuple[Tried, ...]:
-    """All rates that were tried, as `optimizer_record` keeps them."""
-    text = files("valleywalk.paper").joinpath(RATES).read_text(encoding="utf-8")
-    rows: list[list[Any]] = list(csv.reader(text.splitlines()))[1:]
-    return tuple(
-        Tried(Configuration(*names), float(rate), int(seed), float(loss))
-        for *names, rate, seed, loss in rows
-    )
-
-
-@cache
-def chosen_rate(configuration: Configuration) -> float:
-    """The learning rate of a configuration by the rule of `search`."""
-    losses: dict[float, list[float]] = {}
-    for each in tried():
-        if each.configuration == configuration:
-            losses.setdefault(each.learning_rate, []).append(each.loss)
-    return min(losses, key=lambda rate: sum(losses[rate]))
 
 
 # Recorded runs ------------------------------------------------------------------------------------

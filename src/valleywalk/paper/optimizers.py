@@ -1,17 +1,14 @@
 """Beyond the paper: five optimizers side by side, with and without normalisation (Section 6)."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
-import xarray as xr
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
@@ -21,10 +18,21 @@ from ..statistics import CONFIDENCE, Interval
 from ..walks.store import Store
 from . import optimizer_questions as questions
 from .claim import ALPHA, Verdict
-from .optimizer_networks import Configuration, Normalisation, OptimizerName, Problem
-from .optimizer_runs import Run, chosen_rate, recorded, run_of, train
+from .optimizer_settings import (
+    Configuration,
+    Normalisation,
+    OptimizerName,
+    Problem,
+    Run,
+    chosen_rate,
+    run_of,
+)
 from .page import Page, PositiveFloat, PositiveInt, markdown_table
 from .scales import FIRST_SEEDS, Scale
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 # On what, and with how many seeds, at each scale; quick needs no download.
 SETTINGS: Mapping[Scale, Mapping[str, Any]] = {
@@ -170,10 +178,14 @@ class Optimizers(Page):
         ]
 
     def is_there(self, store: Store) -> bool:
+        from .optimizer_runs import recorded
+
         return len(recorded(self.runs)) == len(self.runs)
 
     def get_traces(self) -> list[xr.Dataset]:
         """The trace of each run, recorded or run now."""
+        from .optimizer_runs import recorded, train
+
         runs = self.runs
         there = recorded(runs)
         shown = tqdm(runs, desc="runs", disable=len(there) == len(runs))
@@ -192,12 +204,18 @@ class Optimizers(Page):
 
     @property
     def made_on(self) -> str | None:
+        from .optimizer_runs import recorded
+
         return _made_on([*recorded(self.runs).values()]) if self.is_there(self.store) else None
 
     # What they show ------------------------------------------------------------------------------
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """A panel for each quantity and problem: intervals over seeds."""
+        import matplotlib.pyplot as plt
+        import seaborn as sns
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
         rows = self.numbers(traces)["rows"]
         problems, optimizers = (
             list(dict.fromkeys(row[name] for row in rows)) for name in ("problem", "optimizer")

@@ -1,11 +1,11 @@
 """What every page is: parameters → walks → traces → figure, table and claims."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-import xarray as xr
-from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 
 from ..markdown import plain
@@ -27,6 +27,10 @@ from .scales import (
     original_dataset,
     settings_of,
 )
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]

@@ -1,14 +1,11 @@
 """Figure 28: gradient descent on a quadratic, where everything is known (paper, Section 6)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
 import numpy as np
-import seaborn as sns
-import torch
-import xarray as xr
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from pydantic import Field
 
@@ -17,6 +14,10 @@ from ..walks.experiment import ModelName
 from .claim import Walked, claim
 from .page import Page, PositiveFloat, markdown_table
 from .scales import Scale
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 Damping = Literal["over-damped", "under-damped", "divergent", "critical", "marginal"]
 
@@ -95,6 +96,8 @@ def descend(eigenvalues: Sequence[float], learning_rate: float, steps: int) -> n
            [ 0.5 , -1.  ],
            [ 0.25,  1.  ]])
     """
+    import torch
+
     curvature = torch.tensor(list(eigenvalues), dtype=torch.float64)
     theta = torch.ones_like(curvature, requires_grad=True)
     optimizer = torch.optim.SGD([theta], lr=learning_rate)
@@ -159,6 +162,9 @@ class Quadratic(Page):
         eigenvalue's direction bounces and still converges, 1/λ_max < η < 2/λ_max. Diamonds mark
         the page's learning rate.
         """
+        import matplotlib.pyplot as plt
+        import seaborn as sns
+
         smallest, largest = min(self.eigenvalues), max(self.eigenvalues)
         eta = np.linspace(0, 2.4 / largest, 400)
         blue, orange, green = figures.BLUE, figures.ORANGE, figures.GREEN
@@ -237,6 +243,8 @@ class Quadratic(Page):
         return markdown_table(header, rows)
 
     def provenance(self, traces: list[xr.Dataset]) -> str:
+        import torch
+
         return (
             f"Gradient descent by torch.optim.SGD in float64, {self.steps} steps from (1, …, 1) on "
             f"½ Σ λᵢ θᵢ², λ = {', '.join(f'{value:g}' for value in self.eigenvalues)}; no data, no "

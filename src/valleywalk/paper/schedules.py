@@ -1,16 +1,12 @@
 """Figures 6 and 27: learning-rate schedules."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-import seaborn as sns
-import xarray as xr
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from .. import figures
 from ..seeds import mean_of_seeds
@@ -27,6 +23,11 @@ from .page import (
     setting_of,
 )
 from .scales import EVERY, Scale, Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 # Of which the paper speaks: a schedule, and the one it is compared with.
@@ -94,6 +95,8 @@ class Schedules(ModelPage):
 
     def by_epoch(self, traces: list[xr.Dataset]) -> pd.DataFrame:
         """One row an epoch and walk; `learning_rate` is the mean of the epoch's steps."""
+        import pandas as pd
+
         parts = []
         for trace in traces:
             walked = experiment_of(trace)
@@ -135,6 +138,10 @@ class Schedules(ModelPage):
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """Each tuned schedule: means over the seeds, bands from the lowest seed to the highest."""
+        import matplotlib.pyplot as plt
+        import seaborn as sns
+        from matplotlib.ticker import MaxNLocator
+
         epochs = self.by_epoch(traces)
         rates, length = self.tuned(epochs), self.experiments[0].epochs
         tuned = epochs[epochs["largest_rate"] == epochs["schedule"].map(rates)]

@@ -1,16 +1,12 @@
 """Figures 3 and 7: the Hessian's largest eigenvalue and the validation accuracy."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
-import xarray as xr
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from scipy import stats
 
 from .. import figures
 from ..walks.experiment import BatchNormMode, Convention, Experiment
@@ -19,6 +15,10 @@ from .claim import Walked, claim
 from .edge import EdgePage, edge_numbers, share_in_words
 from .page import PositiveFloat, PositiveInt, experiment, markdown_table, setting_of
 from .scales import EVERY, Settings
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 # Parameters that the walk of the tables does not have, and what measures its steps.
 OF_ITS_OWN = {"epochs", "curvature_every", "curvature_images", "batch_norm", "convention"}
@@ -100,6 +100,10 @@ class SpectralNorm(EdgePage):
 
         The walk of gradient descent, where there is one, is laid over it by its own iterations.
         """
+        import matplotlib.pyplot as plt
+        import seaborn as sns
+        from matplotlib.ticker import MaxNLocator
+
         trace, *edge = traces
         with figures.style():
             figure, (top, bottom) = plt.subplots(
@@ -209,6 +213,8 @@ def _thirds(trace: xr.Dataset) -> list[float]:
 
 def rank_correlation(trace: xr.Dataset) -> float:
     """Of the spectral norm with the validation accuracy; not a number where there is none."""
+    from scipy import stats
+
     known = _known(trace)
     accuracy, count = known["validation_accuracy"].values, known.sizes["epoch"]
     if count < 3 or accuracy.min() == accuracy.max():

@@ -1,21 +1,22 @@
 """A recorded walk, walked again when the page is made: how far do the two differ?"""
 
-from typing import Any, ClassVar
+from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from typing import TYPE_CHECKING, Any, ClassVar
+
 import numpy as np
-import seaborn as sns
-import xarray as xr
-from matplotlib.figure import Figure
 
 from .. import figures, measures
 from ..markdown import plain
 from ..trace import VARIABLES, TraceError
 from ..walks.experiment import Experiment
 from ..walks.provenance import experiment_of, provenance
-from ..walks.walk import walk
 from .page import ModelPage, markdown_table
 from .walks import StochasticWalk
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 # A seed that no figure shows.
 TWIN_SEED = 1
@@ -44,6 +45,8 @@ class Twin(ModelPage):
         TraceError
             The two are on other images.
         """
+        from ..walks.walk import walk
+
         (experiment,) = self.experiments
         kept = self.store.get(experiment, device=self.device)
         live = walk(experiment, device=self.device, progress=False)
@@ -57,6 +60,9 @@ class Twin(ModelPage):
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         """The losses along the segments of both, and their difference."""
+        import matplotlib.pyplot as plt
+        import seaborn as sns
+
         with figures.style():
             figure, (top, bottom) = plt.subplots(
                 2, 1, figsize=(8, 5), height_ratios=(2, 1), sharex=True, layout="constrained"

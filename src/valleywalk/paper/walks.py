@@ -1,14 +1,11 @@
 """Figures 1, 2 and 9 to 21: the first steps of a walk, and those from a later epoch on."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
 import numpy as np
-import seaborn as sns
-import xarray as xr
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from .. import analysis, figures, measures
 from ..seeds import Share
@@ -38,6 +35,10 @@ from .scales import (
     dataset_at,
     original_dataset,
 )
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 # Numbers the paper prints about the walk figures: (section or caption, value).
 PRINTED: dict[tuple[ModelName, str, UpdateName, int], dict[str, str]] = {
@@ -248,6 +249,10 @@ class GradientDescentWalk(WalkPage, EdgePage):
         return super().experiments + self.edge_experiments
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
+        import matplotlib.pyplot as plt
+        import seaborn as sns
+        from matplotlib.ticker import MaxNLocator
+
         if len(traces) == 1:
             return super().draw(traces)
         ratios = figures.walk_panels(measures.window(traces[0], self.epoch, self.length))

@@ -15,9 +15,6 @@ from . import ProbeState, Step, norm
 
 # Points, ends included, after which a polynomial is given up and the whole grid measured.
 MOST_POINTS = 7
-# Share of the move before that is added to the newest point's move: together they bounded the
-# largest error of the curve in 94 % of the recorded segments that were measured on all points.
-EARLIER_MOVE = 0.25
 # Roughness of a measured curve, in units of (machine epsilon × loss): fourth differences of the
 # recorded segments whose range was smallest were 4 to 25 of them.
 ROUNDING = 16.0
@@ -128,7 +125,7 @@ def few_points(
             return whole()
         earlier, curve = curve, polynomial(list(losses))
         move, move_before = float(np.abs(curve - earlier).max()), move
-        error = max(move + EARLIER_MOVE * move_before, least_error)
+        error = max(move + analysis.EARLIER_MOVE * move_before, least_error)
         lowest, least_move = int(np.argmin(curve)), tolerance * np.ptp(curve)
         if move > least_move:
             node_polynomial = np.prod(np.abs(alpha[:, None] - alpha[list(losses)]), axis=1)

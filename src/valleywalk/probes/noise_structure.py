@@ -15,18 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, hessian, jacrev
 
+from ..analysis import DIRECTIONS
 from ..evaluation import Evaluator, count_of, evaluation_mode, predict, trainable
-from ..statistics import Estimate
+from ..statistics import FOLDS, Estimate
 from . import inner
 from .curvature import first_vector, hessian_vector_product, multiplier
 from .lanczos import lanczos
 
-DIRECTIONS = 3
 TOLERANCE = 1e-3
-# Into how many folds plans are cut, and of how many degrees of freedom: a variance is then known to
-# a fifth.
-FOLDS = 4
-DEGREES_OF_FREEDOM = 48
 
 
 def batch_gradients(evaluate: Evaluator) -> Iterator[tuple[Sequence[Tensor], int]]:
@@ -117,7 +113,7 @@ def cross_fitted_variance(
     evaluate : Evaluator
     plans : sequence of iterable of (inputs, targets)
         The same images in other batches, drawn at random: for given images they are independent.
-        A multiple of four, see `plans_for_variance`.
+        A multiple of four, see `statistics.plans_for_variance`.
 
     Returns
     -------
@@ -136,7 +132,8 @@ def cross_fitted_variance(
     >>> import torch
     >>> from torch import nn
     >>> from valleywalk.evaluation import Batches, EvaluationPlan, Evaluator
-    >>> from valleywalk.probes.noise_structure import cross_fitted_variance, plans_for_variance
+    >>> from valleywalk.probes.noise_structure import cross_fitted_variance
+    >>> from valleywalk.statistics import plans_for_variance
     >>> x, y = torch.ones(40, 1), torch.arange(40.0)[:, None] % 2
     >>> plan = EvaluationPlan.draw(available=40, batch_size=10, seed=0)
     >>> plans = [
@@ -172,27 +169,6 @@ def cross_fitted_variance(
     too_large = size / freedom * max(float(part.max()) for part in whole)
     sampling, choice = held_out * (2 / freedom) ** 0.5, (too_large - held_out) / 2
     return Estimate(held_out, (sampling**2 + choice**2) ** 0.5, freedom)
-
-
-def plans_for_variance(batches: int) -> int:
-    """How many plans of so many batches `cross_fitted_variance` needs for 48 degrees of freedom.
-
-    Parameters
-    ----------
-    batches : int
-
-    Returns
-    -------
-    int
-        A multiple of four.
-
-    Examples
-    --------
-    >>> from valleywalk.probes.noise_structure import plans_for_variance
-    >>> [plans_for_variance(batches) for batches in (2, 3, 9, 40)]
-    [48, 24, 8, 4]
-    """
-    return FOLDS * -(-DEGREES_OF_FREEDOM // (FOLDS * max(1, batches - 1)))
 
 
 def _largest(parts: Sequence[Tensor]) -> tuple[int, int]:
@@ -259,7 +235,9 @@ class NoiseAlignment:
     """
 
     def __init__(
-        self, batches: Iterable[tuple[Any, Tensor]] | None = None, directions: int = DIRECTIONS
+        self,
+        batches: Iterable[tuple[Any, Tensor]] | None = None,
+        directions: int = DIRECTIONS,
     ):
         self.batches, self.directions = batches, directions
 

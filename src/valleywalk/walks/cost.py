@@ -1,24 +1,14 @@
 """What a walk costs before it is walked: passes, time on this machine, disk."""
 
-import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
-from ..evaluation import Evaluator, cross_entropy
-from ..machine import choose_device, reproducible
-from ..probes.noise_structure import plans_for_variance
-from . import models
+from ..statistics import plans_for_variance
 from .catalogue import dataset_info
-from .epoch_probes import REDRAWN_PLANS
-from .experiment import Experiment, Phase
+from .experiment import REDRAWN_PLANS, Experiment, Phase
+from .networks import Network, device_named, image_seconds, size_of
 from .resources import Resources
-from .walk import ONE_AT_A_TIME
 
 # Images of a class of Tiny-ImageNet, and of a folder until its files are read.
 CLASS_TRAINING_IMAGES, CLASS_VALIDATION_IMAGES = 500, 50
@@ -35,9 +25,6 @@ EXPECTED_PASSES = 3.6
 # A trace: its attributes and layout; numbers of a step; a loss. As measured on recorded ones.
 TRACE_BYTES, STEP_BYTES, NUMBER_BYTES = 30_000, 13, 8
 
-# How long a network is timed, in batches that grow to the size that most walks have.
-TIMED_SECONDS = 0.05
-SMALLEST_BATCH, LARGEST_BATCH = 8, 100
 # What takes longer is said before it is begun.
 SAID_SECONDS = 60.0
 # Multiply-adds a second below which no machine and no network here falls: what is short even so is
@@ -189,90 +176,24 @@ def _curvature(experiment: Experiment, evaluated: int) -> float:
     return float(times * each * (experiment.curvature_images or evaluated))
 
 
-@cache
-def forward_multiply_adds(
-    model: str, channels: int, image_size: int, classes: int, width: float
-) -> float:
-    """Multiply-adds of one image's forward pass."""
-    network = models.build(model, channels, image_size, classes, width).eval()
-    counted = []
-
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(layer.weight, Tensor)
-        counted.append(output.numel() * layer.weight[0].numel())
-
-    for layer in network.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            layer.register_forward_hook(count)
-    with torch.no_grad():
-        network(torch.zeros(1, channels, image_size, image_size))
-    return float(sum(counted))
+def network(experiment: Experiment) -> Network:
+    """The network that is walked."""
+    return Network(experiment.model, *shape(experiment), experiment.width)
 
 
 def work(experiment: Experiment) -> float:
     """Multiply-adds of a walk."""
-    each = forward_multiply_adds(experiment.model, *shape(experiment), experiment.width)
-    return passes(experiment).total * each
-
-
-@cache
-def image_seconds(
-    model: str, channels: int, image_size: int, classes: int, width: float, device: str = "auto"
-) -> float:
-    """Seconds of one image's forward pass here and now, on one thread.
-
-    A network is timed for about a twentieth of a second, once in a process. Of batches that grow,
-    the quickest counts by image: other programs on the machine only make it slower.
-
-    Raises
-    ------
-    DeviceError
-        The device is not there.
-    """
-    chosen = choose_device(device)
-    generator = torch.Generator().manual_seed(0)
-    spent, quickest, size = 0.0, math.inf, SMALLEST_BATCH
-    with ONE_AT_A_TIME, reproducible(threads=1):
-        network = models.build(model, channels, image_size, classes, width).to(chosen)
-        network.to(memory_format=models.memory_format(network))  # type: ignore[call-overload]
-        if chosen.type == "cuda":
-            # Its libraries are loaded at the first pass.
-            _seconds_of_batch(network, size, channels, image_size, generator, chosen)
-        while spent < TIMED_SECONDS:
-            took = _seconds_of_batch(network, size, channels, image_size, generator, chosen)
-            quickest = min(quickest, took / size)
-            size = min(2 * size, LARGEST_BATCH)
-            spent += took
-    return quickest
-
-
-def _seconds_of_batch(
-    network: nn.Module,
-    size: int,
-    channels: int,
-    image_size: int,
-    generator: torch.Generator,
-    device: torch.device,
-) -> float:
-    images = torch.rand(size, channels, image_size, image_size, generator=generator).to(device)
-    images = images.contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(size, dtype=torch.int64, device=device)
-    evaluate = Evaluator(network, cross_entropy, [(images, labels)])
-    started = time.perf_counter()
-    # Gives a number, so that a GPU's work is waited for.
-    evaluate()
-    return time.perf_counter() - started
+    return passes(experiment).total * size_of(network(experiment)).multiply_adds
 
 
 def seconds(experiment: Experiment, device: str = "auto") -> float:
     """Seconds that a walk takes here, on one thread or on a device."""
-    each = image_seconds(experiment.model, *shape(experiment), experiment.width, device)
-    return passes(experiment).total * each
+    return passes(experiment).total * image_seconds(network(experiment), device)
 
 
 def seconds_together(each: Sequence[float], processes: int, device: str = "auto") -> float:
     """Seconds that walks take side by side; those on one GPU share it."""
-    if choose_device(device).type != "cpu":
+    if not device_named(device).startswith("CPU"):
         return sum(each)
     return max(max(each, default=0.0), sum(each) / max(1, processes))
 
@@ -291,10 +212,7 @@ def checkpoint_bytes(experiment: Experiment) -> int:
     It holds the network with its running statistics, the last gradient, the end of the segment
     measured last, the eigenvectors found last, and all numbers that were seen.
     """
-    with torch.device("meta"):
-        network = models.build(experiment.model, *shape(experiment), experiment.width)
-    state = sum(t.numel() * t.element_size() for t in network.state_dict().values())
-    parameters = sum(p.numel() * p.element_size() for p in network.parameters())
+    size = size_of(network(experiment))
     segments = measured_segments(experiment)
     ends = bool(experiment.curvature_every) and experiment.convention == "text"
     # The two eigenvectors are in float64.
@@ -303,7 +221,7 @@ def checkpoint_bytes(experiment: Experiment) -> int:
         3 * (experiment.points + 1) + 4 + evaluation_batches(experiment)
     )
     numbers = all_steps(experiment) * of_step
-    return state + vectors * parameters + numbers * NUMBER_BYTES
+    return size.state_bytes + vectors * size.parameter_bytes + numbers * NUMBER_BYTES
 
 
 def announcement(

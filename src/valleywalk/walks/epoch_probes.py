@@ -6,10 +6,8 @@ from ..probes import IterateProbe
 from ..probes.accuracy import LossAndAccuracy, LossNoise
 from ..probes.curvature import Curvature, PowerIteration
 from ..probes.noise_structure import NoiseAlignment
-from .experiment import Experiment
+from .experiment import REDRAWN_PLANS, Experiment
 from .loader import Loader
-
-REDRAWN_PLANS = 5
 
 # Whether a probe looks at the end of an epoch, counted from 1, that had these iterations.
 Due = Callable[[int, Sequence[int]], bool]

@@ -32,6 +32,9 @@ SIZES = ("batch_size", "switch_batch_size", "evaluation_batch_size", "evaluation
 # What the hash of a folder's images stands for.
 SAID_BY_IMAGES = ("dataset", "image_size", "classes")
 
+# On which the noise of the loss is measured.
+REDRAWN_PLANS = 5
+
 # Sets the random numbers that draw steps apart from all others.
 DRAWN_STEPS = 13
 

@@ -1,15 +1,20 @@
 """Which images an experiment is on: the hash of their pixels, wherever they lie."""
 
+from __future__ import annotations
+
 from functools import lru_cache
 from pathlib import Path
-
-import xarray as xr
+from typing import TYPE_CHECKING
 
 from ..trace import REMEDY, TraceError, open_trace, read_trace
 from .catalogue import dataset_info
-from .datasets import Dataset, DatasetError, folder_files, load
 from .experiment import Experiment
 from .provenance import experiment_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from .datasets import Dataset
 
 
 def identified(experiment: Experiment) -> Experiment:
@@ -42,6 +47,8 @@ def identified(experiment: Experiment) -> Experiment:
     """
     if not experiment.unread:
         return experiment
+    from .datasets import folder_files
+
     name, size, classes = experiment.dataset, experiment.image_size, experiment.classes
     return experiment.model_copy(update=_found(name, size, classes, folder_files(name, classes)))
 
@@ -49,6 +56,8 @@ def identified(experiment: Experiment) -> Experiment:
 @lru_cache(maxsize=64)
 def _found(name: str, image_size: int | None, classes: int | None, files: str) -> dict[str, object]:
     """What a folder's images say of an experiment; `files` changes when one of its files does."""
+    from .datasets import load
+
     return _said_by(load(name, image_size=image_size, classes=classes))
 
 
@@ -77,6 +86,8 @@ def on_images(experiment: Experiment, dataset: Dataset) -> Experiment:
     if experiment.unread:
         experiment = experiment.model_copy(update=_said_by(dataset))
     elif experiment.data_hash not in (None, dataset.hash):
+        from .datasets import DatasetError
+
         raise DatasetError(
             f"{experiment.dataset!r} holds other images than the experiment is on: their hash is "
             f"{dataset.hash}, not {experiment.data_hash}; ask again, without data_hash, for a walk "

@@ -1,16 +1,21 @@
 """What a trace was made by, and the line under a figure that says so."""
 
+from __future__ import annotations
+
 import json
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import xarray as xr
 from pydantic import ValidationError
 
 from ..folders import checkout
 from ..trace import TraceError
 from .experiment import Experiment
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # What is fixed before the walks that decide; `valleywalk claims --protocol --json` wrote it.
 PROTOCOL = "data/protocol.json"

@@ -1,13 +1,14 @@
 """The folder of traces: look up by experiment hash, walk what is missing."""
 
+from __future__ import annotations
+
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import xarray as xr
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -16,10 +17,11 @@ from ..folders import data_folder
 from ..trace import save
 from .cost import announcement, checkpoint_bytes, trace_bytes
 from .experiment import Experiment
-from .extension import longest_shorter, position_of
 from .identity import identified, open_own
 from .resources import Resources
-from .walk import WalkError, walk
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class Store:
@@ -265,6 +267,9 @@ def walk_into(
         There is too little room; found out before the walk. Or the trace cannot be written; then
         the checkpoint stays.
     """
+    from .extension import longest_shorter, position_of
+    from .walk import WalkError, walk
+
     experiment = identified(experiment)
     checkpoint, kept_state, diverged = beside(path)
     shorter = None

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -18,13 +17,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..evaluation import Evaluator, cross_entropy, trainable
-from ..machine import choose_device, device_name, reproducible
-from ..probes.noise_structure import (
-    cross_fitted_variance,
-    largest_gradient_variance,
-    plans_for_variance,
-)
+from ..machine import ONE_AT_A_TIME, choose_device, device_name, reproducible
+from ..probes.noise_structure import cross_fitted_variance, largest_gradient_variance
 from ..probes.state import gather, give_back
+from ..statistics import plans_for_variance
 from ..trace import assemble, environment
 from ..watch import watch
 from . import models
@@ -37,9 +33,6 @@ from .identity import on_images
 from .loader import Loader
 from .provenance import protocol_commit
 from .updates import accumulate_gradient, add_isotropic_noise, scheduler
-
-# A walk sets torch's global modes: two threads of one process would set them for each other.
-ONE_AT_A_TIME = threading.Lock()
 
 CHECKPOINT_SECONDS = 120.0
 

@@ -1,10 +1,12 @@
-"""Start of the `valleywalk` command, beside the package: importing that takes seconds already."""
+"""Start of the `valleywalk` command, or of `python -m valleywalk`."""
 
 import contextlib
 import os
 import signal
 import sys
 from collections.abc import Callable
+
+from . import __version__
 
 
 def main() -> None:
@@ -14,7 +16,10 @@ def main() -> None:
         stream.reconfigure(errors="backslashreplace")
     try:
         try:
-            _imported()()
+            if sys.argv[1:] == ["--version"]:
+                print(f"valleywalk {__version__}")
+            else:
+                _imported()()
         finally:
             print(end="", flush=True)
     except KeyboardInterrupt:
@@ -32,7 +37,11 @@ def _imported() -> Callable[[], None]:
     interrupt = signal.getsignal(signal.SIGINT)
     if interrupt is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from valleywalk.cli import main
+    from .cli import main
 
     signal.signal(signal.SIGINT, interrupt)
     return main
+
+
+if __name__ == "__main__":
+    main()
