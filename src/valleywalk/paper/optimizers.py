@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
-from .. import figures
+from .. import analysis, figures
 from ..markdown import plain
 from ..statistics import CONFIDENCE, Interval
 from ..walks.store import Store
@@ -305,6 +305,7 @@ class Optimizers(Page):
                 for seen in [questions.evidence(claim, [own], runs)]
             }
             rows.append(_named(own) | {"rate": rate, "described": described})
+        finite = [trace for trace in traces if _finite(trace)]
         whole = [row for row in rows if None not in row["described"].values()]
         for row in whole:
             gain, penalty = (row["described"][name].estimate for name in ("gain", "penalty"))
@@ -330,7 +331,9 @@ class Optimizers(Page):
                 }
                 for answer in found
             ],
-            "diverged": sum(not np.isfinite(trace["loss"]).all() for trace in traces),
+            "barriers": int(sum(analysis.barriers(each["loss"].values).sum() for each in finite)),
+            "all_steps": sum(each.sizes["iteration"] for each in finite),
+            "diverged": [_named(own) for (own, _), each in runs.items() if not _finite(each)],
         }
 
     def table(self, traces: list[xr.Dataset]) -> str:
@@ -360,7 +363,7 @@ class Optimizers(Page):
         return "\n".join(
             [
                 markdown_table([*header, "rate", *labels], described),
-                f"\nMeans over {numbers['seeds']} seeds with their {CONFIDENCE:.0%} intervals; "
+                f"\nMeans over {numbers['seeds']} seeds, without runs that diverged, with their {CONFIDENCE:.0%} intervals; "
                 "of height and loss those of the logarithm.\n",
                 markdown_table([*header, *(claim.sentence for claim in questions.ASKED)], asked),
                 f"\n{signs}; adjusted by Holm for {numbers['questions']} questions.\n",
@@ -379,6 +382,10 @@ class Optimizers(Page):
             f"segment (tolerance {run.tolerance:g}); {_made_on(traces)}; torch {torch}, "
             f"valleywalk ({commits})"
         )
+
+
+def _finite(trace: xr.Dataset) -> bool:
+    return bool(np.isfinite(trace["loss"].values).all())
 
 
 def _named(configuration: Configuration) -> dict[str, Any]:
