@@ -363,8 +363,8 @@ class Optimizers(Page):
         return "\n".join(
             [
                 markdown_table([*header, "rate", *labels], described),
-                f"\nMeans over {numbers['seeds']} seeds, without runs that diverged, with their {CONFIDENCE:.0%} intervals; "
-                "of height and loss those of the logarithm.\n",
+                f"\nMeans over {numbers['seeds']} seeds, without runs that diverged, with their "
+                f"{CONFIDENCE:.0%} intervals; of height and loss those of the logarithm.\n",
                 markdown_table([*header, *(claim.sentence for claim in questions.ASKED)], asked),
                 f"\n{signs}; adjusted by Holm for {numbers['questions']} questions.\n",
                 *legend,
