@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from . import __version__
+from .extras import require
 
 
 def main() -> None:
@@ -24,6 +25,8 @@ def main() -> None:
             print(end="", flush=True)
     except KeyboardInterrupt:
         sys.exit("valleywalk: interrupted")
+    except ModuleNotFoundError as error:
+        sys.exit(f"valleywalk: {error}")
     except OSError as error:
         # Else Python would try again to write what is left, and complain.
         with contextlib.suppress(OSError):
@@ -37,6 +40,7 @@ def _imported() -> Callable[[], None]:
     interrupt = signal.getsignal(signal.SIGINT)
     if interrupt is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    require("paper")
     from .cli import main
 
     signal.signal(signal.SIGINT, interrupt)

@@ -13,6 +13,7 @@ import tyro
 from pydantic import ValidationError
 from tyro.conf import Positional, arg
 
+from .extras import require
 from .files import check_output, write
 from .folders import datasets_folder
 from .paper.scales import DECIDING, SCALES, BookScale, Scale
@@ -231,6 +232,7 @@ def bind(
         repository: Address of the project's repository, for links to source, issues, Binder, Colab.
         resources: What walks and notebooks are computed with.
     """
+    require("book")
     from .book.build import build
 
     front = build(scale, strict=strict, repository=repository, **vars(resources))
@@ -360,6 +362,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"valleywalk: {details}")
     except BrokenPipeError:
         raise  # Of standard output, where nobody reads on: nothing to complain of.
-    # Of a data set, a trace, a walk, a device, a book, a cluster: all are of these kinds.
-    except (ValueError, OSError, RuntimeError) as error:
+    # Of a data set, a trace, a walk, a device, a book, a cluster, an extra: all are of these kinds.
+    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
         sys.exit(f"valleywalk: {error}")

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import platformdirs
-
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -19,7 +17,11 @@ def data_folder() -> Path:
     if chosen:
         return Path(chosen).expanduser()
     root = checkout()
-    return root / "data" if root else Path(platformdirs.user_data_dir("valleywalk"))
+    if root:
+        return root / "data"
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("valleywalk"))
 
 
 def datasets_folder() -> Path:

@@ -297,11 +297,11 @@ def proportion(count: int, total: int, confidence: float = CONFIDENCE) -> Interv
     >>> print(proportion(3, 40))
     0.075 [0.0258, 0.199]
     """
-    from statsmodels.stats.proportion import proportion_confint
+    from scipy import stats
 
     if not 0 <= count <= total or not total:
         raise ValueError(f"{count} of {total} is no share; give 0 ≤ count ≤ total, total ≥ 1")
-    low, high = proportion_confint(count, total, alpha=1 - confidence, method="wilson")
+    low, high = stats.binomtest(count, total).proportion_ci(confidence, method="wilson")
     # The ends are exact at 0 and 1, where rounding leaves something over.
     low, high = (0.0 if count == 0 else float(low)), (1.0 if count == total else float(high))
     return Interval(count / total, low, high)

@@ -17,6 +17,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader
 from tqdm import tqdm
 
+from ..extras import require
 from ..folders import checkout
 from ..paper.items import ITEMS
 from ..paper.page import markdown_table
@@ -110,12 +111,9 @@ def write(folder: Path) -> None:
     new = not folder.is_dir()
     if os.path.lexists(folder) if new else any(folder.iterdir()):
         raise ValueError(f"{folder} is there already; name a new folder, or an empty one")
-    try:
-        from .handout import Book
-    except ImportError as error:
-        raise ValueError(
-            f"{error.name} is missing; install it with: pip install 'valleywalk[course]'"
-        ) from None
+    require("course")
+    from .handout import Book
+
     store, book = Store(recorded=root / "data" / "traces"), Book(root / "book")
     folder.mkdir(parents=True, exist_ok=True)
     # In a folder of its own, so that what fails half-way leaves nothing that looks whole.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from ..extras import require
 from ..files import write
 from ..trace import environment
 from .experiment import Experiment
@@ -105,11 +106,11 @@ def compute(
 def _connected(scheduler: str | None) -> Iterator["Client"]:
     """A client of a scheduler; that none answers, or that it is lost, is said in one line."""
     try:
-        from distributed import Client
-    except ImportError:
-        raise ClusterError(
-            "walking on a cluster needs Dask: pip install 'valleywalk[cluster]'"
-        ) from None
+        require("cluster")
+    except ModuleNotFoundError as error:
+        raise ClusterError(str(error)) from None
+    from distributed import Client
+
     start = "start one with `dask scheduler`, and give the address that it prints"
     with _silent("distributed", "distributed.client"):
         try:
