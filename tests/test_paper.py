@@ -416,7 +416,7 @@ def test_paper_scale_walks_run(model):
     """Each kind of the paper's walks, shortened to a few images and steps, at full width."""
     kinds = {}
     for item in ITEMS.values():
-        for experiment in item.experiments("paper"):
+        for experiment in item.experiments("paper") if "paper" in item.scales else ():
             if experiment.model == model:
                 kinds.setdefault(
                     (item.page.notebook, experiment.update, experiment.schedule), experiment
