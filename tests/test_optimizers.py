@@ -164,6 +164,7 @@ def test_a_page_takes_what_is_recorded_and_runs_the_rest(monkeypatch):
     assert not page.is_there(page.store)
     assert page.made_on is None
     keep([train(first)], path_of("digits", "none"))
+    assert not page.is_there(page.store), "one of two"
     trained = []
     monkeypatch.setattr(
         "valleywalk.paper.optimizer_runs.train", lambda each: trained.append(each) or train(each)
@@ -185,6 +186,16 @@ def test_the_book_shows_the_deciding_runs_where_all_are_recorded(monkeypatch):
     )
     assert scale_of(item, "recorded", item.at("quick").store) == "overnight"
     assert scale_of(item, "smoke", item.at("quick").store) == "smoke"
+
+
+def test_the_rates_that_are_given_are_those_of_the_optimizers_named():
+    page = Optimizers(optimizers=["Muon", "SGD"], learning_rates=[0.07, 0.2], seeds=1)
+    assert {(run.optimizer, run.learning_rate) for run in page.runs} == {
+        ("Muon", 0.07),
+        ("SGD", 0.2),
+    }
+    for run in Optimizers(seeds=1).runs:
+        assert run.learning_rate == chosen_rate(run.configuration)
 
 
 # Learning rates -----------------------------------------------------------------------------------
@@ -288,6 +299,21 @@ def test_a_run_that_diverged_is_left_out():
     assert (answer.verdict, answer.seeds, answer.interval) == ("inconclusive", 0, None)
 
 
+def test_steps_of_a_run_that_diverged_are_not_counted():
+    page = Optimizers(scale="smoke", normalisations=["none"], optimizers=["SGD"], seeds=3)
+    traces = [
+        trace_of(segments).assign_attrs(run=run.model_dump_json())
+        for run, segments in zip(
+            page.runs, ([BARRIER, SLIDE], [BARRIER, [1.0, 2.0, math.nan]], [SLIDE] * 2), strict=True
+        )
+    ]
+    for trace in traces:
+        trace["curvature_penalty"] = trace["gain"]
+    numbers = page.numbers(traces)
+    assert (numbers["barriers"], numbers["all_steps"]) == (1, 4)
+    assert [each["optimizer"] for each in numbers["diverged"]] == ["SGD"]
+
+
 # What is recorded ---------------------------------------------------------------------------------
 
 
@@ -336,6 +362,8 @@ def test_rates_and_runs_are_written_as_they_are_read(monkeypatch, tmp_path):
     monkeypatch.setattr(optimizer_record, "environment", lambda: {"git_commit": "abc"})
     optimizer_record.runs()
     assert [*kept(path_of("digits", "none"))] == few.runs
+    monkeypatch.setattr(optimizer_record, "train", None)
+    optimizer_record.runs()  # What is there stays.
     tried = [t for t in optimizer_settings.tried() if t.configuration == few.configurations[0]]
     monkeypatch.setattr(optimizer_record, "search", lambda configuration: tried)
     monkeypatch.setattr(optimizer_record, "__file__", str(tmp_path / "module.py"))
