@@ -1,4 +1,4 @@
-# Two commands: `make book` and `make test`. Each sets everything up first, in .venv.
+# The two commands: `make book` and `make test`. Each target sets everything up first, in .venv.
 PYTHON ?= python3
 SCALE ?= recorded
 BIN := .venv/bin
@@ -6,10 +6,10 @@ BIN := .venv/bin
 # Compiled bytecode makes each start several times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: book test coverage lint benchmarks clean
+.PHONY: book test coverage lint lab benchmarks clean
 
 book: .venv/ready
-	$(BIN)/valleywalk book --scale $(SCALE)
+	$(BIN)/valleywalk book --scale $(SCALE) $(if $(REPOSITORY),--repository $(REPOSITORY))
 
 test: .venv/ready
 	$(BIN)/ruff check src tests notebooks book benchmarks
@@ -17,6 +17,7 @@ test: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/nbstripout --verify notebooks/*.ipynb book/course/*.ipynb
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/pytest --doctest-modules src/valleywalk
 	$(BIN)/pytest -n auto $(COVERAGE)
 
@@ -28,6 +29,10 @@ lint: .venv/ready
 	$(BIN)/ruff check --fix src tests notebooks book benchmarks
 	$(BIN)/ruff format src tests notebooks book benchmarks
 
+# The notebooks in JupyterLab; options such as LAB="--no-browser --port 9999".
+lab: .venv/ready
+	$(BIN)/jupyter lab $(LAB) notebooks
+
 # Compare with other packages and with the machine; writes book/speed/.
 benchmarks: .venv/ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt -e '.[benchmarks]'
@@ -38,7 +43,7 @@ benchmarks: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
 	UV_COMPILE_BYTECODE=1 UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-}}" \
-		$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt -e '.[book,course,test]'
+		$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt -e '.[book,course,lab,test]'
 	touch $@
 
 # Walks are kept: `valleywalk clean --traces --checkpoints` deletes them, too.

@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -29,6 +30,8 @@ with tempfile.TemporaryDirectory() as folder:
     valleywalk.save(watcher.trace, path)
     trace = valleywalk.open_trace(path)
     valleywalk.figures.walk(trace).savefig(path.with_suffix(".png"))
+assert "20 steps, 20 segments measured" in str(watcher.report())
+assert (files(valleywalk) / "py.typed").is_file(), "the marker of PEP 561: others check types by it"
 assert valleywalk.measures.window_height(trace).interval().estimate > 0
 assert statistics.proportion(3, 40).low < statistics.mean_of_steps(trace["distance"].values).high
 assert seeds.mean_of_seeds([1.0, 2.0, 2.5]).estimate > 1

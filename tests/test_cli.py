@@ -1,11 +1,15 @@
 import json
+import subprocess
+import sys
 
 import pytest
 from made import FIELDS
 
+import valleywalk
 from valleywalk import Experiment, open_trace
 from valleywalk.cli import main
 from valleywalk.paper.items import ITEMS, OF_THE_PAPER
+from valleywalk.walks.catalogue import DATASETS
 from valleywalk.walks.store import Store
 
 WALK = ["walk", "--model", "mlp", "--dataset", "mnist5k", "--width", "0.05"]
@@ -173,3 +177,43 @@ def test_data(capsys):
 )
 def test_bad_input_is_refused_in_a_line(arguments, message):
     assert message in refused(arguments)
+
+
+def test_quiet_shows_no_progress(tmp_path, capsys):
+    walk = ["walk", "--model", "mlp", "--dataset", "mnist5k", "--width", "0.05"]
+    walk += ["--training-images", "60", "--batch-size", "20", "--evaluation-batch-size", "20"]
+    main([*walk, "--output", str(tmp_path / "shown.nc")])
+    assert "step" in capsys.readouterr().err
+    main([*walk, "--output", str(tmp_path / "quiet.nc"), "--quiet"])
+    printed = capsys.readouterr()
+    assert (printed.err, "provenance" in printed.out) == ("", False)
+    assert str(tmp_path / "quiet.nc") in printed.out
+
+
+def test_programs_read_json(capsys):
+    main(["show", "fig8", "--scale", "smoke", "--json"])
+    shown = json.loads(capsys.readouterr().out)
+    walks = ITEMS["fig8"].experiments("smoke")
+    assert [walk["hash"] for walk in shown["walks"]] == [walk.hash for walk in walks]
+    assert (shown["scale"], shown["notebook"]) == ("smoke", "fig8_barriers")
+    main(["show", "fig28", "--json"])
+    assert json.loads(capsys.readouterr().out)["walks"] == []
+    main(["data", "--json"])
+    assert json.loads(capsys.readouterr().out)["datasets"].keys() == DATASETS.keys()
+    main(["data", "mnist5k", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (told["training_images"], told["image_size"], told["classes"]) == (4000, 28, 10)
+
+
+def test_version_is_said_at_once():
+    command = [sys.executable, "-m", "valleywalk", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"valleywalk {valleywalk.__version__}\n"
+
+
+def test_completion_of_a_shell_knows_commands_and_flags(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--tyro-print-completion", "bash"])
+    assert not end.value.code
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("claims", "notebooks", "--sampled-iterations"))

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tomllib
+from importlib.util import find_spec
 
 import pytest
 import yaml
@@ -30,7 +31,9 @@ def requirements():
         if extra != "benchmarks"
     ]
     listed = [*PROJECT["dependencies"], *(requirement for extra in extras for requirement in extra)]
-    return {re.split(r"[<>=\[ ]", r)[0]: r for r in listed}
+    found = {re.split(r"[<>=\[ ]", r)[0]: r for r in listed}
+    # An extra may name others of ours.
+    return {name: r for name, r in found.items() if name != "valleywalk"}
 
 
 def test_constraints_pin_every_requirement():
@@ -87,7 +90,9 @@ def test_benchmarks_name_what_is_there():
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("valleywalk"):
                 module = importlib.import_module(node.module)
                 for name in node.names:
-                    assert hasattr(module, name.name), f"{path.name}: {node.module}.{name.name}"
+                    whole = f"{node.module}.{name.name}"
+                    # A module is no attribute of its package before it is imported.
+                    assert hasattr(module, name.name) or find_spec(whole), f"{path.name}: {whole}"
                     taken += 1
     assert taken > 10
 
@@ -101,3 +106,43 @@ def test_what_is_cited_is_this_version():
     paper = citation["references"][0]["identifiers"][0]["value"]
     assert paper == deposit["related_identifiers"][0]["identifier"]
     assert "doi" not in deposit, "none is given before it is deposited"
+
+
+def test_the_packages_say_what_the_other_files_say():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    deposit = json.loads((ROOT / ".zenodo.json").read_text(encoding="utf-8"))
+    assert PROJECT["authors"] == citation["authors"] == deposit["creators"]
+    assert PROJECT["keywords"] == deposit["keywords"]
+
+
+def test_each_python_that_is_claimed_is_tested():
+    claimed = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text())
+    assert workflow["jobs"]["tests"]["strategy"]["matrix"]["python"] == claimed
+    assert PROJECT["requires-python"] == f">={claimed[0]}"
+
+
+def test_workflows_take_no_more_than_they_need():
+    """Actions are pinned to commits, and no job may write but those that publish."""
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        workflow = yaml.safe_load(path.read_text())
+        assert workflow["permissions"] == {}
+        assert workflow["concurrency"]
+        for name, job in workflow["jobs"].items():
+            publishes = name in ("deploy", "publish")
+            assert ("write" in job["permissions"].values()) == publishes, f"{path.name}: {name}"
+            for step in job["steps"]:
+                if "uses" in step:
+                    assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"])
+
+
+def test_links_of_the_readme_work_where_packages_are_shown():
+    targets = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert targets
+    assert all(target.startswith("https://") for target in targets)
+
+
+def test_files_that_the_readme_names_are_there():
+    named = re.findall(r"`([\w./]+\.(?:md|cff))`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(named) >= 5
+    assert all((ROOT / name).is_file() for name in named)

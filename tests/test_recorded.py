@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from valleywalk import Experiment, Store, TraceError, open_trace, save
+from valleywalk import Experiment, Store, TraceError, open_trace, report, save
 from valleywalk.book import recorded
 from valleywalk.book.build import scale_of
 from valleywalk.cli import main
@@ -154,3 +154,19 @@ def test_every_page_has_recorded_walks():
     for item in ITEMS.values():
         scale = scale_of(item, "recorded", store)
         assert all(store.find(experiment) for experiment in item.experiments(scale)), item.name
+
+
+def test_a_recorded_walk_in_words():
+    """VGG-11 under SGD comes to bounce within its first forty steps, well above the floor."""
+    found = report(open_trace(TRACES / "36a5ac25e3637d48.nc"))
+    text = " ".join(found.seen)
+    assert "44 steps, 40 segments measured" in text
+    assert "It bounces in the second half: 20 of 20 segments have their lowest point inside" in text
+    assert "Successive gradients point against each other" in text
+    low, high = re.search(
+        r"above the floor 0\.0529 \[(\S+), (\S+)\] over the images", text
+    ).groups()
+    assert 0.05 < float(low) < float(high) < 0.056
+    assert "The floor falls" in text
+    assert "The steps are not gradient descent on the measured loss" in text
+    assert [idea[:39] for idea in found.to_try] == ["The images leave 1 of 40 barriers open:"]

@@ -1,5 +1,6 @@
 from . import analysis, evaluation, figures, huggingface, lightning, measures, probes, trace
 from .machine import DeviceError
+from .report import report
 from .trace import TraceError, open_trace, save
 from .walks.datasets import Dataset, DatasetError
 from .walks.experiment import Experiment
@@ -30,6 +31,7 @@ __all__ = [
     "open_trace",
     "probes",
     "provenance",
+    "report",
     "save",
     "trace",
     "walk",

@@ -1,11 +1,14 @@
 """What the callbacks of trainers have in common: a watch from begin to end of a training."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from .evaluation import Loss
 from .watch import watch
+
+if TYPE_CHECKING:
+    from .report import Report
 
 
 class Watching:
@@ -78,6 +81,24 @@ class Watching:
         ValueError
             Nothing was trained yet.
         """
+        return self._last.trace
+
+    def report(self) -> "Report":
+        """Say in words what was seen in the last training (see `valleywalk.report`).
+
+        Returns
+        -------
+        Report
+
+        Raises
+        ------
+        ValueError
+            Nothing was trained yet.
+        """
+        return self._last.report()
+
+    @property
+    def _last(self) -> watch:
         if self.watcher is None:
             raise ValueError("nothing was trained yet; the trace is there after the training")
-        return self.watcher.trace
+        return self.watcher

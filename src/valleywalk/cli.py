@@ -7,7 +7,7 @@ import shutil
 import sys
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 from pydantic import ValidationError
@@ -15,18 +15,18 @@ from tyro.conf import Positional, arg
 
 from .extras import require
 from .files import check_output, write
-from .folders import datasets_folder
+from .folders import checkout, datasets_folder
 from .paper.scales import DECIDING, SCALES, BookScale, Scale
 from .show import in_json, list_items, show, where_it_is
 from .walks.catalogue import DATASETS
 from .walks.experiment import Experiment
 from .walks.resources import Resources
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 # Of a line where no terminal says its own.
 WIDTH = 120
+
+# To get walks that others recorded.
+FETCH = "`valleywalk fetch{}` gets those that the project has recorded"
 
 # Its fields are flags of the command.
 T = TypeVar("T")
@@ -38,6 +38,7 @@ def figure(
     scale: Scale = "quick",
     output: Path | None = None,
     overwrite: bool = False,
+    quiet: bool = False,
     *,
     resources: Flags[Resources] = Resources(),
 ) -> None:
@@ -49,6 +50,7 @@ def figure(
             size, of some items) or paper (GPU).
         output: File to write, its suffix says the kind; default NAME.png.
         overwrite: Replace a file that is there.
+        quiet: Show no progress.
         resources: What walks are computed with.
     """
     from .paper.items import item_named
@@ -60,7 +62,11 @@ def figure(
     check_output(output, overwrite=overwrite)
     kind = _kind_of_picture(output)
     page = item.at(scale, **({"device": resources.device} if item.experiments(scale) else {}))
-    compute(page.experiments, Store(), resources)
+    store = Store()
+    if not store.recorded.is_dir() and not all(map(store.find, page.experiments)):
+        way = FETCH.format(f" {name} --scale {scale}")
+        print(f"no recorded walks are here; {way}", file=sys.stderr)
+    compute(page.experiments, store, resources, progress=not quiet)
     traces = page.get_traces()
     picture = BytesIO()
     page.draw(traces).savefig(picture, format=kind, dpi=200)
@@ -99,6 +105,7 @@ def walk(
     restart: bool = False,
     keep_state: bool = False,
     overwrite: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Walk any experiment, keep its trace, print what was seen.
 
@@ -113,14 +120,22 @@ def walk(
         restart: Start at the first step, rather than going on from what was walked before.
         keep_state: Keep the state of the end beside the trace, so that the walk can be extended.
         overwrite: Replace the output if it is there.
+        quiet: Show no progress.
     """
-    from . import analysis, measures
+    from .report import report
     from .walks.provenance import provenance
     from .walks.store import Store, check_outputs, walk_into
 
     if output is not None:
         check_outputs(output, keep_state=keep_state, overwrite=overwrite)
-        trace = walk_into(output, experiment, device=device, restart=restart, keep_state=keep_state)
+        trace = walk_into(
+            output,
+            experiment,
+            device=device,
+            restart=restart,
+            keep_state=keep_state,
+            progress=not quiet,
+        )
     else:
         store = Store()
         trace = store.get(
@@ -129,28 +144,10 @@ def walk(
             recompute=recompute,
             restart=restart,
             keep_state=keep_state,
+            progress=not quiet,
         )
         output = store.find(experiment)
-    if "loss" in trace and analysis.measured(trace["loss"].values).any():
-        print(_seen(measures.measured_steps(trace)))
-    print(f"distance {trace['distance'].values[-1]:.4g}\n{provenance(trace)}\n{output}")
-
-
-def _seen(steps: xr.Dataset) -> str:
-    """What was seen along the measured segments of a walk, in a line."""
-    import numpy as np
-
-    from . import analysis, measures
-
-    loss = steps["loss"].values
-    height, signs = measures.window_height(steps), measures.barrier_signs(steps)
-    error = "" if np.isnan(height.error) else f" (standard error of the images {height.error:.1g})"
-    open_ = int((signs == 0).sum())
-    return (
-        f"{len(loss)} segments measured: loss {loss[0, 0]:.4f} to {loss[-1, -1]:.4f}, mean height "
-        f"{height.value:.3g}{error}, {analysis.barriers(loss).sum()} barriers"
-        + (f"; in {open_} of the steps the images leave open if there is one" if open_ else "")
-    )
+    print(f"{report(trace)}\n{provenance(trace)}\n{output}")
 
 
 def data(name: Positional[str | None] = None, download: bool = False, json: bool = False) -> None:
@@ -189,6 +186,69 @@ def data(name: Positional[str | None] = None, download: bool = False, json: bool
         f"{len(loaded.validation_labels)} validation images, {loaded.channels}×{size}×{size}, "
         f"{len(loaded.classes)} classes, hash {loaded.hash}"
     )
+
+
+def fetch(
+    names: Positional[tuple[str, ...]] = (),
+    scale: Scale | None = None,
+    address: str | None = None,
+    quiet: bool = False,
+) -> None:
+    """Fetch recorded walks, so that they are not walked here: of some items, or all there are.
+
+    Args:
+        names: fig1, fig2, …; see `valleywalk list`. Default: all items, and the ledger.
+        scale: Those of a scale; default all.
+        address: A folder with recorded traces, such as data/traces of the project's repository, or
+            its https address; default $VALLEYWALK_RECORDED.
+        quiet: Show no progress.
+    """
+    from .paper.items import item_named
+    from .walks.fetch import fetch as fetch_from
+    from .walks.store import Store
+
+    address = address or os.environ.get("VALLEYWALK_RECORDED")
+    if address is None:
+        raise ValueError(
+            "say where recorded walks are kept, by --address or VALLEYWALK_RECORDED: a folder or "
+            "an https address, such as that of data/traces in the project's repository"
+        )
+    wanted = None
+    if names or scale:
+        from .book.recorded import commands
+
+        scales = SCALES if scale is None else (scale,)
+        items = [item_named(name, "item") for name in names]
+        wanted = {
+            walk.hash
+            for each in scales
+            for walk in (
+                [walk for item in items if each in item.scales for walk in item.experiments(each)]
+                if names
+                else commands(each)
+            )
+        }
+    store = Store()
+    new = fetch_from(address, store.recorded, wanted, progress=not quiet)
+    print(f"{len(new)} more walks in {store.recorded}")
+
+
+def write_notebooks(folder: Positional[Path] = Path("notebooks")) -> None:
+    """Write the notebooks, one a figure family or table, into a folder.
+
+    Args:
+        folder: Where to; new, or empty.
+    """
+    from importlib.resources import files
+
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ValueError(f"{folder} is there already; name a new folder, or an empty one")
+    root = checkout()
+    source = files("valleywalk.notebooks") if root is None else root / "notebooks"
+    for notebook in source.iterdir():
+        if notebook.name.endswith(".ipynb"):
+            write(folder / notebook.name, notebook.read_bytes())
+    print(f"The notebooks are ready: papermill {folder / 'fig2_sgd_walk.ipynb'} out.ipynb")
 
 
 def record(scale: Scale | None = None) -> None:
@@ -285,6 +345,7 @@ def ledger(
     protocol: bool = False,
     json: bool = False,
     compute: bool = False,
+    quiet: bool = False,
     *,
     resources: Flags[Resources] = Resources(),
 ) -> None:
@@ -295,6 +356,7 @@ def ledger(
         details: Two lines a claim: with its test, what so many seeds could have seen, notes.
         protocol: Print instead what was fixed before any walk: statistics, ranges, seeds.
         json: For programs: a list of objects.
+        quiet: Show no progress.
         compute: Walk first what the scale's ledger needs and is not there (quick: hours).
         resources: What walks are computed with.
     """
@@ -314,12 +376,14 @@ def ledger(
         from .walks.parallel import compute as compute_walks
         from .walks.store import Store
 
-        compute_walks(all_experiments(scale), Store(), resources, in_order=True)
+        compute_walks(all_experiments(scale), Store(), resources, progress=not quiet, in_order=True)
     found = findings_without_walks()
     found += [f for each in (DECIDING if scale is None else (scale,)) for f in findings(each)]
     if json:
         print(in_json(as_objects(found)))
         return
+    if all(finding.scale is None for finding in found):
+        print(f"no walk that the claims need is here; {FETCH.format('')}\n", file=sys.stderr)
     if details:
         lines, end = terminal.detailed_lines(found), terminal.HOW
     else:
@@ -337,6 +401,8 @@ COMMANDS: dict[str, Any] = {
     "figure": figure,
     "walk": walk,
     "data": data,
+    "fetch": fetch,
+    "notebooks": write_notebooks,
     "record": record,
     "book": bind,
     "course": course_pack,

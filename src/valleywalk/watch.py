@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from itertools import zip_longest
 from numbers import Integral
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from .probes.distance import Distance
 from .probes.interpolation import Interpolation
 from .probes.state import gather, give_back
 from .trace import COORDINATES, VARIABLES, assemble
+
+if TYPE_CHECKING:
+    from .report import Report
 
 # What the probes that each watch has and the watch itself record.
 NOTED = {"minibatch_loss", "whole", "stretch"}
@@ -354,6 +357,18 @@ class watch:
             attributes=attributes,
             batch_images=self.interpolation.batch_images,
         )
+
+    def report(self) -> "Report":
+        """Say in words what was seen so far (see `valleywalk.report`).
+
+        Returns
+        -------
+        Report
+        """
+        # Imports what makes intervals, which a training does without.
+        from .report import report
+
+        return report(self.trace)
 
     @property
     def timing(self) -> dict[str, str | float]:

@@ -25,8 +25,10 @@ LISTED = ("valleywalk.paper", "valleywalk.book")
 INTERNAL = {
     f"valleywalk.{name}"
     for name in (
+        "__main__",
         "batches",
         "cli",
+        "extras",
         "files",
         "folders",
         "markdown",

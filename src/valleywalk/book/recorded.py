@@ -14,6 +14,7 @@ from ..paper.protocol import all_experiments
 from ..paper.scales import DECIDING, FULL_PLANNED, SCALES, Scale
 from ..trace import TraceError, open_trace
 from ..walks.experiment import Experiment
+from ..walks.fetch import CHECKSUMS, checksums
 from ..walks.identity import open_own, read_own
 from ..walks.provenance import experiment_of, unfit_commits
 from ..walks.store import Store
@@ -75,7 +76,7 @@ def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> Re
     store.recorded.mkdir(parents=True, exist_ok=True)
     found = Recorded()
     for scale in scales:
-        for experiment in _commands(scale):
+        for experiment in commands(scale):
             computed = store.folder / f"{experiment.hash}.nc"
             kept = store.recorded / computed.name
             if computed.is_file() and not _is_good(kept, experiment):
@@ -87,6 +88,7 @@ def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> Re
                 write(kept, content)
                 found.new.append(kept)
     write(store.recorded / INDEX, index(store).encode())
+    write(store.recorded / CHECKSUMS, checksums(store.recorded).encode())
     return found
 
 
@@ -109,14 +111,14 @@ def _unfit(content: bytes, experiment: Experiment) -> str | None:
 
 def index(store: Store) -> str:
     """What each recorded walk is, on what it was made, and the command that makes it again."""
-    commands: dict[str, str] = {}
+    by_hash: dict[str, str] = {}
     for scale in SCALES:
-        for experiment, command in _commands(scale).items():
-            commands.setdefault(experiment.hash, command)
+        for experiment, command in commands(scale).items():
+            by_hash.setdefault(experiment.hash, command)
     rows = []
     for path in sorted(store.recorded.glob("*.nc")):
         trace = open_trace(path)
-        command = commands.get(path.stem, "valleywalk walk, with its experiment's fields")
+        command = by_hash.get(path.stem, "valleywalk walk, with its experiment's fields")
         rows.append((command, path.stem, *description(trace)))
     # Walks of one command together.
     cells = [[f"`{command}`", f"`{name}`", *rest] for command, name, *rest in sorted(rows)]
@@ -124,7 +126,7 @@ def index(store: Store) -> str:
     return f"{INTRODUCTION}\n{markdown_table(header, cells)}\n"
 
 
-def _commands(scale: Scale) -> dict[Experiment, str]:
+def commands(scale: Scale) -> dict[Experiment, str]:
     """The walks of all pages and of the ledger at a scale, each with a command that makes it."""
     found: dict[Experiment, str] = {}
     for item in ITEMS.values():

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
-from tqdm import tqdm
 
 from .. import analysis, figures
 from ..markdown import plain
 from ..statistics import CONFIDENCE, Interval
+from ..walks.progress import bar
 from ..walks.store import Store
 from . import optimizer_questions as questions
 from .claim import ALPHA, Verdict
@@ -188,7 +188,7 @@ class Optimizers(Page):
 
         runs = self.runs
         there = recorded(runs)
-        shown = tqdm(runs, desc="runs", disable=len(there) == len(runs))
+        shown = bar(iterable=runs, desc="runs", disable=len(there) == len(runs))
         return [there[run] if run in there else train(run) for run in shown]
 
     @property

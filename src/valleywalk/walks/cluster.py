@@ -18,8 +18,9 @@ from ..files import write
 from ..trace import environment
 from .experiment import Experiment
 from .identity import read_own
+from .progress import say
 from .resources import Resources
-from .store import Store, say
+from .store import Store
 
 if TYPE_CHECKING:
     from distributed import Client

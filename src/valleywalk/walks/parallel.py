@@ -1,5 +1,7 @@
 """Many walks at a time, in processes here or on the workers of a cluster."""
 
+from __future__ import annotations
+
 import multiprocessing
 import os
 import signal
@@ -7,16 +9,18 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from . import cluster
 from .cost import announcement, work
 from .experiment import Experiment
 from .identity import identified
+from .progress import bar, say
 from .resources import Resources
-from .store import Store, say
+from .store import Store
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 # Walks that failed, each with why.
 Failures = list[tuple[Experiment, BaseException]]
@@ -63,34 +67,34 @@ def compute(
     if progress:
         begun = 0 if resources.restart else sum(map(store.begun, missing))
         say(announcement(missing, store.folder, resources, begun=begun))
-    with tqdm(total=len(missing), unit="walk", disable=not progress) as bar:
+    with bar(total=len(missing), unit="walk", disable=not progress) as shown:
         if resources.scheduler is None:
-            failed = _compute_here(missing, store, resources, bar)
+            failed = _compute_here(missing, store, resources, shown)
         else:
-            failed = cluster.compute(missing, store.folder, resources, bar)
+            failed = cluster.compute(missing, store.folder, resources, shown)
     if failed:
         lines = [f"{walk.hash} ({walk.model_dump_json()}): {error}" for walk, error in failed]
         raise RuntimeError(f"{len(failed)} of {len(missing)} walks failed:\n" + "\n".join(lines))
 
 
 def _compute_here(
-    missing: Sequence[Experiment], store: Store, resources: Resources, bar: tqdm
+    missing: Sequence[Experiment], store: Store, resources: Resources, shown: tqdm
 ) -> Failures:
     """Walk all in processes of this machine."""
-    failed, lost, _ = _in_pool(missing, store, resources, bar)
+    failed, lost, _ = _in_pool(missing, store, resources, shown)
     # A worker that is killed, as for want of memory, takes its pool down and all walks in it. Each
     # goes on in a pool of its own, so that only the culprit fails.
     going_on = Resources(resources.device)
     for experiment in lost:
-        more, lost_again, ends = _in_pool([experiment], store, going_on, bar)
+        more, lost_again, ends = _in_pool([experiment], store, going_on, shown)
         failed += more
         failed += [(each, RuntimeError(how_it_ended(ends))) for each in lost_again]
-        bar.update(len(lost_again))
+        shown.update(len(lost_again))
     return failed
 
 
 def _in_pool(
-    experiments: Sequence[Experiment], store: Store, resources: Resources, bar: tqdm
+    experiments: Sequence[Experiment], store: Store, resources: Resources, shown: tqdm
 ) -> tuple[Failures, list[Experiment], list[int | None]]:
     """Walk all in one pool of processes.
 
@@ -122,7 +126,7 @@ def _in_pool(
                 while not steps.empty():
                     steps.get()
                     walked += 1
-                bar.set_postfix_str(f"{walked} steps")
+                shown.set_postfix_str(f"{walked} steps")
                 for task in done:
                     error = task.exception()
                     if isinstance(error, BrokenProcessPool):
@@ -130,7 +134,7 @@ def _in_pool(
                         continue
                     if error is not None:
                         failed.append((tasks[task], error))
-                    bar.update()
+                    shown.update()
         except KeyboardInterrupt:
             # A worker that was still starting may not have heard it, and the pool would wait.
             pool.shutdown(wait=False, cancel_futures=True)

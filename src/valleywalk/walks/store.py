@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from ..files import check_output, check_writable, leftovers
 from ..folders import data_folder
@@ -18,6 +16,7 @@ from ..trace import save
 from .cost import announcement, checkpoint_bytes, trace_bytes
 from .experiment import Experiment
 from .identity import identified, open_own
+from .progress import say
 from .resources import Resources
 
 if TYPE_CHECKING:
@@ -323,9 +322,3 @@ def _check_room(experiment: Experiment, folder: Path) -> None:
             f"the trace and the checkpoints of {experiment.hash} need some {needed / 1e6:.3g} MB, "
             f"of which {folder} has {free / 1e6:.3g}; make room there, or choose another folder"
         )
-
-
-def say(note: str | None) -> None:
-    """To standard error, above any progress bar."""
-    if note:
-        tqdm.write(note, file=sys.stderr)

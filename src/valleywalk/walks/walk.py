@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ..evaluation import Evaluator, cross_entropy, trainable
 from ..machine import ONE_AT_A_TIME, choose_device, device_name, reproducible
@@ -31,6 +30,7 @@ from .experiment import SIZES, Experiment, Phase
 from .extension import begun_by
 from .identity import on_images
 from .loader import Loader
+from .progress import bar
 from .provenance import protocol_commit
 from .updates import accumulate_gradient, add_isotropic_noise, scheduler
 
@@ -211,15 +211,15 @@ class _Walk:
         if experiment.noise_factor and not self.gradient_variance:
             self._estimate_gradient_variance()
         name = f"{experiment.model} {experiment.dataset} {experiment.update} {experiment.hash[:6]}"
-        bar = tqdm(
+        shown = bar(
             total=self.steps,
             initial=self.watcher.iteration,
             desc=name,
             unit="step",
             disable=progress is not True,
         )
-        advance = progress if callable(progress) else bar.update
-        with bar:
+        advance = progress if callable(progress) else shown.update
+        with shown:
             first = self.position[0]
             for epoch in range(first, experiment.epochs + 1):
                 phase = experiment.phase(epoch)
