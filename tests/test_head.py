@@ -157,4 +157,15 @@ def test_the_head_of_a_page_without_walks_says_what_applies():
     assert "- **Scope:** a quadratic\n" in text
     assert "as the page was bound: 3 s, 2026-11-25" in text
     assert "- **Verdict:** supported: “Gradient descent on a quadratic contracts" in text
-    assert "no claim rests on this page" in head(ITEMS["optimizers"], "quick", RUN)
+    text = head(ITEMS["optimizers"], "quick", RUN)
+    assert "Scale: *quick*, see {doc}`the scales </reading>`" in text
+    scope = "25 configurations of SGD, momentum, Adam, AdamW, Muon on digits, text, 3 seeds each"
+    assert f"- **Scope:** {scope}\n" in text
+    assert "as the page was bound: 3 s, 2026-11-25" in text
+    assert "no claim rests on this page" in text
+
+
+def test_the_head_of_a_page_of_recorded_runs_says_what_they_were_made_on(monkeypatch):
+    page = ITEMS["optimizers"].page
+    monkeypatch.setattr(page, "made_on", "CPU (of a test), 400 runs")
+    assert "- **Made on:** CPU (of a test), 400 runs\n" in head(ITEMS["optimizers"], "quick", RUN)

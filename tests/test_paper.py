@@ -271,9 +271,12 @@ def test_every_notebook_serves_an_item():
 @pytest.mark.parametrize("scale", JUDGED)
 @pytest.mark.parametrize("item", ITEMS.values(), ids=lambda item: item.name)
 def test_every_item_has_experiments_at_every_scale(item, scale):
+    if scale not in item.scales:
+        assert item.name == "optimizers"
+        return
     experiments = item.experiments(scale)
     assert len({experiment.hash for experiment in experiments}) == len(experiments)
-    assert (experiments == []) == (item.name in ("fig28", "optimizers", "transformer"))
+    assert (experiments == []) == (item.name in ("fig28", "optimizers"))
     assert all(cost.work(experiment) > 0 for experiment in experiments)
     if scale == "paper":
         assert all(experiment.width == 1 for experiment in experiments)
@@ -413,7 +416,7 @@ def test_paper_scale_walks_run(model):
     """Each kind of the paper's walks, shortened to a few images and steps, at full width."""
     kinds = {}
     for item in ITEMS.values():
-        for experiment in item.experiments("paper"):
+        for experiment in item.experiments("paper") if "paper" in item.scales else ():
             if experiment.model == model:
                 kinds.setdefault(
                     (item.page.notebook, experiment.update, experiment.schedule), experiment

@@ -18,6 +18,7 @@ from valleywalk import analysis, save
 from valleywalk.cli import main
 from valleywalk.folders import checkout, datasets_folder
 from valleywalk.paper.barriers import BarrierTable
+from valleywalk.paper.optimizers import Optimizers
 from valleywalk.paper.walks import StochasticWalk
 from valleywalk.trace import assemble, sealed
 
@@ -90,7 +91,11 @@ def names():
         "evaluation_data": (torch.ones(4, 5), torch.arange(4) % 3),
     }
     everything = {name: getattr(valleywalk, name) for name in valleywalk.__all__}
-    pages = {"StochasticWalk": StochasticWalk, "BarrierTable": BarrierTable}
+    pages = {
+        "StochasticWalk": StochasticWalk,
+        "BarrierTable": BarrierTable,
+        "Optimizers": Optimizers,
+    }
     more = {"analysis": analysis, "np": np, "torch": torch, "nn": nn, "Path": Path}
     return everything | pages | more | {"given": given}
 

@@ -122,17 +122,27 @@ def test_the_quadratic_s_notebook(tmp_path):
     assert "| 2 | under-damped | 0.8 | 0.8 |" in shown
 
 
-@pytest.mark.parametrize("problem", ["digits", "text"])
-def test_optimizers_side_by_side(tmp_path, problem):
+def test_optimizers_side_by_side(tmp_path):
     path = checkout() / "notebooks" / "optimizers.ipynb"
-    small = {"steps": 3, "batch_size": 4, "evaluation_examples": 8, "points": 2}
-    notebook = execute(path, tmp_path, problem=problem, learning_rates=[0.2, 0.1, 0.03], **small)
+    small = {
+        "scale": "smoke",
+        "problems": ["digits", "text"],
+        "normalisations": ["layer"],
+        "optimizers": ["momentum", "Muon"],
+        "learning_rates": [0.1, 0.03],
+    }
+    notebook = execute(path, tmp_path, **small)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    pictures = ["image/svg+xml" in output.get("data", {}) for output in outputs]
+    assert sum(pictures) == 2, "of all, and step by step"
     shown = str(notebook.cells)
-    assert "image/svg+xml" in shown
-    assert "|  | SGD, 0.2 | momentum 0.9, 0.1 | Adam, 0.03 |" in shown
-    assert "3 steps of batch 4, loss on 8 examples" in shown
-    page = PAGES["optimizers"](problem=problem, learning_rates=[0.2, 0.1, 0.03], **small)
-    assert page.table(page.get_traces()).splitlines()[2] in shown, "the same again"
+    assert "4 steps of batch 10, loss on 20 examples" in shown
+    page = PAGES["optimizers"](**small)
+    rows = page.table(page.get_traces()).splitlines()
+    assert rows[5].startswith("| text | layer norm | Muon | 0.03 | ")
+    assert rows[5] in shown, "the same again"
+    printed = "".join(output.get("text", "") for output in outputs)
+    assert "digits, layer, momentum: " in printed
 
 
 @pytest.mark.parametrize(

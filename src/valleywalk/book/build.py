@@ -152,8 +152,7 @@ def scale_of(item: Item, scale: BookScale, store: Store) -> Scale:
     if scale != "recorded" and scale in item.scales:
         return scale
     for nearest in NEAREST_FIRST:
-        needed = item.experiments(nearest) if nearest in item.scales else []
-        if needed and all(store.find(experiment) for experiment in needed):
+        if nearest in item.scales and item.at(nearest).is_there(store):
             return nearest
     return "quick"
 

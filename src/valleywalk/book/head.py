@@ -42,14 +42,16 @@ def head(item: Item, scale: Scale, run: Mapping[str, Any]) -> str:
         The trace of a walk is not there.
     """
     page = item.at(scale)
+    title = f"Scale: *{scale}*, see {{doc}}`the scales </reading>`; settings: at the page's end"
     if page.experiments:
-        title = f"Scale: *{scale}*, see {{doc}}`the scales </reading>`; settings: at the page's end"
         walked, made = scope(page, item.at("paper")), made_on(_traces(page))
     else:
-        title = "Scale: none, the same at {doc}`all scales </reading>`"
-        walked = page.subject
+        if "scale" not in item.parameters(scale):
+            title = "Scale: none, the same at {doc}`all scales </reading>`"
+        walked = page.scope
         time = f"{cost.duration(run['duration'])}, {run['start_time'][:10]}"
-        made = f"{device_name(torch.device('cpu'))}, as the page was bound: {time}"
+        bound = f"{device_name(torch.device('cpu'))}, as the page was bound: {time}"
+        made = page.made_on or bound
     return (
         f":::{{admonition}} {title}\n:class: note page-head\n- **Scope:** {walked}\n"
         f"- **Made on:** {made}\n- **Verdict:** {verdict(page)} ({{doc}}`ledger </index>`)\n:::"

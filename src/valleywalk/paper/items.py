@@ -82,10 +82,11 @@ class Item:
 
     def setting(self, scale: Scale) -> str:
         """In a few words, what is walked at a scale, and what stands in for the paper's data."""
-        experiments = self.experiments(scale)
-        if not experiments:
-            return f"{self.page.subject}, the same at every scale"
-        return "; ".join(dict.fromkeys(setting_of(experiment) for experiment in experiments))
+        page = self.at(scale)
+        if not page.experiments:
+            same = "" if "scale" in self.page.model_fields else ", the same at every scale"
+            return f"{page.scope}{same}"
+        return "; ".join(dict.fromkeys(setting_of(experiment) for experiment in page.experiments))
 
 
 def in_words(experiment: Experiment) -> str:
@@ -183,16 +184,8 @@ ITEMS: dict[str, Item] = OF_THE_PAPER | {
         Item(
             "optimizers",
             "Side by side",
-            "SGD, momentum and Adam on digits",
+            "five optimizers, with and without normalisation",
             Optimizers,
-            {"problem": "digits"},
-        ),
-        Item(
-            "transformer",
-            "Side by side",
-            "a transformer on a small text",
-            Optimizers,
-            {"problem": "text"},
         ),
     )
 }

@@ -1,177 +1,454 @@
-"""Beyond the paper: SGD, momentum and Adam walk side by side, watched by `valleywalk.watch`."""
+"""Beyond the paper: five optimizers side by side, with and without normalisation (Section 6)."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
-import torch
-import xarray as xr
-from matplotlib.figure import Figure
-from pydantic import Field
-from torch import Tensor, nn
+from pydantic import Field, model_validator
 
-from .. import figures, measures
-from ..machine import reproducible
-from ..walks import datasets, models
-from ..walks.experiment import Points
-from ..watch import watch
-from .page import Page, PositiveFloat, markdown_table
+from .. import analysis, figures
+from ..markdown import plain
+from ..statistics import CONFIDENCE, Interval
+from ..walks.progress import bar
+from ..walks.store import Store
+from . import optimizer_questions as questions
+from .claim import ALPHA, Verdict
+from .optimizer_settings import (
+    Configuration,
+    Normalisation,
+    OptimizerName,
+    Problem,
+    Run,
+    chosen_rate,
+    run_of,
+)
+from .page import Page, PositiveFloat, PositiveInt, markdown_table
+from .scales import FIRST_SEEDS, Scale
 
-Problem = Literal["digits", "text"]
-MOMENTUM = 0.9
-CONTEXT = 32
-# A rate for SGD, momentum and Adam: of six on a grid of 1, 2, 5, 10, … (up to 2, 0.2 and 0.02) that
-# of the lowest loss after 60 steps.
-RATES: dict[Problem, tuple[float, float, float]] = {
-    "digits": (0.5, 0.1, 0.02),
-    "text": (0.5, 0.2, 0.02),
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+# On what, and with how many seeds, at each scale; quick needs no download.
+SETTINGS: Mapping[Scale, Mapping[str, Any]] = {
+    "smoke": {
+        "problems": ["digits"],
+        "seeds": 3,
+        "steps": 4,
+        "batch_size": 10,
+        "evaluation_examples": 20,
+    },
+    "quick": {"problems": ["digits", "text"], "seeds": 3},
+    "overnight": {"problems": ["digits", "cifar9k", "text"], "seeds": 10},
+}
+EVERYWHERE: Mapping[str, Any] = {
+    "normalisations": ["none", "batch", "layer"],
+    "optimizers": ["SGD", "momentum", "Adam", "AdamW", "Muon"],
+}
+# As they are printed.
+NORMALISATIONS: Mapping[Normalisation, str] = {
+    "none": "no normalisation",
+    "batch": "batch norm",
+    "layer": "layer norm",
+}
+NETWORKS: Mapping[Problem, str] = {
+    "digits": "an MLP of 100 and 70 units on mnist5k",
+    "cifar9k": "three convolutions of 16, 32 and 32 channels on cifar9k",
+    "text": "a transformer of two blocks on the letters of scikit-learn's description of its "
+    "breast-cancer data",
+}
+SIGNS: Mapping[Verdict, str] = {"supported": "●", "contradicted": "✕", "inconclusive": "○"}
+# Of each panel: the label, and whether its numbers are of many sizes.
+PANELS: Mapping[str, tuple[str, bool]] = {
+    "bounces": ("segments with a\nminimum inside", False),
+    "floor": (r"floor at $\alpha^*$", False),
+    "height": ("height above\nthe floor", True),
+    "gain": ("first-order\ngain", True),
+    "penalty": ("curvature\npenalty", True),
+    "crosses": ("steps that cross\na barrier", False),
+    "loss": ("loss at\nthe end", True),
 }
 
 
-class Transformer(nn.Module):
-    """Predicts the next letter: two layers of causal self-attention."""
-
-    def __init__(self, letters: int, width: int = 32):
-        super().__init__()
-        self.letter = nn.Embedding(letters, width)
-        self.position = nn.Embedding(CONTEXT, width)
-        layer = nn.TransformerEncoderLayer(
-            width, 4, 4 * width, dropout=0.1, batch_first=True, norm_first=True
-        )
-        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.output = nn.Linear(width, letters)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Scores of the next letter, shape (windows, letters, CONTEXT), of tokens."""
-        hidden = self.letter(tokens) + self.position.weight[: tokens.shape[1]]
-        mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1])
-        return self.output(self.layers(hidden, mask=mask, is_causal=True)).transpose(1, 2)
-
-
-def prepare(problem: Problem) -> tuple[nn.Module, Tensor, Tensor]:
-    """A fresh network, all inputs and all targets. Torch's random state initialises it."""
-    if problem == "digits":
-        data = datasets.load("mnist5k")
-        network = models.build("mlp", data.channels, data.image_size, 10, 0.2)
-        return network, data.normalise(data.train_images), data.train_labels
-    from sklearn.datasets import load_breast_cancer
-
-    text = load_breast_cancer().DESCR
-    letters = sorted(set(text))
-    tokens = torch.tensor([letters.index(letter) for letter in text])
-    windows = tokens.unfold(0, CONTEXT + 1, 1)
-    return Transformer(len(letters)), windows[:, :-1], windows[:, 1:]
-
-
 class Optimizers(Page):
-    """Parameters of the notebook `optimizers`; the same at every scale."""
+    """Parameters of the notebook `optimizers`; None stands for the scale's, or for all."""
 
-    problem: Problem = "digits"
-    learning_rates: Annotated[list[PositiveFloat], Field(min_length=3, max_length=3)] | None = None
-    steps: Annotated[int, Field(ge=2, le=100_000)] = 60
-    batch_size: Annotated[int, Field(ge=2, le=1000)] = 100
-    evaluation_examples: Annotated[int, Field(ge=2, le=2000)] = 200
-    points: Points = 10
-    seed: Annotated[int, Field(ge=0)] = 0
+    scale: Scale = "quick"
+    problems: Annotated[list[Problem], Field(min_length=1)] | None = None
+    normalisations: Annotated[list[Normalisation], Field(min_length=1)] | None = None
+    optimizers: Annotated[list[OptimizerName], Field(min_length=1)] | None = None
+    learning_rates: list[PositiveFloat] | None = None
+    steps: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    batch_size: Annotated[int, Field(ge=2, le=1000)] | None = None
+    evaluation_examples: Annotated[int, Field(ge=2, le=2000)] | None = None
+    tolerance: Annotated[float, Field(ge=0, lt=1)] | None = None
+    seeds: PositiveInt | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
 
     notebook: ClassVar[str] = "optimizers"
-    subject: ClassVar[str] = "three optimizers on a small problem"
+    subject: ClassVar[str] = "optimizers on small problems"
     alternative_text: ClassVar[str] = (
-        "Three columns, one an optimizer: the loss along each segment with the valley floor, the "
-        "same minus the segment's chord, the cosine of consecutive gradients, the distance from "
-        "the initialisation."
+        "A column a problem, a row a quantity; in each panel a dot and its interval over seeds for "
+        "each optimizer, with no normalisation, batch norm and layer norm beside each other."
     )
 
-    def optimizers(self, network: nn.Module) -> dict[str, torch.optim.Optimizer]:
-        """Each optimizer for a network, by name."""
-        sgd, momentum, adam = self.learning_rates or RATES[self.problem]
-        parameters = list(network.parameters())
-        return {
-            f"SGD, {sgd:g}": torch.optim.SGD(parameters, lr=sgd),
-            f"momentum {MOMENTUM:g}, {momentum:g}": torch.optim.SGD(
-                parameters, lr=momentum, momentum=MOMENTUM
-            ),
-            f"Adam, {adam:g}": torch.optim.Adam(parameters, lr=adam),
-        }
+    @classmethod
+    def scales_of(cls, chosen: Mapping[str, Any]) -> tuple[Scale, ...]:
+        return tuple(SETTINGS)
 
-    def get_traces(self) -> list[xr.Dataset]:
-        """Train with each optimizer from the same start on the same batches, and watch."""
-        with reproducible(threads=1):
-            return [self._train(number) for number in range(3)]
+    @classmethod
+    def parameters_at(cls, scale: Scale, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        return {"scale": scale, **chosen}
 
-    def _train(self, number: int) -> xr.Dataset:
-        torch.manual_seed(self.seed)
-        network, inputs, targets = prepare(self.problem)
-        name, optimizer = list(self.optimizers(network).items())[number]
-        order = np.random.default_rng(self.seed)
-        measured = torch.from_numpy(order.permutation(len(inputs))[: self.evaluation_examples])
-        loss = nn.functional.cross_entropy
-        with watch(
-            network, optimizer, loss, (inputs[measured], targets[measured]), points=self.points
-        ) as watcher:
-            for _ in range(self.steps):
-                batch = torch.from_numpy(order.integers(len(inputs), size=self.batch_size))
-                optimizer.zero_grad()
-                value = loss(network(inputs[batch]), targets[batch])
-                value.backward()
-                optimizer.step()
-                watcher.note(minibatch_loss=value.item())
-        return watcher.trace.assign_attrs(optimizer=name)
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.scale not in SETTINGS:
+            raise ValueError(
+                f"there are no runs of this page at the {self.scale} scale; use "
+                f"{', '.join(SETTINGS)}"
+            )
+        names = dict.fromkeys(self.chosen["optimizers"])
+        if self.learning_rates is not None and len(self.learning_rates) != len(names):
+            raise ValueError(
+                f"there are {len(self.learning_rates)} learning rates for {len(names)} optimizers; "
+                "give one for each of them, or leave learning_rates out"
+            )
+        if not self.configurations:
+            raise ValueError(
+                "the transformer of text has no batch norm; use none or layer, or another problem"
+            )
+        examples, batch = (
+            self.chosen.get(name, Run.model_fields[name].default)
+            for name in ("evaluation_examples", "batch_size")
+        )
+        if "batch" in self.chosen["normalisations"] and examples % batch == 1:
+            raise ValueError(
+                f"of {examples} evaluation examples in batches of {batch} one is left alone, of "
+                "which batch norm has no variance; choose another number"
+            )
+        return self
 
-    def draw(self, traces: list[xr.Dataset]) -> Figure:
-        windows = [measures.window(trace) for trace in traces]
-        return figures.side_by_side(windows, [trace.attrs["optimizer"] for trace in traces])
+    @property
+    def shown_scale(self) -> Scale:
+        return self.scale
 
-    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
-        """Of each optimizer's walk, and of its second half."""
-        walks = []
-        for trace in traces:
-            late = trace.isel(iteration=slice(self.steps // 2, None))
-            walks.append(
-                measures.walk_numbers(trace)
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What the scale and the parameters say."""
+        return {**EVERYWHERE, **SETTINGS[self.scale], **self.given}
+
+    @property
+    def configurations(self) -> list[Configuration]:
+        """What is compared, in a fixed order."""
+        names = ("problems", "normalisations", "optimizers")
+        problems, normalisations, optimizers = (dict.fromkeys(self.chosen[name]) for name in names)
+        every = (
+            Configuration(problem, normalisation, optimizer)
+            for problem in problems
+            for normalisation in normalisations
+            for optimizer in optimizers
+        )
+        return [each for each in every if each.possible]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of each configuration, a seed after the other."""
+        chosen = self.chosen
+        first = chosen.get("seed", FIRST_SEEDS.get(self.scale, 0))
+        own = dict(
+            zip(dict.fromkeys(chosen["optimizers"]), self.learning_rates or (), strict=False)
+        )
+        fields = {name: value for name, value in chosen.items() if name in Run.model_fields}
+        return [
+            Run(
+                **fields
+                | each._asdict()
                 | {
-                    "name": trace.attrs["optimizer"],
-                    "loss": float(trace["loss"].values[-1, -1]),
-                    "late_cosine": float(late["cosine"].values.mean()),
-                    "late_inside": float(measures.walk_numbers(late)["interior_minimum"] or 0),
-                    "floor_share": measures.floor_rises(trace),
+                    "learning_rate": own.get(each.optimizer) or chosen_rate(each),
+                    "seed": seed,
                 }
             )
+            for each in self.configurations
+            for seed in range(first, first + chosen["seeds"])
+        ]
+
+    def is_there(self, store: Store) -> bool:
+        from .optimizer_runs import recorded
+
+        return len(recorded(self.runs)) == len(self.runs)
+
+    def get_traces(self) -> list[xr.Dataset]:
+        """The trace of each run, recorded or run now."""
+        from .optimizer_runs import recorded, train
+
+        runs = self.runs
+        there = recorded(runs)
+        shown = bar(iterable=runs, desc="runs", disable=len(there) == len(runs))
+        return [there[run] if run in there else train(run) for run in shown]
+
+    @property
+    def scope(self) -> str:
+        chosen = self.chosen
+        configurations = self.configurations
+        return (
+            f"{len(configurations)} configurations of "
+            f"{', '.join(dict.fromkeys(each.optimizer for each in configurations))} on "
+            f"{', '.join(dict.fromkeys(each.problem for each in configurations))}, "
+            f"{chosen['seeds']} seed{'s' * (chosen['seeds'] > 1)} each"
+        )
+
+    @property
+    def made_on(self) -> str | None:
+        from .optimizer_runs import recorded
+
+        return _made_on([*recorded(self.runs).values()]) if self.is_there(self.store) else None
+
+    # What they show ------------------------------------------------------------------------------
+
+    def draw(self, traces: list[xr.Dataset]) -> Figure:
+        """A panel for each quantity and problem: intervals over seeds."""
+        import matplotlib.pyplot as plt
+        import seaborn as sns
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+        rows = self.numbers(traces)["rows"]
+        problems, optimizers = (
+            list(dict.fromkeys(row[name] for row in rows)) for name in ("problem", "optimizer")
+        )
+        shown = [name for name in NORMALISATIONS if name in {row["normalisation"] for row in rows}]
+        with figures.style():
+            figure, axes = plt.subplots(
+                len(PANELS),
+                len(problems),
+                figsize=(2 + 3.1 * len(problems), 11),
+                sharex=True,
+                sharey="row",
+                squeeze=False,
+                layout="constrained",
+            )
+            for of_row, (name, (label, many_sizes)) in zip(axes, PANELS.items(), strict=True):
+                for axis, problem in zip(of_row, problems, strict=True):
+                    for place, normalisation in enumerate(shown):
+                        own = {
+                            optimizers.index(row["optimizer"]): row["described"][name]
+                            for row in rows
+                            if (row["problem"], row["normalisation"]) == (problem, normalisation)
+                            and row["described"][name]
+                        }
+                        if own:
+                            figures.intervals(
+                                [*own.values()],
+                                np.array([*own]) + 0.2 * (place - (len(shown) - 1) / 2),
+                                axes=axis,
+                                colour=figures.PALETTE[place],
+                                label=NORMALISATIONS[normalisation],
+                            )
+                axis = of_row[0]
+                axis.set_ylabel(label)
+                # An interval may reach below zero.
+                if many_sizes and axis.dataLim.ymin > 0:
+                    axis.set_yscale("log")
+                    axis.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
+                    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                    axis.yaxis.set_minor_locator(NullLocator())
+            for axis, problem in zip(axes[0], problems, strict=True):
+                axis.set_title(problem)
+                axis.axhline(questions.bounces.above, color="0.5", linewidth=0.8)
+                axis.set_ylim(-0.05, 1.05)
+            for share, word in ((0.75, "bounces"), (0.25, "slides")):
+                beside = {"transform": axis.transAxes, "rotation": 90, "va": "center"}
+                axis.text(1.02, share, word, fontsize="small", **beside)
+            axes[-1, 0].set_xticks(range(len(optimizers)), optimizers)
+            for axis in axes[-1]:
+                axis.tick_params(axis="x", rotation=30)
+            handles = {
+                label: handle
+                for axis in axes[0]
+                for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+            }
+            figure.legend(
+                handles.values(), handles, loc="outside upper center", ncols=3, frameon=False
+            )
+            figure.align_ylabels(list(axes[:, 0]))
+            sns.despine(figure)
+        return figure
+
+    def draw_walks(self, traces: list[xr.Dataset]) -> Figure:
+        """The first seed of each optimizer on the first problem and normalisation, step by step."""
+        runs = [run_of(trace) for trace in traces]
+        first = runs[0].model_dump(include={"problem", "normalisation", "seed"})
+        own = {
+            run.optimizer: trace
+            for run, trace in zip(runs, traces, strict=True)
+            if run.model_dump(include={*first}) == first
+        }
+        return figures.side_by_side([*own.values()], [*own])
+
+    def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:
+        """Of each configuration, and of all."""
+        made = [run_of(trace) for trace in traces]
+        runs = {
+            (run.configuration, run.seed): trace for run, trace in zip(made, traces, strict=True)
+        }
+        rates = {run.configuration: run.learning_rate for run in made}
+        found = questions.answers(questions.asked([*rates]), runs)
+        rows = []
+        for own, rate in rates.items():
+            described = {
+                claim.id: seen.interval() if seen else None
+                for claim in questions.DESCRIBED
+                for seen in [questions.evidence(claim, [own], runs)]
+            }
+            rows.append(_named(own) | {"rate": rate, "described": described})
+        finite = [trace for trace in traces if _finite(trace)]
+        whole = [row for row in rows if None not in row["described"].values()]
+        for row in whole:
+            gain, penalty = (row["described"][name].estimate for name in ("gain", "penalty"))
+            row["penalty_share"] = penalty / gain
         return {
-            "steps": self.steps,
-            "late_from": self.steps // 2,
-            "walks": walks,
-            "bouncing": [each["name"] for each in walks if each["late_inside"] > 0.5],
-            "lowest": min(walks, key=lambda each: each["loss"]),
-            "farthest": max(walks, key=lambda each: each["distance"]),
-            "barriers": sum(each["barriers"] for each in walks),
-            "all_steps": self.steps * len(walks),
+            "runs": len(traces),
+            "seeds": len({run.seed for run in made}),
+            "steps": made[0].steps,
+            "late_from": int(questions.EARLY * made[0].steps),
+            "questions": len(found),
+            "ranges": {claim.id: claim.range_in_words for claim in questions.ASKED},
+            # An adjusted p-value must not depend on what is looked at together.
+            "fixed_before": len(found) == protocol()["family"]
+            and all(trace.attrs.get("protocol") == protocol_hash() for trace in traces),
+            "rows": rows,
+            "whole": whole,
+            "answers": [
+                _named(answer.question.of[0])
+                | {
+                    "claim": answer.question.claim.id,
+                    "verdict": answer.verdict,
+                    "interval": answer.interval,
+                }
+                for answer in found
+            ],
+            "barriers": int(sum(analysis.barriers(each["loss"].values).sum() for each in finite)),
+            "all_steps": sum(each.sizes["iteration"] for each in finite),
+            "diverged": [_named(own) for (own, _), each in runs.items() if not _finite(each)],
         }
 
     def table(self, traces: list[xr.Dataset]) -> str:
-        """What the optimizers do differently."""
-        walks = self.numbers(traces)["walks"]
-        header = ["", *(each["name"] for each in walks)]
-        lines = {
-            "loss at the end": [f"{each['loss']:.3f}" for each in walks],
-            "mean height above the floor": [f"{each['height']:.2g}" for each in walks],
-            "mean cosine, second half": [f"{each['late_cosine']:.2f}" for each in walks],
-            "segments with an interior minimum, second half": [
-                f"{each['late_inside']:.0%}" for each in walks
-            ],
-            "steps in which the floor rises": [f"{each['floor_share']:.0%}" for each in walks],
-            "barriers crossed": [f"{each['barriers']}" for each in walks],
-            "distance at the end": [f"{each['distance']:.3g}" for each in walks],
+        """What each configuration does, and what was asked of it."""
+        numbers = self.numbers(traces)
+        names = ("problem", "with", "optimizer")
+        rows = {tuple(row[name] for name in names): row for row in numbers["rows"]}
+        cells = {
+            (*(each[name] for name in names), each["claim"]): _signed(each)
+            for each in numbers["answers"]
         }
-        return markdown_table(header, [[name, *cells] for name, cells in lines.items()])
+        header = ["problem", "normalisation", "optimizer"]
+        labels = [label.replace("\n", " ") for label, _ in PANELS.values()]
+        described = [
+            [*own, f"{row['rate']:g}", *(_shown(*each) for each in row["described"].items())]
+            for own, row in rows.items()
+        ]
+        asked = [
+            [*own, *(cells.get((*own, claim.id), "") for claim in questions.ASKED)] for own in rows
+        ]
+        signs = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
+        legend = [
+            f"- *{claim.sentence}* {claim.statistic[0].upper()}{claim.statistic[1:]}: "
+            f"{claim.range_in_words}."
+            for claim in questions.ASKED
+        ]
+        return "\n".join(
+            [
+                markdown_table([*header, "rate", *labels], described),
+                f"\nMeans over {numbers['seeds']} seeds, without runs that diverged, with their "
+                f"{CONFIDENCE:.0%} intervals; of height and loss those of the logarithm.\n",
+                markdown_table([*header, *(claim.sentence for claim in questions.ASKED)], asked),
+                f"\n{signs}; adjusted by Holm for {numbers['questions']} questions.\n",
+                *legend,
+            ]
+        )
 
     def provenance(self, traces: list[xr.Dataset]) -> str:
-        data = {
-            "digits": "an MLP at width 0.2 on mnist5k",
-            "text": "a transformer of two layers on the letters of scikit-learn's description of "
-            "its breast-cancer data",
-        }[self.problem]
+        run = run_of(traces[0])
+        problems = dict.fromkeys(run_of(trace).problem for trace in traces)
+        commits = ", ".join(dict.fromkeys(trace.attrs["git_commit"] for trace in traces))
+        torch = json.loads(traces[0].attrs["versions"])["torch"]
         return (
-            f"{data[0].upper()}{data[1:]}; {self.steps} steps of batch {self.batch_size}, loss on "
-            f"{self.evaluation_examples} examples, seed {self.seed}; walked when this page was "
-            f"made, on {traces[0].attrs['device']}; torch {torch.__version__}"
+            f"{'; '.join(NETWORKS[problem] for problem in problems)}; {run.steps} steps of batch "
+            f"{run.batch_size}, loss on {run.evaluation_examples} examples, at few points of a "
+            f"segment (tolerance {run.tolerance:g}); {_made_on(traces)}; torch {torch}, "
+            f"valleywalk ({commits})"
         )
+
+
+def _finite(trace: xr.Dataset) -> bool:
+    return bool(np.isfinite(trace["loss"].values).all())
+
+
+def _named(configuration: Configuration) -> dict[str, Any]:
+    return {
+        "problem": configuration.problem,
+        "normalisation": configuration.normalisation,
+        "with": NORMALISATIONS[configuration.normalisation],
+        "optimizer": configuration.optimizer,
+    }
+
+
+def _shown(name: str, interval: Interval | None) -> str:
+    if interval is None:
+        return "no number"
+    if name in ("bounces", "crosses"):
+        return " ".join(
+            f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]".split()
+        )
+    return str(interval)
+
+
+def _signed(answer: Mapping[str, Any]) -> str:
+    return f"{SIGNS[answer['verdict']]} {_shown(answer['claim'], answer['interval'])}"
+
+
+def _made_on(traces: Sequence[xr.Dataset]) -> str:
+    devices = dict.fromkeys(plain(trace.attrs["device"]) for trace in traces)
+    days = sorted({trace.attrs["started"][:10] for trace in traces})
+    return (
+        f"{', '.join(devices)}, {len(traces)} runs, "
+        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}"
+    )
+
+
+@cache
+def protocol() -> dict[str, Any]:
+    """All that is fixed before any run that decides; ready for JSON.
+
+    Returns
+    -------
+    dict
+        questions (statistic, quantity, range), family (how many are asked in all; their p-values
+        are adjusted by Holm), alpha (below which one decides), settings (of all runs), seeds,
+        rates (of each configuration).
+    """
+    page = Optimizers(scale="overnight")
+    told = ("id", "sentence", "statistic", "quantity")
+    rates = {run.configuration: run.learning_rate for run in page.runs}
+    common = set(Run.model_fields) - {*Configuration._fields, "learning_rate", "seed"}
+    return {
+        "questions": [
+            {name: getattr(claim, name) for name in told} | {"holds": claim.range_in_words}
+            for claim in questions.ASKED
+        ],
+        "family": len([*questions.asked(page.configurations)]),
+        "alpha": ALPHA,
+        "settings": page.runs[0].model_dump(include=common),
+        "seeds": sorted({run.seed for run in page.runs}),
+        "rates": [{**own._asdict(), "learning_rate": rate} for own, rate in rates.items()],
+    }
+
+
+def protocol_hash() -> str:
+    """What the protocol is known by in the files of recorded runs."""
+    text = json.dumps(protocol(), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -84,6 +84,20 @@ class Page(Strict):
         return None
 
     @property
+    def scope(self) -> str:
+        """What is shown; of a page without walks."""
+        return self.subject
+
+    @property
+    def made_on(self) -> str | None:
+        """What recorded runs were made on; None: it is all computed when the page is made."""
+        return None
+
+    def is_there(self, store: Store) -> bool:
+        """Whether all that it shows is recorded or cached, so that nothing has to be walked."""
+        return bool(self.experiments) and all(map(store.find, self.experiments))
+
+    @property
     def store(self) -> Store:
         """Where its traces are kept."""
         return Store()
