@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 import valleywalk
-from valleywalk import analysis, save
+from valleywalk import analysis, save, sinks
 from valleywalk.cli import main
 from valleywalk.folders import checkout, datasets_folder
 from valleywalk.paper.barriers import BarrierTable
@@ -91,7 +91,7 @@ def names():
     }
     everything = {name: getattr(valleywalk, name) for name in valleywalk.__all__}
     pages = {"StochasticWalk": StochasticWalk, "BarrierTable": BarrierTable}
-    more = {"analysis": analysis, "np": np, "torch": torch, "nn": nn, "Path": Path}
+    more = {"analysis": analysis, "sinks": sinks, "np": np, "torch": torch, "nn": nn, "Path": Path}
     return everything | pages | more | {"given": given}
 
 

@@ -23,6 +23,7 @@ from .probes.cosine import Cosine
 from .probes.distance import Distance
 from .probes.interpolation import Interpolation
 from .probes.state import gather, give_back
+from .sinks import Sink, scalars, tell
 from .trace import COORDINATES, VARIABLES, assemble
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ class watch:
         Seed of the fixed order.
     scaler : torch.amp.GradScaler, optional
         That of mixed precision, so that the steps which it skips are marked by `skipped` = 1.
+    sinks : sequence of Sink, optional
+        Each is called with the number of a step and its numbers (`sinks.scalars`) after it, and
+        with what is noted; see `valleywalk.sinks` for TensorBoard, Weights & Biases, MLflow, CSV.
 
     Raises
     ------
@@ -147,6 +151,7 @@ class watch:
         weight_decay: bool = False,
         seed: int = 0,
         scaler: torch.amp.GradScaler | None = None,
+        sinks: Sequence[Sink] = (),
     ):
         model = _unwrapped(model)
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
@@ -186,6 +191,7 @@ class watch:
         self.built_in: tuple[Probe, ...] = (self.interpolation, Cosine(), Distance())
         self.probes = tuple(probes)
         self.iterate_probes, self.every = tuple(iterate_probes), _chosen("every", every)
+        self.sinks = _sinks(sinks)
         self.seen: list[dict[str, Any]] = []
         self.start: list[Tensor] = []
         self._before: list[Tensor] | None = None
@@ -205,7 +211,8 @@ class watch:
             self.optimizers[-1].register_step_post_hook(self._after_step),
         ]
         if self.scaler is not None:
-            self._hooks.append(MarkSkipped(self.scaler, self.seen))
+            marking = MarkSkipped(self.scaler, lambda: self.iteration, self._keep_step)
+            self._hooks.append(marking)
         return self
 
     def __exit__(
@@ -239,6 +246,7 @@ class watch:
             raise ValueError("no step has been seen yet; note it after optimizer.step()")
         _check_found("note", values, {})
         self.seen[-1].update(values)
+        self._tell(values)
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         self._learning_rate = float(self.optimizers[0].param_groups[0]["lr"])
@@ -276,7 +284,17 @@ class watch:
             if self.every(self.iteration):
                 for iterate_probe in self.iterate_probes:
                     _keep("iterate probe", iterate_probe, iterate_probe(self.evaluate), seen)
+        self._keep_step(seen)
+
+    def _keep_step(self, seen: dict[str, Any]) -> None:
         self.seen.append(seen)
+        self._tell(seen)
+
+    def _tell(self, seen: Mapping[str, Any]) -> None:
+        """Let the sinks have what was seen of the last step, or noted after it."""
+        if self.sinks:
+            numbers = scalars(seen, self.alpha)
+            self.sinks = [sink for sink in self.sinks if tell(sink, self.iteration - 1, numbers)]
 
     def _gradient(self) -> list[Tensor]:
         gradient = [_dense_gradient(parameter) for parameter in self.parameters]
@@ -418,6 +436,15 @@ def _chosen(
     if not callable(steps):
         raise ValueError(f"{name} is {steps!r}; give a number, a range or set, or a function")
     return steps
+
+
+def _sinks(given: Any) -> list[Sink]:
+    if not isinstance(given, Sequence) or not all(callable(sink) for sink in given):
+        raise ValueError(
+            f"sinks is {given!r}; give a list of sinks, such as "
+            "[valleywalk.sinks.CSV('walk.csv')], or of functions (step, numbers)"
+        )
+    return list(given)
 
 
 def _keep(kind: str, probe: object, found: Any, seen: dict[str, Any]) -> None:
