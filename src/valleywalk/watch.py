@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 from numbers import Integral
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from .probes.distance import Distance
 from .probes.interpolation import Interpolation
 from .probes.state import gather, give_back
 from .sinks import Sink, scalars, tell
+from .stream import Stream
 from .trace import COORDINATES, VARIABLES, assemble
 
 if TYPE_CHECKING:
@@ -93,6 +95,10 @@ class watch:
     sinks : sequence of Sink, optional
         Each is called with the number of a step and its numbers (`sinks.scalars`) after it, and
         with what is noted; see `valleywalk.sinks` for TensorBoard, Weights & Biases, MLflow, CSV.
+    stream : path-like, optional
+        A new file to which all that is seen is appended, step by step, so that it is there if the
+        process is killed. `valleywalk.open_stream` reads it, `valleywalk tail FILE` draws it while
+        it grows.
 
     Raises
     ------
@@ -152,6 +158,7 @@ class watch:
         seed: int = 0,
         scaler: torch.amp.GradScaler | None = None,
         sinks: Sequence[Sink] = (),
+        stream: str | PathLike[str] | None = None,
     ):
         model = _unwrapped(model)
         if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
@@ -192,6 +199,7 @@ class watch:
         self.probes = tuple(probes)
         self.iterate_probes, self.every = tuple(iterate_probes), _chosen("every", every)
         self.sinks = _sinks(sinks)
+        self._stream = Stream(stream) if stream is not None and _first_rank() else None
         self.seen: list[dict[str, Any]] = []
         self.start: list[Tensor] = []
         self._before: list[Tensor] | None = None
@@ -203,9 +211,10 @@ class watch:
 
     def __enter__(self) -> "watch":
         self.start = [parameter.detach().clone() for parameter in self.parameters]
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if distributed and torch.distributed.get_rank():
+        if not _first_rank():
             return self
+        if self._stream is not None:
+            self._stream.begin(self.alpha, self._attributes)
         self._hooks = [
             self.optimizers[0].register_step_pre_hook(self._before_step),
             self.optimizers[-1].register_step_post_hook(self._after_step),
@@ -291,10 +300,18 @@ class watch:
         self._tell(seen)
 
     def _tell(self, seen: Mapping[str, Any]) -> None:
-        """Let the sinks have what was seen of the last step, or noted after it."""
+        """Let stream and sinks have what was seen of the last step, or noted after it."""
+        self._append(seen)
         if self.sinks:
             numbers = scalars(seen, self.alpha)
             self.sinks = [sink for sink in self.sinks if tell(sink, self.iteration - 1, numbers)]
+
+    def _append(self, seen: Mapping[str, Any]) -> None:
+        if self._stream is not None:
+            line: dict[str, Any] = {"wall_seconds": self.timing["wall_seconds"], "seen": seen}
+            if "loss" in seen:
+                line["batch_images"] = self.interpolation.batch_images
+            self._stream = self._stream if tell(self._stream, self.iteration - 1, line) else None
 
     def _gradient(self) -> list[Tensor]:
         gradient = [_dense_gradient(parameter) for parameter in self.parameters]
@@ -356,25 +373,31 @@ class watch:
             if name.startswith("seen.")
         }
         count = len(next(iter(seen.values()), ()))
-        self.seen = [{name: column[i] for name, column in seen.items()} for i in range(count)]
         give_back(self._prefixed, tensors, values, self.parameters)
         self._started = datetime.fromisoformat(values["started"])
         self._clock = time.perf_counter() - values["wall_seconds"]
+        self.seen = []
+        for i in range(count):
+            self.seen.append({name: column[i] for name, column in seen.items()})
+            self._append(self.seen[-1])
 
     @property
     def trace(self) -> xr.Dataset:
         """What was seen so far, as an xarray.Dataset whose variables stand in `trace.VARIABLES`."""
-        attributes = {
+        return assemble(
+            self.seen,
+            self.alpha,
+            attributes=self._attributes,
+            batch_images=self.interpolation.batch_images,
+        )
+
+    @property
+    def _attributes(self) -> dict[str, Any]:
+        return {
             **self.timing,
             "device": str(self.parameters[0].device),
             "cosine_of": "gradient with weight decay" if self.weight_decay else "gradient",
         }
-        return assemble(
-            self.seen,
-            self.alpha,
-            attributes=attributes,
-            batch_images=self.interpolation.batch_images,
-        )
 
     def report(self) -> "Report":
         """Say in words what was seen so far (see `valleywalk.report`).
@@ -395,6 +418,12 @@ class watch:
             "started": self._started.isoformat(timespec="seconds"),
             "wall_seconds": time.perf_counter() - self._clock,
         }
+
+
+def _first_rank() -> bool:
+    """Whether this process is the one that watches."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not (distributed and torch.distributed.get_rank())
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
