@@ -27,6 +27,7 @@ from .probes.state import gather, give_back
 from .sinks import Sink, scalars, tell
 from .stream import Stream
 from .trace import COORDINATES, VARIABLES, assemble
+from .watchable import IN_BACKWARD, check_optimizers, check_parameters, unwrapped, within_backward
 
 if TYPE_CHECKING:
     from .report import Report
@@ -103,13 +104,16 @@ class watch:
     Raises
     ------
     ValueError
-        No trainable parameters, parameters not initialised yet, an optimizer that holds other
-        parameters, no evaluation data, tensors of different lengths, a batch whose loss cannot be
-        measured or is no finite number, points that are no whole number from 2 to 1000, a
-        tolerance that is no share, another `batch_norm`, a negative number of masks. In the first
-        step: a probe of yours that records what is no number, or by a name that is taken.
+        No trainable parameters, parameters not initialised yet, on the meta device, or sharded
+        (FSDP, DTensor), an optimizer that holds other parameters or steps within backward, a scaler
+        for several optimizers, a stream that is there already, no evaluation data, tensors of
+        different lengths, a batch whose loss cannot be measured or is no finite number, points that
+        are no whole number from 2 to 1000, a tolerance that is no share, another `batch_norm`, a
+        negative number of masks, what is no sink. In the first step: a probe of yours that records
+        what is no number, or by a name that is taken.
     RuntimeError
-        In a step: the model's trainable parameters were replaced, frozen or freed since.
+        In a step: the model's trainable parameters were replaced, frozen or freed since; a step
+        within backward; several optimizers that step in another order.
 
     Examples
     --------
@@ -160,12 +164,8 @@ class watch:
         sinks: Sequence[Sink] = (),
         stream: str | PathLike[str] | None = None,
     ):
-        model = _unwrapped(model)
-        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
-            raise ValueError(
-                "the model has lazy parameters that are not initialised yet; "
-                "run one batch through it before you watch it"
-            )
+        model = unwrapped(model)
+        check_parameters(model)
         if batch_norm not in ("as trained", "train", "eval"):
             raise ValueError(
                 f"batch_norm is {batch_norm!r}; allowed are 'as trained', 'train' and 'eval'"
@@ -178,12 +178,11 @@ class watch:
             raise ValueError("the model has no parameter that requires a gradient")
         optimizers = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
         self.optimizers = [stepping(each) for each in optimizers]
-        groups = [group for each in self.optimizers for group in each.param_groups]
-        held = {id(p) for group in groups for p in group["params"]}
-        if not any(id(p) in held for p in self.parameters):
+        check_optimizers(self.optimizers, self.parameters)
+        if scaler is not None and len(self.optimizers) > 1:
             raise ValueError(
-                "the optimizer holds none of the model's trainable parameters; "
-                "give the optimizer that trains this model"
+                f"there are {len(self.optimizers)} optimizers and a scaler, which skips the steps "
+                "of each by themselves; watch one of them, or train in bfloat16 or float32"
             )
         self.scaler = scaler
         batches = frozen_batches(evaluation_data, batch_size, seed, self.parameters[0].device)
@@ -203,7 +202,7 @@ class watch:
         self.seen: list[dict[str, Any]] = []
         self.start: list[Tensor] = []
         self._before: list[Tensor] | None = None
-        self._measured = False
+        self._measured = self._stepping = False
         self._learning_rate = float("nan")
         self._hooks: list[Any] = []
         self._started = datetime.now(UTC)
@@ -258,6 +257,10 @@ class watch:
         self._tell(values)
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if within_backward():
+            raise RuntimeError(f"the optimizer {IN_BACKWARD}")
+        check_optimizers(self.optimizers, self.parameters)
+        self._stepping = True
         self._learning_rate = float(self.optimizers[0].param_groups[0]["lr"])
         self._measured = self.steps(self.iteration)
         if not (self._measured or self.weight_decay):
@@ -268,6 +271,12 @@ class watch:
         torch._foreach_copy_(self._before, values)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if not self._stepping:
+            raise RuntimeError(
+                "the last optimizer has stepped before the first one; give the optimizers in the "
+                "order in which they step, each once a step"
+            )
+        self._stepping = False
         now = trainable(self.evaluate.model)
         if any(p is not own for p, own in zip_longest(now, self.parameters)):
             raise RuntimeError(
@@ -424,21 +433,6 @@ def _first_rank() -> bool:
     """Whether this process is the one that watches."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     return not (distributed and torch.distributed.get_rank())
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside of what compiles or distributes it: the same parameters, no side effects.
-
-    A forward pass of DistributedDataParallel waits for all ranks, one of a compiled model may
-    compile anew.
-    """
-    while True:
-        if isinstance(model, nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
-            model = model._orig_mod  # type: ignore[assignment]
-        else:
-            return model
 
 
 def _dense_gradient(parameter: Tensor) -> Tensor:
