@@ -231,9 +231,15 @@ def test_tensorboard(network, images, tmp_path):
 
 def test_a_writer_that_is_there_is_written_to(tmp_path):
     tensorboard = pytest.importorskip("torch.utils.tensorboard")
+    board = "tensorboard.backend.event_processing.event_accumulator"
+    accumulator = pytest.importorskip(board)
     with tensorboard.SummaryWriter(tmp_path) as writer:
-        sink = sinks.TensorBoard(writer)
-        assert sink.writer is writer
+        writer.add_scalar("mine", 1.0, 0)
+        sinks.TensorBoard(writer)(3, {f"number_{i}": i for i in range(300)})
+        # All is on disk as soon as the step is over.
+        read = accumulator.EventAccumulator(str(tmp_path))
+        read.Reload()
+    assert len(read.Tags()["scalars"]) == 301
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A trace that is streamed to a file: whole at each moment, whatever becomes of the process."""
 
 import copy
+import resource
 import signal
 import subprocess
 import sys
@@ -190,21 +191,43 @@ def test_a_watch_that_is_not_entered_makes_no_file(network, images, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("failure", ["deleted", "full disk"])
-def test_a_stream_that_fails_disturbs_nothing(network, images, tmp_path, failure):
+def take_away(path):
+    path.unlink()
+
+
+def fill_disk(path):
+    path.unlink()
+    path.symlink_to("/dev/full")
+
+
+def leave_room_for_half_a_line(path):
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 50, most))
+
+
+@pytest.fixture
+def file_sizes():
+    """Files may become as large again as they could before."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("fail", [take_away, fill_disk, leave_room_for_half_a_line])
+def test_a_stream_that_fails_disturbs_nothing(network, images, tmp_path, fail, file_sizes):
     twin, path = copy.deepcopy(network), tmp_path / "walk.jsonl"
 
     def each(watcher):
-        if watcher.iteration == 2 and failure == "deleted":
-            path.unlink()
-        elif watcher.iteration == 2:
-            path.unlink()
-            path.symlink_to("/dev/full")
+        if watcher.iteration == 2:
+            fail(path)
 
     with pytest.warns(UserWarning, match="Stream failed at step 2") as said:
         trace = walk(network, images, path, each=each).trace
     assert len(said) == 1
-    assert not path.is_file()
+    if fail is leave_room_for_half_a_line:
+        assert open_stream(path)["loss"].identical(trace["loss"][:2])
+    else:
+        assert not path.is_file()
     assert trace.drop_attrs().identical(walk(twin, images, None).trace.drop_attrs())
     expected = twin.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())

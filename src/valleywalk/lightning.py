@@ -27,11 +27,13 @@ class WatchCallback(Watching, Callback):
     ----------
     loss : callable (output, target) → scalar Tensor
         The mean over a batch; `output` is what the module's `forward` returns.
-    evaluation_data, **options
-        As of `valleywalk.watch`. Of several optimizers, a step is that of all of them.
+    evaluation_data
+        As of `valleywalk.watch`.
     log : bool
         Give the numbers of each step (`sinks.scalars`) to the Trainer's loggers, as `valleywalk/…`.
         Each step is logged, whatever `log_every_n_steps` is.
+    **options
+        As of `valleywalk.watch`. Of several optimizers, a step is that of all of them.
 
     Raises
     ------

@@ -217,10 +217,14 @@ class TensorBoard:
 
     Examples
     --------
-    ::
+    >>> from tempfile import mkdtemp
+    >>> from valleywalk.sinks import TensorBoard
+    >>> TensorBoard(mkdtemp())(0, {"cosine": -0.5})
+
+    With a writer of yours::
 
         writer = torch.utils.tensorboard.SummaryWriter("runs/first")
-        watch(..., sinks=[sinks.TensorBoard(writer)])
+        watch(..., sinks=[TensorBoard(writer)])
     """
 
     def __init__(self, where: Any):
@@ -256,10 +260,15 @@ class WeightsAndBiases:
 
     Examples
     --------
-    ::
+    >>> import wandb
+    >>> from valleywalk.sinks import WeightsAndBiases
+    >>> run = wandb.init(mode="disabled")
+    >>> WeightsAndBiases(run)(0, {"cosine": -0.5})
+
+    With the run that is active::
 
         with wandb.init(project="walks", mode="offline"):
-            watch(..., sinks=[sinks.WeightsAndBiases()])
+            watch(..., sinks=[WeightsAndBiases()])
     """
 
     def __init__(self, run: Any = None, *, by_step: bool = False):
@@ -293,10 +302,13 @@ class MLflow:
 
     Examples
     --------
-    ::
+    >>> from valleywalk.sinks import MLflow
+    >>> sink = MLflow(run_id="0123456789abcdef0123456789abcdef")
+
+    With the run that is active::
 
         with mlflow.start_run():
-            watch(..., sinks=[sinks.MLflow()])
+            watch(..., sinks=[MLflow()])
     """
 
     def __init__(self, run_id: str | None = None):

@@ -35,7 +35,9 @@ INTERNAL = {
         "names",
         "optimizers",
         "show",
+        "tail",
         "torchvision_compat",
+        "watchable",
     )
 }
 MODULES = [
