@@ -64,6 +64,7 @@ def modules():
         elif name.startswith(("walks/", "paper/")) or name in (
             "cli.py",
             "show.py",
+            "tail.py",
             "folders.py",
             "torchvision_compat.py",
             # Holm's adjustment is the ledger's.
