@@ -3,8 +3,10 @@
 import copy
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -67,13 +69,13 @@ class TwoOptimizers(Module):
         return [first, torch.optim.Adam(rest)]
 
 
-def fit(module, images, folder, callbacks, **options):
+def fit(module, images, folder, callbacks, logger=False, **options):
     torch.manual_seed(3)
     loader = DataLoader(TensorDataset(*images), batch_size=8, shuffle=True)
     trainer = lightning.Trainer(
         max_epochs=2,
         accelerator="cpu",
-        logger=False,
+        logger=logger,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -125,6 +127,33 @@ def test_lightning_that_fails_in_mid_training(network, images, tmp_path):
     assert not optimizer._optimizer_step_pre_hooks, "the watch has ended"
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"accumulate_grad_batches": 2}], ids=["plain", "accumulated"]
+)
+def test_lightning_logs_each_step_where_it_logs_itself(network, images, tmp_path, options):
+    """Beside the module's own numbers, to each logger; a sink of one's own is told as well."""
+
+    class Logging(Module):
+        def training_step(self, batch, index):
+            loss = super().training_step(batch, index)
+            self.log("mine", loss)
+            return loss
+
+    loggers = [lightning.loggers.CSVLogger(tmp_path, name) for name in ("first", "second")]
+    told = []
+    callback = lightning_callbacks.WatchCallback(
+        cross_entropy, images, log=True, steps=2, sinks=[lambda *given: told.append(given)]
+    )
+    fit(Logging(network), images, tmp_path, [callback], loggers, log_every_n_steps=1, **options)
+    for logger in loggers:
+        table = pd.read_csv(Path(logger.log_dir) / "metrics.csv").groupby("step").first()
+        ours = table.filter(like="valleywalk/").rename(columns=lambda n: n.split("/")[1])
+        for step, numbers in told:
+            assert ours.loc[step].dropna().to_dict() == pytest.approx(numbers)
+        assert len(told) == len(callback.trace["iteration"])
+        assert table["mine"].notna().all()
+
+
 # Hugging Face -------------------------------------------------------------------------------------
 
 
@@ -146,14 +175,14 @@ def train(model, folder, callbacks, **options):
         per_device_train_batch_size=4,
         num_train_epochs=2,
         learning_rate=1e-3,
-        report_to=[],
         save_strategy="no",
         use_cpu=True,
         disable_tqdm=True,
-        logging_strategy="no",
-        **options,
+        **{"report_to": [], "logging_strategy": "no"} | options,
     )
-    trainer = transformers.Trainer(model, arguments, train_dataset=rows(), callbacks=callbacks)
+    trainer = transformers.Trainer(model, arguments, train_dataset=rows())
+    for callback in callbacks(trainer) if callable(callbacks) else callbacks:
+        trainer.add_callback(callback)
     trainer.train()
     return torch.get_rng_state()
 
@@ -182,6 +211,51 @@ def test_hugging_face(tmp_path, options, steps):
         loss = np.mean([model(**batch).loss.item() for batch in batches])
     assert trace["loss"].values[-1, -1] == pytest.approx(loss, rel=1e-5)
     assert np.isfinite(trace["cosine"].values[1:]).all()
+
+
+def test_hugging_face_logs_when_it_logs(tmp_path, monkeypatch):
+    """To what it reports to, and its history: the newest of each number since it logged last."""
+    board = "tensorboard.backend.event_processing.event_accumulator"
+    event_accumulator = pytest.importorskip(board)
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
+    made = []
+
+    class Ends(transformers.TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if len(made) == 2:
+                made.append("once")
+                raise ArithmeticError("the loop's own")
+
+    def callbacks(trainer):
+        batches = [transformers.default_data_collator(rows())]
+        callback = huggingface_callbacks.WatchCallback(
+            batches, log=trainer.log, steps={0, 3, 6}, points=2
+        )
+        made.extend([trainer, callback])
+        return [callback, Ends()]
+
+    options = {"logging_strategy": "steps", "logging_steps": 2, "report_to": ["tensorboard"]}
+    with pytest.raises(ArithmeticError, match="the loop's own"):
+        train(language_model(), tmp_path, callbacks, **options)
+    trainer, callback, _ = made
+    callback.options["steps"] = {3, 6}
+    trainer.train()
+    history = [row for row in trainer.state.log_history if "valleywalk/cosine" in row]
+    assert [row["step"] for row in history] == [2, 4, 6, 8]
+    trace = callback.trace
+    for row, newest, measured in zip(history, [1, 3, 5, 7], [None, 3, None, 6], strict=True):
+        assert row["valleywalk/cosine"] == pytest.approx(trace["cosine"].values[newest])
+        assert ("valleywalk/loss_end" in row) == (measured is not None)
+        if measured is not None:
+            assert row["valleywalk/loss_end"] == trace["loss"].values[measured, -1]
+    read = event_accumulator.EventAccumulator(str(tmp_path / "board"))
+    read.Reload()
+    logged = read.Scalars("train/valleywalk/cosine")
+    assert [event.step for event in logged] == [2, 4, 6, 8]
+    assert [event.value for event in logged] == [
+        pytest.approx(row["valleywalk/cosine"]) for row in history
+    ]
+    assert len(read.Scalars("train/loss")) == 4
 
 
 def test_hugging_face_without_labels():

@@ -17,7 +17,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 SOURCE = ROOT / "src" / "valleywalk"
 # What comes with a package of ours, and is used beside it.
 BROUGHT = {"cycler": "matplotlib", "IPython": "ipykernel", "matplotlib_inline": "ipykernel"}
-BROUGHT |= {"nbformat": "papermill", "traitlets": "nbgrader", "pytorch_lightning": "lightning"}
+BROUGHT |= {
+    "psutil": "ipykernel",
+    "nbformat": "papermill",
+    "traitlets": "nbgrader",
+    "pytorch_lightning": "lightning",
+}
 # What xarray and matplotlib need too, or look for.
 ALWAYS_THERE = {"distributed", "yaml", "pandas", "PIL"}
 
@@ -59,11 +64,15 @@ def modules():
         name = path.relative_to(SOURCE).as_posix()
         if name.startswith("book/"):
             extras = ["course"] if name in ("book/course.py", "book/handout.py") else ["book"]
+        elif name == "walks/progress.py":
+            # Of a kernel, it looks at what started it.
+            extras = ["notebooks"]
         elif name == "walks/cluster.py":
             extras = ["cluster"]
         elif name.startswith(("walks/", "paper/")) or name in (
             "cli.py",
             "show.py",
+            "tail.py",
             "folders.py",
             "torchvision_compat.py",
             # Holm's adjustment is the ledger's.

@@ -136,7 +136,7 @@ def test_where_there_are_no_recorded_walks_it_is_said_how_to_get_them(
     main(["claims", "--scale", "quick"])
     assert "`valleywalk fetch` gets those that the project has recorded" in capsys.readouterr().err
 
-    def stop(*given):
+    def stop(*given, **more):
         raise ValueError("here it would walk")
 
     monkeypatch.setattr("valleywalk.walks.parallel.compute", stop)

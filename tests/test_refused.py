@@ -5,6 +5,7 @@ import shlex
 import time
 from pathlib import Path
 
+import distributed_models
 import h5py
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 import valleywalk
-from valleywalk import analysis, save
+from valleywalk import analysis, save, sinks
 from valleywalk.cli import main
 from valleywalk.folders import checkout, datasets_folder
 from valleywalk.paper.barriers import BarrierTable
@@ -82,7 +83,7 @@ def place(tmp_path, monkeypatch):
     return here
 
 
-def names():
+def names(folder):
     model = nn.Linear(5, 3)
     given = {
         "model": model,
@@ -90,14 +91,42 @@ def names():
         "loss": nn.functional.cross_entropy,
         "evaluation_data": (torch.ones(4, 5), torch.arange(4) % 3),
     }
+
+    def of_a_group(make):
+        with distributed_models.group_of_one(folder):
+            return dict(zip(("model", "optimizer"), make(), strict=True))
+
+    def sharded(way):
+        model = distributed_models.sharded(way)
+        return model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def in_backward():
+        from torch.distributed.optim import (
+            _apply_optimizer_in_backward,
+            _get_in_backward_optimizers,
+        )
+
+        model = distributed_models.network()
+        _apply_optimizer_in_backward(torch.optim.SGD, model.parameters(), {"lr": 0.1})
+        return model, _get_in_backward_optimizers(model)
+
+    def overlapping():
+        model = distributed_models.network()
+        return model, distributed_models.overlapping(model)
+
+    ways = {
+        "sharded": lambda way: of_a_group(lambda: sharded(way)),
+        "in_backward": lambda: of_a_group(in_backward),
+        "overlapping": lambda: of_a_group(overlapping),
+    }
     everything = {name: getattr(valleywalk, name) for name in valleywalk.__all__}
     pages = {
         "StochasticWalk": StochasticWalk,
         "BarrierTable": BarrierTable,
         "Optimizers": Optimizers,
     }
-    more = {"analysis": analysis, "np": np, "torch": torch, "nn": nn, "Path": Path}
-    return everything | pages | more | {"given": given}
+    more = {"analysis": analysis, "sinks": sinks, "np": np, "torch": torch, "nn": nn, "Path": Path}
+    return everything | pages | more | ways | {"given": given}
 
 
 def test_there_are_rows():
@@ -105,7 +134,7 @@ def test_there_are_rows():
 
 
 @pytest.mark.parametrize(("given", "said"), ROWS, ids=[given for given, _ in ROWS])
-def test_a_row(given, said, place, capsys):
+def test_a_row(given, said, place, tmp_path, capsys):
     before = sorted(path for path in place.rglob("*"))
     began = time.monotonic()
     if given.startswith("valleywalk "):
@@ -115,7 +144,7 @@ def test_a_row(given, said, place, capsys):
         assert "Traceback" not in message
     else:
         with pytest.raises((ValueError, TypeError, OSError, RuntimeError)) as caught:
-            eval(given, names())
+            eval(given, names(tmp_path))
         message = str(caught.value)
     assert said in message
     assert time.monotonic() - began < 30, "said at once"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from valleywalk import analysis, watch
+from valleywalk import analysis, open_stream, watch
 from valleywalk.evaluation import Evaluator
 
 cross_entropy = nn.functional.cross_entropy
@@ -294,13 +294,15 @@ def one_rank(rank, folder):
     inputs, targets = torch.randn(40, 6), torch.randint(0, 3, (40,))
     model = nn.parallel.DistributedDataParallel(network)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with watch(model, optimizer, cross_entropy, (inputs, targets)) as watcher:
+    told = []
+    into = {"stream": f"{folder}/walk.jsonl", "sinks": [lambda *given: told.append(given)]}
+    with watch(model, optimizer, cross_entropy, (inputs, targets), **into) as watcher:
         for step in range(4):
             mine = slice(10 * step + 5 * rank, 10 * step + 5 * rank + 5)
             optimizer.zero_grad()
             cross_entropy(model(inputs[mine]), targets[mine]).backward()
             optimizer.step()
-    assert len(watcher.seen) == (0 if rank else 4)
+    assert len(watcher.seen) == len(told) == (0 if rank else 4)
     if not rank:
         watcher.trace.to_netcdf(f"{folder}/trace.nc", engine="h5netcdf")
     torch.save([p.detach() for p in network.parameters()], f"{folder}/{rank}.pt")
@@ -314,5 +316,6 @@ def test_of_several_ranks_the_first_records(tmp_path):
 
     with xr.open_dataset(tmp_path / "trace.nc", engine="h5netcdf") as trace:
         assert np.isfinite(trace["loss"]).all()
+        assert open_stream(tmp_path / "walk.jsonl")["loss"].identical(trace["loss"].load())
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

@@ -1,6 +1,17 @@
-from . import analysis, evaluation, figures, huggingface, lightning, measures, probes, trace
+from . import (
+    analysis,
+    evaluation,
+    figures,
+    huggingface,
+    lightning,
+    measures,
+    probes,
+    sinks,
+    trace,
+)
 from .machine import DeviceError
 from .report import report
+from .stream import open_stream
 from .trace import TraceError, open_trace, save
 from .walks.datasets import Dataset, DatasetError
 from .walks.experiment import Experiment
@@ -28,11 +39,13 @@ __all__ = [
     "huggingface",
     "lightning",
     "measures",
+    "open_stream",
     "open_trace",
     "probes",
     "provenance",
     "report",
     "save",
+    "sinks",
     "trace",
     "walk",
     "watch",

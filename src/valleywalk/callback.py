@@ -1,10 +1,12 @@
 """What the callbacks of trainers have in common: a watch from begin to end of a training."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from .evaluation import Loss
+from .sinks import Sink
 from .watch import watch
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class Watching:
         self.loss, self.evaluation_data, self.options = loss, evaluation_data, options
         self.watcher: watch | None = None
 
-    def begin(self, model: Any, optimizer: Any, scaler: Any) -> None:
+    def begin(self, model: Any, optimizer: Any, scaler: Any, sinks: Sequence[Sink] = ()) -> None:
         """Begin to watch; a watch that a failed training left behind is ended.
 
         Parameters
@@ -55,6 +57,8 @@ class Watching:
         model : nn.Module
         optimizer : torch.optim.Optimizer, or a sequence of them
         scaler : torch.amp.GradScaler or None
+        sinks : sequence of Sink, optional
+            Beside those among the options.
 
         Raises
         ------
@@ -63,6 +67,7 @@ class Watching:
         """
         self.end()
         options = {"scaler": scaler} | self.options
+        options["sinks"] = [*options.get("sinks", ()), *sinks]
         self.watcher = watch(
             model, optimizer, self.loss, self.evaluation_data, **options
         ).__enter__()

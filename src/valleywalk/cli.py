@@ -18,6 +18,7 @@ from .files import check_output, write
 from .folders import checkout, datasets_folder
 from .paper.scales import DECIDING, SCALES, BookScale, Scale
 from .show import in_json, list_items, show, where_it_is
+from .tail import tail
 from .walks.catalogue import DATASETS
 from .walks.experiment import Experiment
 from .walks.resources import Resources
@@ -53,6 +54,7 @@ def figure(
         quiet: Show no progress.
         resources: What walks are computed with.
     """
+    from .figures import kind_of_picture
     from .paper.items import item_named
     from .walks.parallel import compute
     from .walks.store import Store
@@ -60,7 +62,7 @@ def figure(
     item = item_named(name, "figure")
     output = output or Path(f"{name}.png")
     check_output(output, overwrite=overwrite)
-    kind = _kind_of_picture(output)
+    kind = kind_of_picture(output)
     page = item.at(scale, **({"device": resources.device} if item.experiments(scale) else {}))
     store = Store()
     if not store.recorded.is_dir() and not all(map(store.find, page.experiments)):
@@ -72,29 +74,6 @@ def figure(
     page.draw(traces).savefig(picture, format=kind, dpi=200)
     write(output, picture.getvalue())
     print(f"{item.label}. {item.title}\n{page.provenance(traces)}\n{output}")
-
-
-def _kind_of_picture(output: Path) -> str:
-    """The kind that a file's suffix names, tried on an empty picture."""
-    from matplotlib.backend_bases import FigureCanvasBase
-    from matplotlib.figure import Figure
-
-    kind = output.suffix.removeprefix(".").lower()
-    allowed = FigureCanvasBase.get_supported_filetypes()
-    if kind not in allowed:
-        raise ValueError(
-            f"{output} does not end like a picture; allowed are .{', .'.join(sorted(allowed))}"
-        )
-    try:
-        empty = Figure()
-        empty.text(0, 0, "α")
-        empty.savefig(BytesIO(), format=kind)
-    except Exception as error:  # Of whatever library makes this kind.
-        raise ValueError(
-            f"{output} cannot be made, since pictures of this kind need what is not there "
-            f"({error}); choose another kind, such as .png"
-        ) from error
-    return kind
 
 
 def walk(
@@ -215,7 +194,7 @@ def fetch(
         )
     wanted = None
     if names or scale:
-        from .book.recorded import commands
+        from .paper.protocol import commands
 
         scales = SCALES if scale is None else (scale,)
         items = [item_named(name, "item") for name in names]
@@ -400,6 +379,7 @@ COMMANDS: dict[str, Any] = {
     "claims": ledger,
     "figure": figure,
     "walk": walk,
+    "tail": tail,
     "data": data,
     "fetch": fetch,
     "notebooks": write_notebooks,

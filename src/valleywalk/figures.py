@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -304,6 +306,50 @@ def intervals(
     middle, low, high = np.array([tuple(interval) for interval in found]).T
     errors = np.maximum([middle - low, high - middle], 0)
     axes.errorbar(positions, middle, errors, fmt="o", color=colour, capsize=3, label=label)
+
+
+def kind_of_picture(output: Path) -> str:
+    """The kind of picture that a file's suffix names, tried on an empty one.
+
+    Parameters
+    ----------
+    output : Path
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        No picture ends like that, or none of this kind can be made here.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from valleywalk.figures import kind_of_picture
+    >>> kind_of_picture(Path("walk.PNG"))
+    'png'
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+    from matplotlib.figure import Figure
+
+    kind = output.suffix.removeprefix(".").lower()
+    allowed = FigureCanvasBase.get_supported_filetypes()
+    if kind not in allowed:
+        raise ValueError(
+            f"{output} does not end like a picture; allowed are .{', .'.join(sorted(allowed))}"
+        )
+    try:
+        empty = Figure()
+        empty.text(0, 0, "α")
+        empty.savefig(BytesIO(), format=kind)
+    except Exception as error:  # Of whatever library makes this kind.
+        raise ValueError(
+            f"{output} cannot be made, since pictures of this kind need what is not there "
+            f"({error}); choose another kind, such as .png"
+        ) from error
+    return kind
 
 
 def _figure(axis: Axes) -> Figure:

@@ -59,7 +59,9 @@ def write(target: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def check_output(target: Path, *, overwrite: bool = False) -> None:
+def check_output(
+    target: Path, *, overwrite: bool = False, remedy: str = "give --overwrite"
+) -> None:
     """Refuse, before any work, a file that could or should not be written after it.
 
     Parameters
@@ -67,6 +69,8 @@ def check_output(target: Path, *, overwrite: bool = False) -> None:
     target : Path
     overwrite : bool
         Let a file that is there be replaced. What is no plain file never is.
+    remedy : str
+        What to do about a file that is there, beside naming another one.
 
     Raises
     ------
@@ -87,7 +91,7 @@ def check_output(target: Path, *, overwrite: bool = False) -> None:
         if not target.is_file():
             raise ValueError(f"{target} is a device or a pipe, not a plain file; name another one")
         if not overwrite:
-            raise ValueError(f"{target} is there already; name another file, or give --overwrite")
+            raise ValueError(f"{target} is there already; name another file, or {remedy}")
         if not os.access(target, os.W_OK):
             raise ValueError(f"{target} is protected from being written; name another file")
     try:

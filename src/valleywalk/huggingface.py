@@ -1,11 +1,13 @@
 """A watch as a callback of Hugging Face's Trainer (extra `valleywalk[huggingface]`)."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from .callback import Watching
 from .evaluation import Loss
+from .sinks import PREFIX
 
 try:
     from transformers import TrainerCallback
@@ -58,6 +60,9 @@ class WatchCallback(Watching, TrainerCallback):
         Batches as the model takes them.
     loss : callable (output, batch) → scalar Tensor, optional
         Default: the loss that the model computes (`own_loss`).
+    log : callable (numbers by name), optional
+        The Trainer's own `log`: whenever it logs (`logging_steps`), it then logs the newest of each
+        number that was seen since it logged last (`sinks.scalars`), as `valleywalk/…`.
     **options
         As of `valleywalk.watch`.
 
@@ -77,15 +82,41 @@ class WatchCallback(Watching, TrainerCallback):
 
         Trainer(model, arguments, train_dataset=dataset, callbacks=[callback]).train()
         valleywalk.figures.walk(callback.trace)
+
+    So that they are logged, too::
+
+        trainer.add_callback(WatchCallback([batch], log=trainer.log))
     """
 
-    def __init__(self, evaluation_data: Any, loss: Loss = own_loss, **options: Any):
+    def __init__(
+        self,
+        evaluation_data: Any,
+        loss: Loss = own_loss,
+        *,
+        log: Callable[[dict[str, float]], None] | None = None,
+        **options: Any,
+    ):
         super().__init__(loss, evaluation_data, **options)
+        self.log = log
+        self._newest: dict[str, float] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin to watch: the model is on its device and has its optimizer."""
         optimizer = kwargs["optimizer"]
-        self.begin(kwargs["model"], optimizer, getattr(optimizer, "scaler", None))
+        self._newest = {}
+
+        def keep(step: int, numbers: Mapping[str, float]) -> None:
+            self._newest |= {PREFIX + name: number for name, number in numbers.items()}
+
+        sinks = [keep] if self.log else []
+        self.begin(kwargs["model"], optimizer, getattr(optimizer, "scaler", None), sinks)
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Log what was seen since the Trainer logged last."""
+        newest, self._newest = self._newest, {}
+        # Logging, this is called again, with nothing left.
+        if self.log and newest:
+            self.log(newest)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """End the watch. The Trainer tells nobody when training ends with an exception."""

@@ -1,10 +1,13 @@
 """A watch as a callback of Lightning's Trainer (extra `valleywalk[lightning]`)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 # torchmetrics, which Lightning imports, imports torchvision.
 from . import torchvision_compat  # noqa: F401
 from .callback import Watching
+from .evaluation import Loss
+from .sinks import PREFIX
 
 try:
     from lightning.pytorch import Callback
@@ -24,7 +27,12 @@ class WatchCallback(Watching, Callback):
     ----------
     loss : callable (output, target) → scalar Tensor
         The mean over a batch; `output` is what the module's `forward` returns.
-    evaluation_data, **options
+    evaluation_data
+        As of `valleywalk.watch`.
+    log : bool
+        Give the numbers of each step (`sinks.scalars`) to the Trainer's loggers, as `valleywalk/…`.
+        Each step is logged, whatever `log_every_n_steps` is.
+    **options
         As of `valleywalk.watch`. Of several optimizers, a step is that of all of them.
 
     Raises
@@ -46,10 +54,22 @@ class WatchCallback(Watching, Callback):
         valleywalk.figures.walk(callback.trace)
     """
 
+    def __init__(self, loss: Loss, evaluation_data: Any, *, log: bool = False, **options: Any):
+        super().__init__(loss, evaluation_data, **options)
+        self.log = log
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin to watch: the module is on its device and has its optimizers."""
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        self.begin(trainer.lightning_module, trainer.optimizers, scaler)
+
+        def to_loggers(step: int, numbers: Mapping[str, float]) -> None:
+            named = {PREFIX + name: number for name, number in numbers.items()}
+            for logger in trainer.loggers:
+                # The steps of all that Lightning logs itself.
+                logger.log_metrics(named, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+        sinks = [to_loggers] if self.log else []
+        self.begin(trainer.lightning_module, trainer.optimizers, scaler, sinks)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """End the watch."""

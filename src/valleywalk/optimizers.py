@@ -1,6 +1,6 @@
 """What a watch must know of an optimizer, and of the scaler that may skip its steps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,14 +36,19 @@ def weight_decays(optimizers: Sequence[Optimizer]) -> dict[Tensor, float]:
 class MarkSkipped:
     """While it is there, a step that a gradient scaler skips is recorded as skipped."""
 
-    def __init__(self, scaler: torch.amp.GradScaler, seen: list[dict[str, Any]]):
+    def __init__(
+        self,
+        scaler: torch.amp.GradScaler,
+        iteration: Callable[[], int],
+        keep: Callable[[dict[str, Any]], None],
+    ):
         self.scaler, step = scaler, scaler.step
 
         def marked(*args: Any, **kwargs: Any) -> float | None:
-            before = len(seen)
+            before = iteration()
             result = step(*args, **kwargs)
-            if len(seen) == before:
-                seen.append({"skipped": 1.0})
+            if iteration() == before:
+                keep({"skipped": 1.0})
             return result
 
         scaler.step = marked  # type: ignore[method-assign]

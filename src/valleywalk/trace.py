@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "valleywalk-trace"
 SCHEMA_VERSION = 1
+# What a watch appends to while it runs.
+STREAM, STREAM_VERSION = "valleywalk-stream", 1
 # Bytes: what HDF5 keeps beside a compressed variable takes some kilobytes.
 WORTH_COMPRESSING = 8192
 _MARK = b"valleywalk-sha256:"
@@ -388,6 +390,8 @@ def read_trace(content: bytes, name: str, experiment_hash: str | None = None) ->
 
     # Checked before the file is parsed: a single wrong bit can keep an HDF5 reader busy for hours.
     if not _is_sealed(content):
+        if STREAM.encode() in content[:100]:
+            raise TraceError(f"{name} is the stream of a watch: open it with open_stream")
         raise TraceError(f"{name} is damaged, or no trace of valleywalk: its checksum does not fit")
     try:
         _check_content(content)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 from numbers import Integral
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,10 @@ from .probes.cosine import Cosine
 from .probes.distance import Distance
 from .probes.interpolation import Interpolation
 from .probes.state import gather, give_back
+from .sinks import Sink, scalars, tell
+from .stream import Stream
 from .trace import COORDINATES, VARIABLES, assemble
+from .watchable import IN_BACKWARD, check_optimizers, check_parameters, unwrapped, within_backward
 
 if TYPE_CHECKING:
     from .report import Report
@@ -89,17 +93,27 @@ class watch:
         Seed of the fixed order.
     scaler : torch.amp.GradScaler, optional
         That of mixed precision, so that the steps which it skips are marked by `skipped` = 1.
+    sinks : sequence of Sink, optional
+        Each is called with the number of a step and its numbers (`sinks.scalars`) after it, and
+        with what is noted; see `valleywalk.sinks` for TensorBoard, Weights & Biases, MLflow, CSV.
+    stream : path-like, optional
+        A new file to which all that is seen is appended, step by step, so that it is there if the
+        process is killed. `valleywalk.open_stream` reads it, `valleywalk tail FILE` draws it while
+        it grows.
 
     Raises
     ------
     ValueError
-        No trainable parameters, parameters not initialised yet, an optimizer that holds other
-        parameters, no evaluation data, tensors of different lengths, a batch whose loss cannot be
-        measured or is no finite number, points that are no whole number from 2 to 1000, a
-        tolerance that is no share, another `batch_norm`, a negative number of masks. In the first
-        step: a probe of yours that records what is no number, or by a name that is taken.
+        No trainable parameters, parameters not initialised yet, on the meta device, or sharded
+        (FSDP, DTensor), an optimizer that holds other parameters or steps within backward, a scaler
+        for several optimizers, a stream that is there already, no evaluation data, tensors of
+        different lengths, a batch whose loss cannot be measured or is no finite number, points that
+        are no whole number from 2 to 1000, a tolerance that is no share, another `batch_norm`, a
+        negative number of masks, what is no sink. In the first step: a probe of yours that records
+        what is no number, or by a name that is taken.
     RuntimeError
-        In a step: the model's trainable parameters were replaced, frozen or freed since.
+        In a step: the model's trainable parameters were replaced, frozen or freed since; a step
+        within backward; several optimizers that step in another order.
 
     Examples
     --------
@@ -147,13 +161,11 @@ class watch:
         weight_decay: bool = False,
         seed: int = 0,
         scaler: torch.amp.GradScaler | None = None,
+        sinks: Sequence[Sink] = (),
+        stream: str | PathLike[str] | None = None,
     ):
-        model = _unwrapped(model)
-        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
-            raise ValueError(
-                "the model has lazy parameters that are not initialised yet; "
-                "run one batch through it before you watch it"
-            )
+        model = unwrapped(model)
+        check_parameters(model)
         if batch_norm not in ("as trained", "train", "eval"):
             raise ValueError(
                 f"batch_norm is {batch_norm!r}; allowed are 'as trained', 'train' and 'eval'"
@@ -166,12 +178,11 @@ class watch:
             raise ValueError("the model has no parameter that requires a gradient")
         optimizers = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
         self.optimizers = [stepping(each) for each in optimizers]
-        groups = [group for each in self.optimizers for group in each.param_groups]
-        held = {id(p) for group in groups for p in group["params"]}
-        if not any(id(p) in held for p in self.parameters):
+        check_optimizers(self.optimizers, self.parameters)
+        if scaler is not None and len(self.optimizers) > 1:
             raise ValueError(
-                "the optimizer holds none of the model's trainable parameters; "
-                "give the optimizer that trains this model"
+                f"there are {len(self.optimizers)} optimizers and a scaler, which skips the steps "
+                "of each by themselves; watch one of them, or train in bfloat16 or float32"
             )
         self.scaler = scaler
         batches = frozen_batches(evaluation_data, batch_size, seed, self.parameters[0].device)
@@ -186,10 +197,12 @@ class watch:
         self.built_in: tuple[Probe, ...] = (self.interpolation, Cosine(), Distance())
         self.probes = tuple(probes)
         self.iterate_probes, self.every = tuple(iterate_probes), _chosen("every", every)
+        self.sinks = _sinks(sinks)
+        self._stream = Stream(stream) if stream is not None and _first_rank() else None
         self.seen: list[dict[str, Any]] = []
         self.start: list[Tensor] = []
         self._before: list[Tensor] | None = None
-        self._measured = False
+        self._measured = self._stepping = False
         self._learning_rate = float("nan")
         self._hooks: list[Any] = []
         self._started = datetime.now(UTC)
@@ -197,15 +210,17 @@ class watch:
 
     def __enter__(self) -> "watch":
         self.start = [parameter.detach().clone() for parameter in self.parameters]
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if distributed and torch.distributed.get_rank():
+        if not _first_rank():
             return self
+        if self._stream is not None:
+            self._stream.begin(self.alpha, self._attributes)
         self._hooks = [
             self.optimizers[0].register_step_pre_hook(self._before_step),
             self.optimizers[-1].register_step_post_hook(self._after_step),
         ]
         if self.scaler is not None:
-            self._hooks.append(MarkSkipped(self.scaler, self.seen))
+            marking = MarkSkipped(self.scaler, lambda: self.iteration, self._keep_step)
+            self._hooks.append(marking)
         return self
 
     def __exit__(
@@ -239,8 +254,13 @@ class watch:
             raise ValueError("no step has been seen yet; note it after optimizer.step()")
         _check_found("note", values, {})
         self.seen[-1].update(values)
+        self._tell(values)
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if within_backward():
+            raise RuntimeError(f"the optimizer {IN_BACKWARD}")
+        check_optimizers(self.optimizers, self.parameters)
+        self._stepping = True
         self._learning_rate = float(self.optimizers[0].param_groups[0]["lr"])
         self._measured = self.steps(self.iteration)
         if not (self._measured or self.weight_decay):
@@ -251,6 +271,12 @@ class watch:
         torch._foreach_copy_(self._before, values)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if not self._stepping:
+            raise RuntimeError(
+                "the last optimizer has stepped before the first one; give the optimizers in the "
+                "order in which they step, each once a step"
+            )
+        self._stepping = False
         now = trainable(self.evaluate.model)
         if any(p is not own for p, own in zip_longest(now, self.parameters)):
             raise RuntimeError(
@@ -276,7 +302,25 @@ class watch:
             if self.every(self.iteration):
                 for iterate_probe in self.iterate_probes:
                     _keep("iterate probe", iterate_probe, iterate_probe(self.evaluate), seen)
+        self._keep_step(seen)
+
+    def _keep_step(self, seen: dict[str, Any]) -> None:
         self.seen.append(seen)
+        self._tell(seen)
+
+    def _tell(self, seen: Mapping[str, Any]) -> None:
+        """Let stream and sinks have what was seen of the last step, or noted after it."""
+        self._append(seen)
+        if self.sinks:
+            numbers = scalars(seen, self.alpha)
+            self.sinks = [sink for sink in self.sinks if tell(sink, self.iteration - 1, numbers)]
+
+    def _append(self, seen: Mapping[str, Any]) -> None:
+        if self._stream is not None:
+            line: dict[str, Any] = {"wall_seconds": self.timing["wall_seconds"], "seen": seen}
+            if "loss" in seen:
+                line["batch_images"] = self.interpolation.batch_images
+            self._stream = self._stream if tell(self._stream, self.iteration - 1, line) else None
 
     def _gradient(self) -> list[Tensor]:
         gradient = [_dense_gradient(parameter) for parameter in self.parameters]
@@ -338,25 +382,31 @@ class watch:
             if name.startswith("seen.")
         }
         count = len(next(iter(seen.values()), ()))
-        self.seen = [{name: column[i] for name, column in seen.items()} for i in range(count)]
         give_back(self._prefixed, tensors, values, self.parameters)
         self._started = datetime.fromisoformat(values["started"])
         self._clock = time.perf_counter() - values["wall_seconds"]
+        self.seen = []
+        for i in range(count):
+            self.seen.append({name: column[i] for name, column in seen.items()})
+            self._append(self.seen[-1])
 
     @property
     def trace(self) -> xr.Dataset:
         """What was seen so far, as an xarray.Dataset whose variables stand in `trace.VARIABLES`."""
-        attributes = {
+        return assemble(
+            self.seen,
+            self.alpha,
+            attributes=self._attributes,
+            batch_images=self.interpolation.batch_images,
+        )
+
+    @property
+    def _attributes(self) -> dict[str, Any]:
+        return {
             **self.timing,
             "device": str(self.parameters[0].device),
             "cosine_of": "gradient with weight decay" if self.weight_decay else "gradient",
         }
-        return assemble(
-            self.seen,
-            self.alpha,
-            attributes=attributes,
-            batch_images=self.interpolation.batch_images,
-        )
 
     def report(self) -> "Report":
         """Say in words what was seen so far (see `valleywalk.report`).
@@ -379,19 +429,10 @@ class watch:
         }
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside of what compiles or distributes it: the same parameters, no side effects.
-
-    A forward pass of DistributedDataParallel waits for all ranks, one of a compiled model may
-    compile anew.
-    """
-    while True:
-        if isinstance(model, nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
-            model = model._orig_mod  # type: ignore[assignment]
-        else:
-            return model
+def _first_rank() -> bool:
+    """Whether this process is the one that watches."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not (distributed and torch.distributed.get_rank())
 
 
 def _dense_gradient(parameter: Tensor) -> Tensor:
@@ -418,6 +459,15 @@ def _chosen(
     if not callable(steps):
         raise ValueError(f"{name} is {steps!r}; give a number, a range or set, or a function")
     return steps
+
+
+def _sinks(given: Any) -> list[Sink]:
+    if not isinstance(given, Sequence) or not all(callable(sink) for sink in given):
+        raise ValueError(
+            f"sinks is {given!r}; give a list of sinks, such as "
+            "[valleywalk.sinks.CSV('walk.csv')], or of functions (step, numbers)"
+        )
+    return list(given)
 
 
 def _keep(kind: str, probe: object, found: Any, seen: dict[str, Any]) -> None:

@@ -35,8 +35,10 @@ INTERNAL = {
         "names",
         "optimizers",
         "show",
-        "walks.progress",
+        "tail",
         "torchvision_compat",
+        "walks.progress",
+        "watchable",
     )
 }
 MODULES = [

@@ -35,11 +35,13 @@ def run_all(path):
     return names
 
 
-def test_your_own_training(capsys):
+def test_your_own_training(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names = run_all(BOOK / "training.md")
     assert len(names["trace"]["iteration"]) == 30
     assert len(names["figure"].axes) == 4
     assert 0 < names["watcher"].trace["turned"].mean() < 1
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "walk.csv", "walk.jsonl"}
     plt.close("all")
 
 

@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
 
 from ..files import write
 from ..markdown import plain
-from ..paper.items import ITEMS, in_words
+from ..paper.items import in_words
 from ..paper.page import markdown_table
-from ..paper.protocol import all_experiments
-from ..paper.scales import DECIDING, FULL_PLANNED, SCALES, Scale
+from ..paper.protocol import commands
+from ..paper.scales import SCALES, Scale
 from ..trace import TraceError, open_trace
 from ..walks.experiment import Experiment
 from ..walks.fetch import CHECKSUMS, checksums
@@ -124,22 +123,6 @@ def index(store: Store) -> str:
     cells = [[f"`{command}`", f"`{name}`", *rest] for command, name, *rest in sorted(rows)]
     header = ["command", "file", "walk", "seed", "made on", "seconds", "day", "distance", "state"]
     return f"{INTRODUCTION}\n{markdown_table(header, cells)}\n"
-
-
-def commands(scale: Scale) -> dict[Experiment, str]:
-    """The walks of all pages and of the ledger at a scale, each with a command that makes it."""
-    found: dict[Experiment, str] = {}
-    for item in ITEMS.values():
-        for experiment in item.experiments(scale) if scale in item.scales else ():
-            found.setdefault(experiment, f"valleywalk figure {item.name} --scale {scale}")
-    if scale == "full":
-        planned: dict[str, Any] = {"models": list(FULL_PLANNED)}
-        for item in (ITEMS["tab1"], ITEMS["tab2"]):
-            for experiment in item.at(scale, **planned).experiments:
-                found.setdefault(experiment, item.papermill(scale, **planned))
-    for experiment in all_experiments(scale) if scale in DECIDING else ():
-        found.setdefault(experiment, f"valleywalk claims --scale {scale} --compute")
-    return found
 
 
 def description(trace: xr.Dataset) -> list[str]:

@@ -10,10 +10,10 @@ from .edge import EdgeOfStability
 from .factors import Factors
 from .heights import EqualRatio, HeightTable, LargerBatch
 from .isotropic import IsotropicNoise
-from .items import CLAIMS
+from .items import CLAIMS, ITEMS
 from .noise_structure import NoiseStructure
 from .page import Page
-from .scales import Scale
+from .scales import DECIDING, FULL_PLANNED, Scale
 from .schedules import Schedules
 from .spectral import SpectralNorm
 from .walks import GradientDescentWalk, StochasticTwin, StochasticWalk
@@ -156,3 +156,19 @@ def in_a_sentence(text: str | None) -> str:
     """A docstring's first line, to go into a sentence."""
     first = (text or "").split("\n")[0].rstrip(".")
     return first if first[1:2].isupper() else first[:1].lower() + first[1:]
+
+
+def commands(scale: Scale) -> dict[Experiment, str]:
+    """The walks of all pages and of the ledger at a scale, each with a command that makes it."""
+    found: dict[Experiment, str] = {}
+    for item in ITEMS.values():
+        for experiment in item.experiments(scale) if scale in item.scales else ():
+            found.setdefault(experiment, f"valleywalk figure {item.name} --scale {scale}")
+    if scale == "full":
+        planned: dict[str, Any] = {"models": list(FULL_PLANNED)}
+        for item in (ITEMS["tab1"], ITEMS["tab2"]):
+            for experiment in item.at(scale, **planned).experiments:
+                found.setdefault(experiment, item.papermill(scale, **planned))
+    for experiment in all_experiments(scale) if scale in DECIDING else ():
+        found.setdefault(experiment, f"valleywalk claims --scale {scale} --compute")
+    return found
