@@ -320,8 +320,7 @@ def seal_of(path: Path) -> str:
     >>> from tempfile import mkdtemp
     >>> from valleywalk.trace import seal_of, sealed
     >>> path = Path(mkdtemp()) / "walk.nc"
-    >>> path.write_bytes(sealed(b"content"))
-    56
+    >>> _ = path.write_bytes(sealed(b"content"))
     >>> seal_of(path)[:8]
     'ed7002b4'
     """
