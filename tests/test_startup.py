@@ -58,6 +58,12 @@ def test_the_command_says_without_torch_what_it_knows(arguments, capsys):
     assert imported_by(COMMAND, *arguments) == []
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["data"]])
+def test_what_needs_no_walk_needs_no_numpy(arguments):
+    code = COMMAND + "assert 'numpy' not in sys.modules"
+    assert imported_by(code, *arguments) == []
+
+
 SMALL = Experiment(model="mlp", dataset="mnist5k", width=0.05)
 
 

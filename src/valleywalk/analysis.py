@@ -13,9 +13,6 @@ from numpy.typing import ArrayLike
 
 Definition = Literal["both", "either"]
 
-# Into which a segment is cut: with one it has no interior, in which barriers and floors lie.
-FEWEST_INTERVALS, MOST_INTERVALS = 2, 1000
-
 # Share of the polynomial's move before that is added to its newest one: together they bounded the
 # largest error of the curve in 94 % of the recorded segments that were measured on all points.
 EARLIER_MOVE = 0.25

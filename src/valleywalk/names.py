@@ -5,6 +5,9 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
+# Into which a segment is cut: with one it has no interior, in which barriers and floors lie.
+FEWEST_INTERVALS, MOST_INTERVALS = 2, 1000
+
 
 def unknown_names(given: Iterable[str], allowed: Iterable[str], kind: str) -> str | None:
     """Say which of the given names are unknown, with the nearest match and all allowed names."""

@@ -21,7 +21,6 @@ from .walks import cost
 from .walks.catalogue import DatasetInfo, dataset_info
 from .walks.cost import duration, many
 from .walks.experiment import Experiment
-from .walks.identity import identified
 from .walks.networks import device_named, remembered
 
 if TYPE_CHECKING:
@@ -242,6 +241,7 @@ def planned(
         One an experiment.
     """
     from .paper.items import in_words
+    from .walks.identity import identified
 
     experiments = [identified(experiment) for experiment in experiments]
     values = {

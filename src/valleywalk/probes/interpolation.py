@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import analysis
 from ..evaluation import BatchMeans
-from ..names import check_whole
+from ..names import FEWEST_INTERVALS, MOST_INTERVALS, check_whole
 from . import ProbeState, Step, norm
 
 # Points, ends included, after which a polynomial is given up and the whole grid measured.
@@ -207,7 +207,7 @@ class Interpolation:
     """
 
     def __init__(self, points: int = 10, tolerance: float = 0.0):
-        check_whole("points", points, analysis.FEWEST_INTERVALS, analysis.MOST_INTERVALS)
+        check_whole("points", points, FEWEST_INTERVALS, MOST_INTERVALS)
         if not isinstance(tolerance, (int, float)) or not 0 <= tolerance < 1:
             raise ValueError(
                 f"tolerance is {tolerance!r}; give a share of a segment's range: 0 measures every "

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..statistics import plans_for_variance
 from .catalogue import dataset_info
 from .experiment import REDRAWN_PLANS, Experiment, Phase
 from .networks import Network, device_named, image_seconds, size_of
@@ -147,6 +146,8 @@ def _trained(experiment: Experiment, images: int, evaluated: int) -> int:
     # The gradient's variance at the start gives the isotropic noise its size.
     if not experiment.noise_factor:
         return trained
+    from ..statistics import plans_for_variance
+
     crossed = experiment.noise_estimate == "cross-fitted"
     plans = plans_for_variance(evaluation_batches(experiment)) if crossed else 1
     return trained + plans * evaluated

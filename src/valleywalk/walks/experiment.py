@@ -1,17 +1,17 @@
 """What to do: a frozen, validated description of one walk. Its content hash is its name."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from ..analysis import FEWEST_INTERVALS, MOST_INTERVALS, draw_steps, stretches
-from ..names import unknown_names
+from ..names import FEWEST_INTERVALS, MOST_INTERVALS, unknown_names
 from .catalogue import (
     DATASETS,
     FOLDER_NAME,
@@ -21,6 +21,9 @@ from .catalogue import (
     is_folder,
     network_info,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Raised whenever the same fields, or another default, would give other numbers, so that older
 # traces are not mistaken for these.
@@ -184,7 +187,7 @@ class Experiment(Strict):
     """Seed of initialisation, order of images, augmentation and evaluation plan."""
 
     @model_validator(mode="after")
-    def _possible(self) -> "Experiment":
+    def _possible(self) -> Experiment:
         folder = is_folder(self.dataset)
         if self.dataset == FOLDER_PREFIX:
             raise ValueError("dataset 'folder:' needs a path, as in folder:/data/my-images")
@@ -262,6 +265,8 @@ class Experiment(Strict):
             )
         # The images of a folder are not counted yet here.
         if available is not None:
+            from ..analysis import stretches
+
             stretches(self.phase(1).steps(available), self.sampled_iterations or 0)
 
     def check_length(self, images: int) -> None:
@@ -315,7 +320,7 @@ class Experiment(Strict):
         if self.probed_epochs != ():
             raise ValueError("a walk that switches measures no segments: set probed_epochs=()")
 
-    def phase(self, epoch: int) -> "Phase":
+    def phase(self, epoch: int) -> Phase:
         """How an epoch, counted from 1, is walked."""
         if self.switch_epoch is None or epoch <= self.switch_epoch:
             return Phase(self.update, self.learning_rate, self.batch_size, self.noise_factor)
@@ -332,7 +337,7 @@ class Experiment(Strict):
         return self.dataset.startswith(FOLDER_PREFIX) and self.data_hash is None
 
     @property
-    def without_path(self) -> "Experiment":
+    def without_path(self) -> Experiment:
         """The same experiment, not saying where its images lie; for what is kept."""
         return self if self.data_hash is None else self.model_copy(update={"dataset": FOLDER_NAME})
 
@@ -372,7 +377,7 @@ class Experiment(Strict):
     def __hash__(self) -> int:
         return hash(self._content)
 
-    def extends(self, other: "Experiment") -> bool:
+    def extends(self, other: Experiment) -> bool:
         """Whether this is the other walk with more epochs, so that it can go on from its end.
 
         All fields but `epochs` and `probed_epochs` are the same, and of the other's epochs the same
@@ -404,6 +409,8 @@ class Experiment(Strict):
             In ascending order, each once. A window may reach into the next epochs, not beyond the
             walk.
         """
+        import numpy as np
+
         length = self._window(steps_in_epoch)
         measured = np.zeros(self.epochs * steps_in_epoch, dtype=bool)
         for epoch in self._all_probed_epochs:
@@ -422,6 +429,10 @@ class Experiment(Strict):
         """Iterations, counted from 0, that are drawn, each with its stretch of its epoch."""
         if self.sampled_iterations is None:
             return {}
+        import numpy as np
+
+        from ..analysis import draw_steps
+
         drawn: dict[int, int] = {}
         for epoch in self._all_probed_epochs:
             seed = np.random.SeedSequence([self.seed, epoch, DRAWN_STEPS])
@@ -437,6 +448,8 @@ class Experiment(Strict):
             return frozenset(steps.tolist())
         if not self.whole_every:
             return frozenset()
+        import numpy as np
+
         epochs = steps // steps_in_epoch
         chosen = [steps[epochs == epoch][:: self.whole_every] for epoch in np.unique(epochs)]
         return frozenset(np.concatenate(chosen).tolist()) if chosen else frozenset()
