@@ -1,12 +1,9 @@
 """What walks are computed with, and who imports whom."""
 
-import ast
 import signal
-from pathlib import Path
 
 import pytest
 
-import valleywalk
 from valleywalk import Resources
 from valleywalk.machine import cores
 from valleywalk.walks.parallel import how_it_ended
@@ -31,18 +28,3 @@ def test_processes_are_one_a_core_and_never_more_than_tasks():
 )
 def test_how_a_process_ended_is_said(code, said):
     assert said in how_it_ended([code])
-
-
-def test_no_module_of_the_walks_is_imported_in_a_function():
-    """Which would hide a circle of imports."""
-    for path in (Path(valleywalk.__file__).parent / "walks").rglob("*.py"):
-        for function in ast.walk(ast.parse(path.read_text())):
-            if isinstance(function, ast.FunctionDef):
-                hidden = [
-                    node.lineno
-                    for node in ast.walk(function)
-                    if isinstance(node, ast.ImportFrom)
-                    and node.level
-                    and node.module != "torchvision_compat"
-                ]
-                assert not hidden, f"{path}:{hidden}"

@@ -2,6 +2,7 @@
 
 import math
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -617,5 +618,6 @@ def test_templates_are_those_of_the_notebooks_and_come_with_the_package():
     notebooks = {item.page.notebook for item in ITEMS.values()}
     own = {path.name.removesuffix(".md.j2") for path in TEMPLATES if path.name[0] != "_"}
     assert own == notebooks
-    settings = Path(checkout() / "pyproject.toml").read_text(encoding="utf-8")
-    assert '"valleywalk.paper" = ["said/*.md.j2"]' in settings
+    settings = tomllib.loads(Path(checkout() / "pyproject.toml").read_text(encoding="utf-8"))
+    data = settings["tool"]["setuptools"]["package-data"]
+    assert "said/*.md.j2" in data["valleywalk.paper"]

@@ -223,3 +223,10 @@ def test_a_ledger_that_was_found_opens_no_trace_again(tmp_path, monkeypatch):
     monkeypatch.setattr(Store, "open", pytest.fail)
     assert ledger.findings("overnight", store=Store(tmp_path, recorded), claims=claims) == first
     assert Path(tmp_path / "measured.json").is_file()
+
+
+def test_what_this_process_knows_is_kept_for_others_too(tmp_path, timed):
+    cost.seconds(SMALL)
+    with networks.remembered(tmp_path / "networks.json"):
+        cost.seconds(SMALL)
+    assert list(json.loads((tmp_path / "networks.json").read_bytes())["known"].values()) == [1.0]

@@ -174,6 +174,7 @@ def remembered(file: Path, *, anew: bool = False) -> Iterator[date]:
     date
         The day on which it was found out.
     """
+    there: dict[str, Any] = {}
     here = {"machine": platform.node(), "torch": version("torch")}
     day = date.today()
     if anew:
@@ -183,11 +184,10 @@ def remembered(file: Path, *, anew: bool = False) -> Iterator[date]:
             kept = json.loads(file.read_bytes())
             found = date.fromisoformat(kept["day"])
             if kept["here"] == here and day - timedelta(KEPT_DAYS) < found <= day:
-                day = found
-                _known.update({**kept["known"], **_known})
-    before = len(_known)
+                day, there = found, dict(kept["known"])
+                _known.update({**there, **_known})
     yield day
-    if anew or len(_known) > before:
+    if anew or _known.keys() > there.keys():
         content = {"here": here, "day": day.isoformat(), "known": _known}
         with suppress(OSError):
             write(file, json.dumps(content, indent=1).encode())
