@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ..files import check_writable
 from ..folders import checkout
 from ..machine import cores
-from ..markdown import fenced
+from ..markdown import fenced, with_minus
 from ..paper.claim import ALPHA, FEWEST_SEEDS, SUBJECTS
 from ..paper.items import ITEMS, Item
 from ..paper.ledger import VERDICTS, Finding, findings, findings_without_walks
@@ -182,7 +182,7 @@ def ledger(found: Mapping[Scale, list[Finding]]) -> str:
         counts = Counter(finding.verdict for finding in of_title)
         summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
         parts.append(f"### {title}: {summary}\n\n{ledger_table(of_title)}")
-    return "\n\n".join(parts) + "\n"
+    return with_minus("\n\n".join(parts)) + "\n"
 
 
 def _execute_all(

@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -225,7 +227,7 @@ class Optimizers(Page):
             figure, axes = plt.subplots(
                 len(PANELS),
                 len(problems),
-                figsize=(2 + 3.1 * len(problems), 11),
+                figsize=(1.6 + 2.6 * len(problems), 9.5),
                 sharex=True,
                 sharey="row",
                 squeeze=False,
@@ -337,23 +339,28 @@ class Optimizers(Page):
         }
 
     def table(self, traces: list[xr.Dataset]) -> str:
-        """What each configuration does, and what was asked of it."""
+        """What each configuration does, and what was asked of it; of each problem by itself."""
         numbers = self.numbers(traces)
-        names = ("problem", "with", "optimizer")
-        rows = {tuple(row[name] for name in names): row for row in numbers["rows"]}
         cells = {
-            (*(each[name] for name in names), each["claim"]): _signed(each)
+            (each["problem"], _configured(each), each["claim"]): _signed(each)
             for each in numbers["answers"]
         }
-        header = ["problem", "normalisation", "optimizer"]
         labels = [label.replace("\n", " ") for label, _ in PANELS.values()]
-        described = [
-            [*own, f"{row['rate']:g}", *(_shown(*each) for each in row["described"].items())]
-            for own, row in rows.items()
-        ]
-        asked = [
-            [*own, *(cells.get((*own, claim.id), "") for claim in questions.ASKED)] for own in rows
-        ]
+        sentences = [claim.sentence.removesuffix(".") for claim in questions.ASKED]
+        described, asked = [], []
+        for problem, rows in groupby(numbers["rows"], key=itemgetter("problem")):
+            of_problem = {_configured(row): row for row in rows}
+            caption = f"\n*{problem}*: {NETWORKS[problem]}.\n"
+            shown = [
+                [own, f"{row['rate']:g}", *(_shown(*each) for each in row["described"].items())]
+                for own, row in of_problem.items()
+            ]
+            described += [caption, markdown_table(["", "rate", *labels], shown)]
+            answers = [
+                [own, *(cells.get((problem, own, claim.id), "") for claim in questions.ASKED)]
+                for own in of_problem
+            ]
+            asked += [f"\n*{problem}*:\n", markdown_table(["", *sentences], answers)]
         signs = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
         legend = [
             f"- *{claim.sentence}* {claim.statistic[0].upper()}{claim.statistic[1:]}: "
@@ -362,10 +369,10 @@ class Optimizers(Page):
         ]
         return "\n".join(
             [
-                markdown_table([*header, "rate", *labels], described),
+                *described,
                 f"\nMeans over {numbers['seeds']} seeds, without runs that diverged, with their "
                 f"{CONFIDENCE:.0%} intervals; of height and loss those of the logarithm.\n",
-                markdown_table([*header, *(claim.sentence for claim in questions.ASKED)], asked),
+                *asked,
                 f"\n{signs}; adjusted by Holm for {numbers['questions']} questions.\n",
                 *legend,
             ]
@@ -397,6 +404,10 @@ def _named(configuration: Configuration) -> dict[str, Any]:
     }
 
 
+def _configured(row: Mapping[str, Any]) -> str:
+    return f"{row['optimizer']}, {row['with']}"
+
+
 def _shown(name: str, interval: Interval | None) -> str:
     if interval is None:
         return "no number"
@@ -408,7 +419,9 @@ def _shown(name: str, interval: Interval | None) -> str:
 
 
 def _signed(answer: Mapping[str, Any]) -> str:
-    return f"{SIGNS[answer['verdict']]} {_shown(answer['claim'], answer['interval'])}"
+    return (
+        f"{SIGNS[answer['verdict']]}\N{NO-BREAK SPACE}{_shown(answer['claim'], answer['interval'])}"
+    )
 
 
 def _made_on(traces: Sequence[xr.Dataset]) -> str:
