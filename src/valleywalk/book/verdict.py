@@ -36,10 +36,10 @@ SIGNS: Mapping[Verdict, str] = {
 MARKERS = dict(zip(SUBJECTS, "os^v", strict=True))
 COLOURS = dict(zip(SUBJECTS, sns.color_palette("colorblind"), strict=False))
 # In inches; text is about as large on a phone as in the picture.
-WIDTH, ROW, LINE, MARGIN = 4.8, 0.5, 0.15, 0.1
+WIDTH, ROW, LINE, MARGIN = 4.8, 0.5, 0.15, 0.12
 # Of the width, for the intervals; the rest is for the numbers.
-SHARE = 0.44
-FONT = 7.0
+SHARE = 0.39
+FONT = 8.0
 BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
@@ -100,7 +100,7 @@ def forest(found: Iterable[Finding], name: str) -> str:
 
 def _drawn(rows: Mapping[str, Sequence[Finding]]) -> Figure:
     heights = [ROW + LINE * len(of_claim) for of_claim in rows.values()]
-    total = sum(heights) + ROW + 0.1
+    total = sum(heights) + 0.35
     figure = plt.figure(figsize=(WIDTH, total))
     top = total - 0.3
     _legend(figure, (top + 0.1) / total)
