@@ -121,9 +121,9 @@ def test_two_claims_in_the_same_words_stand_with_their_statistics():
     pair = [finding(f"ratio-is-not-all-{what}") for what in ("accuracy", "loss")]
     accuracy, loss = verdict.grid(pair).splitlines()[2:]
     assert accuracy.startswith(
-        "| Walks of equal ratio of learning rate to batch size differ. (valid"
+        "| Walks of equal ratio of learning rate to batch size differ (valid"
     )
-    assert loss.startswith("| Walks of equal ratio of learning rate to batch size differ. (train")
+    assert loss.startswith("| Walks of equal ratio of learning rate to batch size differ (train")
 
 
 def test_a_network_s_pages_stand_with_the_verdicts_that_rest_on_them():

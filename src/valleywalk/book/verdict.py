@@ -53,7 +53,9 @@ def title_of(subject: str) -> str:
 def named(finding: Finding) -> str:
     """The claim, with its statistic where another claim has the same words."""
     alike = [claim for claim in CLAIMS if claim.sentence == finding.claim]
-    return finding.claim if len(alike) == 1 else f"{finding.claim} ({BY_ID[finding.id].statistic})"
+    if len(alike) == 1:
+        return finding.claim
+    return f"{finding.claim.removesuffix('.')} ({BY_ID[finding.id].statistic})."
 
 
 def by_claim(found: Iterable[Finding]) -> dict[str, list[Finding]]:
