@@ -58,6 +58,7 @@ def test_counts_lists_and_numbers():
     assert [prose.number(n) for n in (0.06251, 12345, 12345.6)] == ["0.0625", "12,345", "12,300"]
     assert [prose.number(n) for n in (None, math.nan)] == ["not measured"] * 2
     assert prose.number(0.126, ".0%") == "13%"
+    assert prose.number(-0.001, ".2f") == "0.00"
     assert prose.sentence("no step") == "No step"
 
 

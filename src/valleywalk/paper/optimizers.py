@@ -216,7 +216,6 @@ class Optimizers(Page):
         """A panel for each quantity and problem: intervals over seeds."""
         import matplotlib.pyplot as plt
         import seaborn as sns
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
         rows = self.numbers(traces)["rows"]
         problems, optimizers = (
@@ -254,10 +253,7 @@ class Optimizers(Page):
                 axis.set_ylabel(label)
                 # An interval may reach below zero.
                 if many_sizes and axis.dataLim.ymin > 0:
-                    axis.set_yscale("log")
-                    axis.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
-                    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                    axis.yaxis.set_minor_locator(NullLocator())
+                    figures.logarithmic(axis)
             for axis, problem in zip(axes[0], problems, strict=True):
                 axis.set_title(problem)
                 axis.axhline(questions.bounces.above, color="0.5", linewidth=0.8)
