@@ -31,7 +31,7 @@ FORMATS = {
     "share of the limit": "{:.0%}",
     "time beyond evaluations": "{:.1%}",
     "image passes an epoch": "{:,.0f}",
-    "mean error": "{:+.1%}",
+    "mean error": "{:+z.1%}",
     "error, root mean square": "{:.1%}",
     "largest error": "{:.1%}",
     "stated standard error": "{:.1%}",

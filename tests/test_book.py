@@ -15,6 +15,7 @@ from valleywalk import Store, analysis, measures
 from valleywalk.book import build as book
 from valleywalk.book import explorer, notebook
 from valleywalk.book.notebook import ParameterError, check
+from valleywalk.book.prose import typed_numbers
 from valleywalk.cli import main
 from valleywalk.folders import checkout
 from valleywalk.paper.items import ITEMS
@@ -167,6 +168,21 @@ def test_without_a_repository_no_page_links_to_one():
     elsewhere = book._ways_to_run(ITEMS["fig2"], "quick", "https://code.example/owner/name")
     assert "https://code.example/owner/name/blob/main/notebooks/fig2_sgd_walk.ipynb" in elsewhere
     assert "Binder" not in elsewhere
+    hosted = book._ways_to_run(ITEMS["fig2"], "quick", "https://github.com/owner/name")
+    assert "`%pip install 'valleywalk[notebooks] @ git+https://github.com/owner/name'`" in hosted
+
+
+def test_the_front_page_says_by_which_constants_it_decides(monkeypatch):
+    text = (checkout() / "book" / "index.md").read_text(encoding="utf-8")
+    own = re.sub(r"^:.*$|\{cite:t\}`\w+`", "", text, flags=re.MULTILINE)  # directives, keys
+    assert [number for number in typed_numbers(own) if number.strip("-−")[0].isdigit()] == []
+    shown = " ".join(book.with_constants(text).split())
+    for constant in ("below 0.05", "95 % interval", "correlation of 0.05", "80 % power"):
+        assert constant in shown
+    for count in ("All 28 figures", "one in 20 such", "more than 20 of", "fewer than 3 seeds"):
+        assert count in shown
+    monkeypatch.setattr(book, "ALPHA", 0.01)
+    assert "p is below 0.01" in book.with_constants(text)
 
 
 def content(html):

@@ -179,3 +179,16 @@ def test_what_chance_gives_is_drawn_for_each_network(recorded):
     assert chance == networks
     assert len(chance) == 3
     assert to_hex(left.lines[0].get_color()) == to_hex(figures.BLUE), "one palette"
+
+
+def test_ticks_of_a_logarithmic_axis_are_plain_numbers():
+    _, axis = plt.subplots()
+    axis.plot([0, 1], [0.02, 0.07])
+    figures.logarithmic(axis)
+    axis.figure.canvas.draw()
+    labels = [tick.get_text() for tick in axis.get_yticklabels(which="both")]
+    assert (
+        {"0.02", "0.03", "0.04", "0.06"}
+        <= {*labels}
+        <= {"", *(f"{n / 100:g}" for n in range(1, 11))}
+    )

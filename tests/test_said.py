@@ -59,6 +59,7 @@ def test_counts_lists_and_numbers():
     assert [prose.number(n) for n in (0.06251, 12345, 12345.6)] == ["0.0625", "12,345", "12,300"]
     assert [prose.number(n) for n in (None, math.nan)] == ["not measured"] * 2
     assert prose.number(0.126, ".0%") == "13%"
+    assert prose.number(-0.001, ".2f") == "0.00"
     assert prose.sentence("no step") == "No step"
 
 
@@ -564,7 +565,7 @@ def test_optimizers_side_by_side(smoke):
     text = in_words(page, numbers | {"fixed_before": True} | twice)
     assert "were fixed before these runs." in text
     assert (
-        "2 of 45 runs diverged, and are left out: *digits*: no normalisation (SGD, momentum)."
+        "2 of 45 runs diverged and are left out: *digits* with no normalisation (SGD, momentum)."
     ) in text
     assert "All runs together cross 2 barriers in 180 steps." in text
     decided = [
@@ -572,11 +573,11 @@ def test_optimizers_side_by_side(smoke):
         for each in numbers["answers"]
     ]
     text = in_words(page, numbers | {"answers": decided})
-    assert "SGD bounces in no case of 3 and slides in each of 3 cases; momentum bounces in" in text
-    assert "Adam bounces in each of 3 cases and slides in no case of 3; AdamW bounces" in text
+    assert "SGD bounces in no case of 3 and slides in 3; momentum bounces in" in text
+    assert "Adam bounces in each of 3 cases and slides in none; AdamW bounces" in text
     assert (
-        "It bounces in 3 of 15 cases: *digits*: batch norm (Adam), layer norm (Adam), "
-        "no normalisation (Adam). It slides in 12 of 15 cases.\n" in text
+        "All together bounce in 3 of 15 cases: *digits* with batch norm (Adam), with layer norm "
+        "(Adam), with no normalisation (Adam). They slide in 12 of 15 cases.\n" in text
     )
     lowest = min(row["described"]["loss"].estimate for row in numbers["rows"])
     assert f"the lowest mean: {lowest:.3f} (" in text

@@ -110,10 +110,20 @@ def test_the_grid_says_each_verdict_by_sign_and_word():
     assert lines[0] == "| claim | VGG-11 | ResNet-56 | MLP | VGG-11, Tiny-ImageNet |"
     assert lines[2] == (
         "| **For most of training the loss has an interior minimum between two iterates of SGD.** "
-        "| [● supported](figures/fig8.ipynb) |  | [✕ contradicted](figures/fig8.ipynb) |  |"
+        "| [●\N{NO-BREAK SPACE}supported](figures/fig8.ipynb) |  "
+        "| [✕\N{NO-BREAK SPACE}contradicted](figures/fig8.ipynb) |  |"
     )
     assert len(lines) == 2 + len({f.id for f in FOUND})
-    assert "| [– premise absent](figures/fig1.ipynb) |" in "\n".join(lines)
+    assert "| [–\N{NO-BREAK SPACE}premise absent](figures/fig1.ipynb) |" in "\n".join(lines)
+
+
+def test_two_claims_in_the_same_words_stand_with_their_statistics():
+    pair = [finding(f"ratio-is-not-all-{what}") for what in ("accuracy", "loss")]
+    accuracy, loss = verdict.grid(pair).splitlines()[2:]
+    assert accuracy.startswith(
+        "| Walks of equal ratio of learning rate to batch size differ (valid"
+    )
+    assert loss.startswith("| Walks of equal ratio of learning rate to batch size differ (train")
 
 
 def test_a_network_s_pages_stand_with_the_verdicts_that_rest_on_them():
@@ -144,8 +154,8 @@ def test_a_network_s_pages_stand_with_the_verdicts_that_rest_on_them():
 
 def test_the_sentences_count_what_was_found():
     text = verdict.summary(FOUND)
-    assert f"- **1 of {FAMILY} hold.** For most of training" in text
-    assert f"- **1 of {FAMILY} are not decided.** SGD crosses almost no barriers." in text
+    assert f"- **1 of {FAMILY} holds.** For most of training" in text
+    assert f"- **1 of {FAMILY} is not decided.** SGD crosses almost no barriers (0.01" in text
     assert f"- **{FAMILY - 2} of {FAMILY} are not walked yet.**" in text
     assert "do not hold" not in text, "what is contradicted is not primary"
     assert "Of all 6 rows" in text

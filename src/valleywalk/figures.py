@@ -99,6 +99,19 @@ def legend_above(axis: Axes, title: str | None = None) -> None:
     )
 
 
+def logarithmic(axis: Axes) -> None:
+    """A logarithmic height, with plain numbers at its ticks: 0.06 rather than 6 × 10⁻²."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(Plain())
+    axis.yaxis.set_minor_formatter(Plain())
+
+
 def hardly_sags(steps: xr.Dataset) -> bool:
     """Whether the segments, drawn where the walk descends, cannot be told from straight lines.
 

@@ -4,6 +4,8 @@ import re
 
 # What Markdown, MyST or HTML read as more than a sign.
 SIGNS = re.compile(r"""[<>&"'`*_{}\[\]$\\|~^@!:#=]""")
+# Before a number, where it joins nothing.
+HYPHEN = re.compile(r"(?<![\w.)-])-(?=[\d.])")
 # What begins a list at the beginning of a line.
 FIRST = re.compile(r"^(\d*)([-+.)])(?=\s|$)")
 
@@ -29,6 +31,18 @@ def plain(text: object) -> str:
     shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
     escaped = SIGNS.sub(lambda sign: f"&#{ord(sign[0])};", shown)
     return FIRST.sub(lambda first: f"{first[1]}&#{ord(first[2])};", escaped)
+
+
+def with_minus(text: str) -> str:
+    """With the sign of subtraction, as prose has it, for the hyphen before a number.
+
+    Examples
+    --------
+    >>> from valleywalk.markdown import with_minus
+    >>> with_minus("-0.2 [-0.3, -0.1] on cifar10-2, 5e-16")
+    '−0.2 [−0.3, −0.1] on cifar10-2, 5e-16'
+    """
+    return HYPHEN.sub("−", text)
 
 
 def fenced(text: str, language: str) -> str:

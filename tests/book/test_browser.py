@@ -467,6 +467,21 @@ def test_nothing_is_cut_in_print(visit, page):
     assert cut == []
 
 
+def test_paper_is_light_and_shows_what_is_folded(visit):
+    tab = visit("index.html", color_scheme="dark")
+    colour = "getComputedStyle(document.body).backgroundColor"
+    folded = "document.querySelector('.bd-article details p').checkVisibility()"
+    # Our own listener is there before, and so is called first.
+    tab.evaluate(f"addEventListener('beforeprint', () => window.paper = {colour})")
+    dark = tab.evaluate(colour)
+    tab.pdf()
+    assert tab.evaluate("window.paper") == "rgb(255, 255, 255)"
+    assert tab.evaluate(colour) == dark != "rgb(255, 255, 255)", "on the screen all is as it was"
+    assert not tab.evaluate(folded)
+    tab.emulate_media(media="print")
+    assert tab.evaluate(folded)
+
+
 def test_solutions_are_folded_and_open(visit):
     tab = visit("chapters/answers.html")
     solution = tab.locator(".admonition.dropdown pre").first

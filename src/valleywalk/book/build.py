@@ -23,12 +23,13 @@ from tqdm import tqdm
 from ..files import check_writable
 from ..folders import checkout
 from ..machine import cores
-from ..markdown import fenced
-from ..paper.claim import SUBJECTS
+from ..markdown import fenced, with_minus
+from ..paper.claim import ALPHA, FEWEST_SEEDS, SUBJECTS
 from ..paper.items import ITEMS, Item
 from ..paper.ledger import VERDICTS, Finding, findings, findings_without_walks
 from ..paper.ledger_text import ledger_table
 from ..paper.scales import DECIDING, BookScale, Scale
+from ..seeds import LIKENESS, POWER
 from ..trace import environment
 from ..walks.parallel import compute
 from ..walks.resources import Resources
@@ -36,6 +37,7 @@ from ..walks.store import Store
 from . import answers, explorer, lab, play, verdict
 from .exercises import boxes, exercises_of, tagged
 from .head import head
+from .prose import SENTENCES
 
 # As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
 NEAREST_FIRST: tuple[Scale, ...] = ("paper", "full", "overnight", "quick")
@@ -118,6 +120,8 @@ def build(
     shutil.copytree(root / "book", folder)
     (folder / "figures").mkdir(exist_ok=True)
     found = {scale: findings(scale) for scale in DECIDING}
+    front = folder / "index.md"
+    front.write_text(with_constants(front.read_text(encoding="utf-8")), encoding="utf-8")
     (folder / "verdict.md").write_text(verdict.front(found[DECIDING[0]]), encoding="utf-8")
     (folder / "ledger.md").write_text(ledger(found), encoding="utf-8")
     for subject in SUBJECTS:
@@ -157,6 +161,19 @@ def scale_of(item: Item, scale: BookScale, store: Store) -> Scale:
     return "quick"
 
 
+def with_constants(front: str) -> str:
+    """The front page, saying by which constants a verdict is reached."""
+    return SENTENCES.from_string(front).render(
+        alpha=ALPHA,
+        by_chance=round(1 / ALPHA),
+        likeness=LIKENESS,
+        most_steps=round(1 / LIKENESS),
+        power=f"{POWER:.0%}".replace("%", " %"),
+        fewest_seeds=FEWEST_SEEDS,
+        figures=sum(name.startswith("fig") for name in ITEMS),
+    )
+
+
 def ledger(found: Mapping[Scale, list[Finding]]) -> str:
     """The claims ledger in Markdown, a table a scale, from what was found there."""
     tables = {f"At the {scale} scale": of_scale for scale, of_scale in found.items() if of_scale}
@@ -165,7 +182,7 @@ def ledger(found: Mapping[Scale, list[Finding]]) -> str:
         counts = Counter(finding.verdict for finding in of_title)
         summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
         parts.append(f"### {title}: {summary}\n\n{ledger_table(of_title)}")
-    return "\n\n".join(parts) + "\n"
+    return with_minus("\n\n".join(parts)) + "\n"
 
 
 def _execute_all(
@@ -241,7 +258,7 @@ def _ways_to_run(item: Item, scale: Scale, repository: str | None) -> str:
         colab = f"https://colab.research.google.com/github/{name}/blob/main/{path}"
         text += (
             f" · [open in Binder]({binder}) · [open in Colab]({colab}), where the first cell must "
-            f"be `%pip install git+{repository}`"
+            f"be `%pip install 'valleywalk[notebooks] @ git+{repository}'`"
         )
     return f"{text}\n"
 

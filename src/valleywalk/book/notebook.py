@@ -14,7 +14,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from pydantic import ValidationError
 
 from .. import show
-from ..markdown import plain
+from ..markdown import plain, with_minus
 from ..paper.ledger_text import page_claims
 from ..paper.page import Page, WalksPage, markdown_table
 from ..paper.walks import StochasticWalk
@@ -93,12 +93,12 @@ def provenance_line(page: Page, traces: list[xr.Dataset]) -> Markdown:
 
 def said(page: Page, traces: list[xr.Dataset]) -> Markdown:
     """What the page's walks show, in sentences made from their numbers."""
-    return Markdown(prose.said(page, traces))
+    return Markdown(with_minus(prose.said(page, traces)))
 
 
 def table(page: Page, traces: list[xr.Dataset]) -> Markdown:
     """The page's numbers."""
-    return Markdown(page.table(traces))
+    return Markdown(with_minus(page.table(traces)))
 
 
 def epochs(page: StochasticWalk, traces: list[xr.Dataset]) -> None:
@@ -111,4 +111,4 @@ def epochs(page: StochasticWalk, traces: list[xr.Dataset]) -> None:
 
 def claims(page: Page) -> Markdown:
     """The claims of the paper that the page bears on."""
-    return Markdown(page_claims(page))
+    return Markdown(with_minus(page_claims(page)))

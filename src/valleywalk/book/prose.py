@@ -100,7 +100,7 @@ def number(value: float | Interval | None, form: str = ".3g") -> str:
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    shown = f"{value:{form}}"
+    shown = f"{value:z{form}}"  # z: zero has no sign
     return f"{float(shown):,.0f}" if "e+" in shown else shown
 
 

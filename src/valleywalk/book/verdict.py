@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from .. import figures
+from ..markdown import with_minus
 from ..paper.claim import SUBJECTS, Claim, Verdict
 from ..paper.items import CLAIMS, ITEMS
 from ..paper.ledger import FAMILY, FAMILY_CONFIDENCE, Finding
@@ -35,10 +36,10 @@ SIGNS: Mapping[Verdict, str] = {
 MARKERS = dict(zip(SUBJECTS, "os^v", strict=True))
 COLOURS = dict(zip(SUBJECTS, sns.color_palette("colorblind"), strict=False))
 # In inches; text is about as large on a phone as in the picture.
-WIDTH, ROW, LINE, MARGIN = 4.8, 0.5, 0.15, 0.1
+WIDTH, ROW, LINE, MARGIN = 4.8, 0.5, 0.15, 0.12
 # Of the width, for the intervals; the rest is for the numbers.
-SHARE = 0.44
-FONT = 7.0
+SHARE = 0.39
+FONT = 8.0
 BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
@@ -47,6 +48,14 @@ def title_of(subject: str) -> str:
     about = SUBJECTS[subject]
     title = network_info(about.model).title
     return title if about.dataset is None else f"{title}, {DATASETS[about.dataset].title}"
+
+
+def named(finding: Finding) -> str:
+    """The claim, with its statistic where another claim has the same words."""
+    alike = [claim for claim in CLAIMS if claim.sentence == finding.claim]
+    if len(alike) == 1:
+        return finding.claim
+    return f"{finding.claim.removesuffix('.')} ({BY_ID[finding.id].statistic})."
 
 
 def by_claim(found: Iterable[Finding]) -> dict[str, list[Finding]]:
@@ -93,7 +102,7 @@ def forest(found: Iterable[Finding], name: str) -> str:
 
 def _drawn(rows: Mapping[str, Sequence[Finding]]) -> Figure:
     heights = [ROW + LINE * len(of_claim) for of_claim in rows.values()]
-    total = sum(heights) + ROW + 0.1
+    total = sum(heights) + 0.35
     figure = plt.figure(figsize=(WIDTH, total))
     top = total - 0.3
     _legend(figure, (top + 0.1) / total)
@@ -145,7 +154,7 @@ def _row(axes: Axes, claim: Claim, of_claim: Sequence[Finding]) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: with_minus(f"{value:g}")))
     inside = [(max(claim.above, low), min(claim.below, high))]
     if claim.outside:
         inside = [(low, claim.above), (claim.below, high)]
@@ -202,7 +211,7 @@ def _number(finding: Finding) -> str:
         text += f" [{finding.interval[0]:.2g}, {finding.interval[1]:.2g}]"
     if finding.seeds_walked < finding.seeds_planned:
         text += f", {finding.seeds_walked}/{finding.seeds_planned} seeds"
-    return text.replace("-", "−")
+    return with_minus(text)
 
 
 def _in_words(rows: Mapping[str, Sequence[Finding]]) -> str:
@@ -220,12 +229,12 @@ def grid(found: Iterable[Finding]) -> str:
     rows = []
     for of_claim in by_claim(found).values():
         cells = {
-            finding.subject: f"[{SIGNS[finding.verdict]} {finding.verdict}]"
+            finding.subject: f"[{SIGNS[finding.verdict]}\N{NO-BREAK SPACE}{finding.verdict}]"
             f"(figures/{finding.page}.ipynb)"
             for finding in of_claim
         }
         mark = "**" if any(finding.kind == "primary" for finding in of_claim) else ""
-        first = f"{mark}{of_claim[0].claim}{mark}"
+        first = f"{mark}{named(of_claim[0])}{mark}"
         rows.append([first, *(cells.get(subject, "") for subject in SUBJECTS)])
     return markdown_table(["claim", *map(title_of, SUBJECTS)], rows)
 
@@ -265,19 +274,27 @@ def summary(found: Sequence[Finding]) -> str:
     """What became of the paper's own findings, and of all rows, in a few sentences; Markdown."""
     primary = [finding for finding in found if finding.kind == "primary"]
     lines = []
-    for verdict, words in (
-        ("supported", "hold"),
-        ("contradicted", "do not hold"),
-        ("premise absent", "speak of what does not happen here"),
-        ("inconclusive", "are not decided"),
+    for verdict, one, several in (
+        ("supported", "holds", "hold"),
+        ("contradicted", "does not hold", "do not hold"),
+        (
+            "premise absent",
+            "speaks of what does not happen here",
+            "speak of what does not happen here",
+        ),
+        ("inconclusive", "is not decided", "are not decided"),
     ):
         own = [finding for finding in primary if finding.verdict == verdict]
         if own:
-            named = " ".join(f"{finding.claim} ({_number(finding)})" for finding in own)
-            lines.append(f"- **{len(own)} of {FAMILY} {words}.** {named}")
+            listed = " ".join(
+                f"{finding.claim.removesuffix('.')} ({_number(finding)})." for finding in own
+            )
+            words = one if len(own) == 1 else several
+            lines.append(f"- **{len(own)} of {FAMILY} {words}.** {listed}")
     missing = FAMILY - len(primary)
     if missing:
-        lines.append(f"- **{missing} of {FAMILY} are not walked yet.**")
+        words = "is" if missing == 1 else "are"
+        lines.append(f"- **{missing} of {FAMILY} {words} not walked yet.**")
     waiting = sum(finding.seeds_walked < finding.seeds_planned for finding in found)
     counts = ", ".join(
         f"{sum(finding.verdict == verdict for finding in found)} {verdict}" for verdict in SIGNS

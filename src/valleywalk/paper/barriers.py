@@ -159,6 +159,7 @@ class BarriersByEpoch(ModelPage):
                     top.bar(epochs["epoch"], counts, color=colour, label=label)
             top.set_ylim(0, max(epochs["steps"].max(), 1))
             top.set_ylabel(f"barriers in {epochs['steps'].max()} steps")
+            top.yaxis.set_major_locator(MaxNLocator(integer=True))
             figures.legend_above(top)
             bottom.plot(epochs["epoch"], epochs["loss"], color=figures.GREEN, label="training loss")
             if known:
@@ -168,7 +169,7 @@ class BarriersByEpoch(ModelPage):
             if len(crossed):
                 where, heights = crossed["epoch"], crossed["largest"]
                 bottom.plot(where, heights, "o", color=figures.BLUE, label="largest barrier")
-            bottom.set_yscale("log")
+            figures.logarithmic(bottom)
             bottom.set_ylabel("loss")
             bottom.set_xlabel("epoch")
             figures.legend_above(bottom)

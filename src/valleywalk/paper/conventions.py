@@ -130,7 +130,7 @@ class Conventions(ModelPage):
             spectral.set_ylabel("SGD: largest eigenvalue")
             norm.set_xlabel("iteration")
             norm.set_ylabel(r"GD + noise: $\|\theta_t\|_2$")
-            norm.set_yscale("log")
+            figures.logarithmic(norm)
             figures.legend_above(norm)
             sns.despine(figure)
         return figure

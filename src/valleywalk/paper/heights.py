@@ -170,7 +170,7 @@ class HeightTable(TablePage):
                     alpha=0.6,
                     label=f"paper, {name}",
                 )
-            axis.set_yscale("log")
+            figures.logarithmic(axis)
             axis.legend(frameon=False, fontsize="small")
             return epochs
 

@@ -208,7 +208,7 @@ class IsotropicNoise(ModelPage):
         colours = dict(zip(noisy, NOISY, strict=False))
         colours |= {w.label: COLOURS[w.role] for w in self.walks if w.role in COLOURS}
         with figures.style():
-            figure, axes = plt.subplots(2, 3, figsize=(12, 7), layout="constrained")
+            figure, axes = plt.subplots(2, 3, figsize=(10.5, 6.5), layout="constrained")
             panels = [
                 (staying, "train_loss", "training loss"),
                 (staying, "validation_accuracy", "validation accuracy"),
@@ -232,7 +232,7 @@ class IsotropicNoise(ModelPage):
                 )
                 axis.set_ylabel(label)
                 if column in ("distance", "parameter_norm"):
-                    axis.set_yscale("log")
+                    figures.logarithmic(axis)
             for axis, corner in (
                 (axes[0, 0], "outside upper left"),
                 (axes[0, 2], "outside upper right"),

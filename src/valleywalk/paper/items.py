@@ -180,11 +180,11 @@ ITEMS: dict[str, Item] = OF_THE_PAPER | {
             "The same walks in both readings",
             Conventions,
         ),
-        Item("twin", "Recorded and live", "one walk twice", Twin),
+        Item("twin", "Recorded and live", "One walk twice", Twin),
         Item(
             "optimizers",
             "Side by side",
-            "five optimizers, with and without normalisation",
+            "Five optimizers, with and without normalisation",
             Optimizers,
         ),
     )

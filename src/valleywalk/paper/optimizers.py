@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -214,7 +216,6 @@ class Optimizers(Page):
         """A panel for each quantity and problem: intervals over seeds."""
         import matplotlib.pyplot as plt
         import seaborn as sns
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
         rows = self.numbers(traces)["rows"]
         problems, optimizers = (
@@ -225,7 +226,7 @@ class Optimizers(Page):
             figure, axes = plt.subplots(
                 len(PANELS),
                 len(problems),
-                figsize=(2 + 3.1 * len(problems), 11),
+                figsize=(1.6 + 2.6 * len(problems), 9.5),
                 sharex=True,
                 sharey="row",
                 squeeze=False,
@@ -252,10 +253,7 @@ class Optimizers(Page):
                 axis.set_ylabel(label)
                 # An interval may reach below zero.
                 if many_sizes and axis.dataLim.ymin > 0:
-                    axis.set_yscale("log")
-                    axis.yaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
-                    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                    axis.yaxis.set_minor_locator(NullLocator())
+                    figures.logarithmic(axis)
             for axis, problem in zip(axes[0], problems, strict=True):
                 axis.set_title(problem)
                 axis.axhline(questions.bounces.above, color="0.5", linewidth=0.8)
@@ -337,23 +335,28 @@ class Optimizers(Page):
         }
 
     def table(self, traces: list[xr.Dataset]) -> str:
-        """What each configuration does, and what was asked of it."""
+        """What each configuration does, and what was asked of it; of each problem by itself."""
         numbers = self.numbers(traces)
-        names = ("problem", "with", "optimizer")
-        rows = {tuple(row[name] for name in names): row for row in numbers["rows"]}
         cells = {
-            (*(each[name] for name in names), each["claim"]): _signed(each)
+            (each["problem"], _configured(each), each["claim"]): _signed(each)
             for each in numbers["answers"]
         }
-        header = ["problem", "normalisation", "optimizer"]
         labels = [label.replace("\n", " ") for label, _ in PANELS.values()]
-        described = [
-            [*own, f"{row['rate']:g}", *(_shown(*each) for each in row["described"].items())]
-            for own, row in rows.items()
-        ]
-        asked = [
-            [*own, *(cells.get((*own, claim.id), "") for claim in questions.ASKED)] for own in rows
-        ]
+        sentences = [claim.sentence.removesuffix(".") for claim in questions.ASKED]
+        described, asked = [], []
+        for problem, rows in groupby(numbers["rows"], key=itemgetter("problem")):
+            of_problem = {_configured(row): row for row in rows}
+            caption = f"\n*{problem}*: {NETWORKS[problem]}.\n"
+            shown = [
+                [own, f"{row['rate']:g}", *(_shown(*each) for each in row["described"].items())]
+                for own, row in of_problem.items()
+            ]
+            described += [caption, markdown_table(["", "rate", *labels], shown)]
+            answers = [
+                [own, *(cells.get((problem, own, claim.id), "") for claim in questions.ASKED)]
+                for own in of_problem
+            ]
+            asked += [f"\n*{problem}*:\n", markdown_table(["", *sentences], answers)]
         signs = ", ".join(f"{sign} {verdict}" for verdict, sign in SIGNS.items())
         legend = [
             f"- *{claim.sentence}* {claim.statistic[0].upper()}{claim.statistic[1:]}: "
@@ -362,10 +365,10 @@ class Optimizers(Page):
         ]
         return "\n".join(
             [
-                markdown_table([*header, "rate", *labels], described),
+                *described,
                 f"\nMeans over {numbers['seeds']} seeds, without runs that diverged, with their "
                 f"{CONFIDENCE:.0%} intervals; of height and loss those of the logarithm.\n",
-                markdown_table([*header, *(claim.sentence for claim in questions.ASKED)], asked),
+                *asked,
                 f"\n{signs}; adjusted by Holm for {numbers['questions']} questions.\n",
                 *legend,
             ]
@@ -397,6 +400,10 @@ def _named(configuration: Configuration) -> dict[str, Any]:
     }
 
 
+def _configured(row: Mapping[str, Any]) -> str:
+    return f"{row['optimizer']}, {row['with']}"
+
+
 def _shown(name: str, interval: Interval | None) -> str:
     if interval is None:
         return "no number"
@@ -408,7 +415,9 @@ def _shown(name: str, interval: Interval | None) -> str:
 
 
 def _signed(answer: Mapping[str, Any]) -> str:
-    return f"{SIGNS[answer['verdict']]} {_shown(answer['claim'], answer['interval'])}"
+    return (
+        f"{SIGNS[answer['verdict']]}\N{NO-BREAK SPACE}{_shown(answer['claim'], answer['interval'])}"
+    )
 
 
 def _made_on(traces: Sequence[xr.Dataset]) -> str:

@@ -196,8 +196,11 @@ class Quadratic(Page):
                 (1.5, r"$\lambda_{\max}$ under-damped"),
                 (2.2, "divergent"),
             ):
-                axis.text(position / largest, 1.32, text, ha="center", fontsize="small")
-            axis.set_ylim(0, 1.45)
+                above = axis.get_xaxis_transform()
+                axis.text(
+                    position / largest, 1.02, text, transform=above, ha="center", fontsize="small"
+                )
+            axis.set_ylim(0, 1.4)
             axis.set_xlim(0, max(eta[-1], self.learning_rate * 1.05))
             axis.set_xlabel(r"learning rate $\eta$")
             axis.set_ylabel(r"convergence rate $|\lambda\eta - 1|$")

@@ -177,7 +177,7 @@ class Schedules(ModelPage):
                 )
                 axis.set_ylabel(label)
             figures.legend_above(axes[0])
-            axes[1].set_yscale("log")
+            figures.logarithmic(axes[1])
             axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
             sns.despine(figure)
         return figure

@@ -79,7 +79,7 @@ EPOCHS = (1, 2, 10, 25, 100)
 LATE = 10
 
 QUANTITIES = {
-    "distance": "distance ‖θ_t − θ_0‖ at the window's end",
+    "distance": "distance ‖θₜ − θ₀‖ at the window's end",
     "first_negative": "iteration from which the cosine stays negative",
     "last_cosines": "mean cosine of the last ten steps",
     "interior_minimum": "segments with an interior minimum",
