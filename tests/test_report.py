@@ -188,6 +188,12 @@ def test_a_height_with_the_error_of_the_images():
     assert "more evaluation images" not in ideas(trace)
 
 
+def test_a_height_on_all_training_images_has_no_error_of_the_images():
+    trace = made([VALLEY] * 12, BATCHES, batch_height=1 + 0.1 * SPREAD, **WHOLE)
+    trace.attrs["training_images"] = int(trace["batch_images"].sum())
+    assert "Mean height above the floor 1, on all training images." in seen(trace)
+
+
 WHOLE = {"measured": [True] * 5, "loss_error": 0.0}
 
 

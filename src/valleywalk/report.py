@@ -306,7 +306,10 @@ def _height(steps: xr.Dataset, valley: _Valley) -> Part:
     interval = height.interval()
     known = not np.isnan(height.error)
     line, ideas = f"Mean height above the floor {interval}", []
-    line += " over the images" if known else " (the trace does not tell its error)"
+    if known and interval.low == interval.high:
+        line = f"Mean height above the floor {interval.estimate:.3g}, on all training images"
+    else:
+        line += " over the images" if known else " (the trace does not tell its error)"
     if valley.inside.any() and not valley.inside.all():
         inside = measures.window_height(steps, interior=True).interval()
         line += f", {inside} of the segments with the lowest point inside"
