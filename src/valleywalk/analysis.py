@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 Definition = Literal["both", "either"]
 
 # Share of the polynomial's move before that is added to its newest one: together they bounded the
-# largest error of the curve in 94 % of the recorded segments that were measured on all points.
+# largest error of the curve in 93 % of the recorded segments that were measured on all points.
 EARLIER_MOVE = 0.25
 
 # Of the sharpest and of the noise's strongest directions that are compared.

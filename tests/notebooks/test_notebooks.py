@@ -17,7 +17,7 @@ from valleywalk.book.build import scale_of
 from valleywalk.book.notebook import check
 from valleywalk.book.prose import said
 from valleywalk.folders import checkout
-from valleywalk.markdown import plain
+from valleywalk.markdown import plain, with_minus
 from valleywalk.paper.items import ITEMS
 
 PAGES = {item.page.notebook: item.page for item in ITEMS.values()}
@@ -85,8 +85,8 @@ def test_a_notebook_draws_its_figure(name, tmp_path):
     # What the notebook shows is what the library says, from the traces that it kept.
     traces = page.get_traces()
     if name != "twin":
-        assert page.table(traces) in shown
-        assert said(page, traces) in shown
+        assert with_minus(page.table(traces)) in shown
+        assert with_minus(said(page, traces)) in shown
         assert f"*Provenance.* {plain(page.provenance(traces))}." in shown
     plt.close(page.draw(traces))
 
@@ -138,9 +138,10 @@ def test_optimizers_side_by_side(tmp_path):
     shown = str(notebook.cells)
     assert "4 steps of batch 10, loss on 20 examples" in shown
     page = PAGES["optimizers"](**small)
-    rows = page.table(page.get_traces()).splitlines()
-    assert rows[5].startswith("| text | layer norm | Muon | 0.03 | ")
-    assert rows[5] in shown, "the same again"
+    rows = with_minus(page.table(page.get_traces())).splitlines()
+    # A table a problem; that of text is the last.
+    row = [each for each in rows if each.startswith("| Muon, layer norm | 0.03 |")][1]
+    assert row in shown, "the same again"
     printed = "".join(output.get("text", "") for output in outputs)
     assert "digits, layer, momentum: " in printed
 
