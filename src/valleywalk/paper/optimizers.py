@@ -66,7 +66,7 @@ NETWORKS: Mapping[Problem, str] = {
 }
 SIGNS: Mapping[Verdict, str] = {"supported": "●", "contradicted": "✕", "inconclusive": "○"}
 # Of each panel: the label, and whether its numbers are of many sizes.
-PANELS: Mapping[str, tuple[str, bool]] = {
+DESCRIBED_AS: Mapping[str, tuple[str, bool]] = {
     "bounces": ("segments with a\nminimum inside", False),
     "floor": (r"floor at $\alpha^*$", False),
     "height": ("height above\nthe floor", True),
@@ -75,6 +75,8 @@ PANELS: Mapping[str, tuple[str, bool]] = {
     "crosses": ("steps that cross\na barrier", False),
     "loss": ("loss at\nthe end", True),
 }
+# Those of the picture, which stands on one screen; the table has all.
+DRAWN = ("bounces", "floor", "height", "loss")
 
 
 class Optimizers(Page):
@@ -224,15 +226,16 @@ class Optimizers(Page):
         shown = [name for name in NORMALISATIONS if name in {row["normalisation"] for row in rows}]
         with figures.style():
             figure, axes = plt.subplots(
-                len(PANELS),
+                len(DRAWN),
                 len(problems),
-                figsize=(1.6 + 2.6 * len(problems), 9.5),
+                figsize=(1.6 + 2.6 * len(problems), 6.5),
                 sharex=True,
                 sharey="row",
                 squeeze=False,
                 layout="constrained",
             )
-            for of_row, (name, (label, many_sizes)) in zip(axes, PANELS.items(), strict=True):
+            for of_row, name in zip(axes, DRAWN, strict=True):
+                label, many_sizes = DESCRIBED_AS[name]
                 for axis, problem in zip(of_row, problems, strict=True):
                     for place, normalisation in enumerate(shown):
                         own = {
@@ -341,7 +344,7 @@ class Optimizers(Page):
             (each["problem"], _configured(each), each["claim"]): _signed(each)
             for each in numbers["answers"]
         }
-        labels = [label.replace("\n", " ") for label, _ in PANELS.values()]
+        labels = [label.replace("\n", " ") for label, _ in DESCRIBED_AS.values()]
         sentences = [claim.sentence.removesuffix(".") for claim in questions.ASKED]
         described, asked = [], []
         for problem, rows in groupby(numbers["rows"], key=itemgetter("problem")):
