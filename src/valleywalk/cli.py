@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tyro.conf import Positional, arg
 
 from .extras import require
-from .files import check_output, write
+from .files import check_new_folder, check_output, write
 from .folders import checkout, datasets_folder
 from .paper.scales import DECIDING, SCALES, BookScale, Scale
 from .show import in_json, list_items, show, where_it_is
@@ -197,16 +197,12 @@ def fetch(
         from .paper.protocol import commands
 
         scales = SCALES if scale is None else (scale,)
-        items = [item_named(name, "item") for name in names]
-        wanted = {
-            walk.hash
-            for each in scales
-            for walk in (
-                [walk for item in items if each in item.scales for walk in item.experiments(each)]
-                if names
-                else commands(each)
-            )
-        }
+        if names:
+            items = [item_named(name, "item") for name in names]
+            walks = [item.experiments(s) for item in items for s in scales if s in item.scales]
+        else:
+            walks = [list(commands(s)) for s in scales]
+        wanted = {walk.hash for each in walks for walk in each}
     store = Store()
     new = fetch_from(address, store.recorded, wanted, progress=not quiet)
     print(f"{len(new)} more walks in {store.recorded}")
@@ -220,8 +216,7 @@ def write_notebooks(folder: Positional[Path] = Path("notebooks")) -> None:
     """
     from importlib.resources import files
 
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ValueError(f"{folder} is there already; name a new folder, or an empty one")
+    check_new_folder(folder)
     root = checkout()
     source = files("valleywalk.notebooks") if root is None else root / "notebooks"
     for notebook in source.iterdir():

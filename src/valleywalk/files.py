@@ -59,6 +59,22 @@ def write(target: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def check_new_folder(folder: Path) -> None:
+    """Refuse, before any work, a folder to write that is not to be mixed with what is there.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Raises
+    ------
+    ValueError
+        Something is there that is no empty folder.
+    """
+    if any(folder.iterdir()) if folder.is_dir() else os.path.lexists(folder):
+        raise ValueError(f"{folder} is there already; name a new folder, or an empty one")
+
+
 def check_output(
     target: Path, *, overwrite: bool = False, remedy: str = "give --overwrite"
 ) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .callback import Watching
 from .evaluation import Loss
-from .sinks import PREFIX
+from .sinks import prefixed
 
 try:
     from transformers import TrainerCallback
@@ -106,7 +106,7 @@ class WatchCallback(Watching, TrainerCallback):
         self._newest = {}
 
         def keep(step: int, numbers: Mapping[str, float]) -> None:
-            self._newest |= {PREFIX + name: number for name, number in numbers.items()}
+            self._newest |= prefixed(numbers)
 
         sinks = [keep] if self.log else []
         self.begin(kwargs["model"], optimizer, getattr(optimizer, "scaler", None), sinks)

@@ -7,7 +7,7 @@ from typing import Any
 from . import torchvision_compat  # noqa: F401
 from .callback import Watching
 from .evaluation import Loss
-from .sinks import PREFIX
+from .sinks import prefixed
 
 try:
     from lightning.pytorch import Callback
@@ -63,7 +63,7 @@ class WatchCallback(Watching, Callback):
         scaler = getattr(trainer.precision_plugin, "scaler", None)
 
         def to_loggers(step: int, numbers: Mapping[str, float]) -> None:
-            named = {PREFIX + name: number for name, number in numbers.items()}
+            named = prefixed(numbers)
             for logger in trainer.loggers:
                 # The steps of all that Lightning logs itself.
                 logger.log_metrics(named, step=trainer.fit_loop.epoch_loop._batches_that_stepped)

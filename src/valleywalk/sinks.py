@@ -102,6 +102,22 @@ def _of_segment(seen: Mapping[str, Any], alpha: np.ndarray) -> dict[str, Any]:
     return found
 
 
+def prefixed(numbers: Mapping[str, float]) -> dict[str, float]:
+    """The numbers by the names that they have in loggers that others write to as well.
+
+    Parameters
+    ----------
+    numbers : mapping of str → float
+
+    Examples
+    --------
+    >>> from valleywalk.sinks import prefixed
+    >>> prefixed({"cosine": -0.5})
+    {'valleywalk/cosine': -0.5}
+    """
+    return {PREFIX + name: number for name, number in numbers.items()}
+
+
 def tell(sink: Callable[[int, Any], None], step: int, seen: Mapping[str, Any]) -> bool:
     """Give a sink what was seen; a failure is warned of, and the sink is to be told no more.
 
@@ -234,8 +250,8 @@ class TensorBoard:
 
     def __call__(self, step: int, numbers: Mapping[str, float]) -> None:
         """Add the numbers of a step."""
-        for name, number in numbers.items():
-            self.writer.add_scalar(PREFIX + name, number, step)
+        for name, number in prefixed(numbers).items():
+            self.writer.add_scalar(name, number, step)
         self.writer.flush()
 
 
@@ -280,8 +296,7 @@ class WeightsAndBiases:
 
     def __call__(self, step: int, numbers: Mapping[str, float]) -> None:
         """Log the numbers of a step."""
-        named = {PREFIX + name: number for name, number in numbers.items()}
-        row = {PREFIX + "iteration": step, **named}
+        row = {PREFIX + "iteration": step, **prefixed(numbers)}
         self.run.log(row, step=step if self.by_step else None)
 
 
@@ -322,8 +337,7 @@ class MLflow:
 
     def __call__(self, step: int, numbers: Mapping[str, float]) -> None:
         """Log the numbers of a step."""
-        named = {PREFIX + name: number for name, number in numbers.items()}
-        self._mlflow.log_metrics(named, step=step, run_id=self.run_id)
+        self._mlflow.log_metrics(prefixed(numbers), step=step, run_id=self.run_id)
 
 
 def _imported(module: str, package: str) -> Any:

@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader
 from tqdm import tqdm
 
 from ..extras import require
+from ..files import check_new_folder
 from ..folders import checkout
 from ..paper.items import ITEMS
 from ..paper.page import markdown_table
@@ -109,8 +110,7 @@ def write(folder: Path) -> None:
     if root is None:
         raise BookError("the course is made from a checkout of the project, not from a package")
     new = not folder.is_dir()
-    if os.path.lexists(folder) if new else any(folder.iterdir()):
-        raise ValueError(f"{folder} is there already; name a new folder, or an empty one")
+    check_new_folder(folder)
     require("course")
     from .handout import Book
 

@@ -34,7 +34,7 @@ SIGNS: Mapping[Verdict, str] = {
     "premise absent": "–",
 }
 MARKERS = dict(zip(SUBJECTS, "os^v", strict=True))
-COLOURS = dict(zip(SUBJECTS, sns.color_palette("colorblind"), strict=False))
+COLOURS = dict(zip(SUBJECTS, figures.PALETTE, strict=False))
 # In inches; text is about as large on a phone as in the picture.
 WIDTH, ROW, LINE, MARGIN = 4.8, 0.5, 0.15, 0.12
 # Of the width, for the intervals; the rest is for the numbers.

@@ -15,7 +15,6 @@ from ..files import write
 from ..seeds import Share
 from ..trace import seal_of
 
-Number = float | Share
 PACKAGE = Path(__file__).parents[1]
 
 

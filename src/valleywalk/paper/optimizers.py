@@ -182,9 +182,16 @@ class Optimizers(Page):
         ]
 
     def is_there(self, store: Store) -> bool:
+        return self._all_recorded is not None
+
+    @property
+    def _all_recorded(self) -> list[xr.Dataset] | None:
+        """The recorded traces; None where they are not all there."""
         from .optimizer_runs import recorded
 
-        return len(recorded(self.runs)) == len(self.runs)
+        runs = self.runs
+        there = recorded(runs)
+        return [*there.values()] if len(there) == len(runs) else None
 
     def get_traces(self) -> list[xr.Dataset]:
         """The trace of each run, recorded or run now."""
@@ -208,9 +215,8 @@ class Optimizers(Page):
 
     @property
     def made_on(self) -> str | None:
-        from .optimizer_runs import recorded
-
-        return _made_on([*recorded(self.runs).values()]) if self.is_there(self.store) else None
+        traces = self._all_recorded
+        return None if traces is None else _made_on(traces)
 
     # What they show ------------------------------------------------------------------------------
 
