@@ -48,5 +48,5 @@ benchmarks: .venv/ready
 
 # Walks are kept: `valleywalk clean --traces --checkpoints` deletes them, too.
 clean:
-	rm -rf build/book
+	rm -rf build/book build/book-building
 	test ! -x $(BIN)/valleywalk || $(BIN)/valleywalk clean --yes

@@ -20,6 +20,7 @@ from valleywalk.cli import main
 from valleywalk.folders import checkout
 from valleywalk.paper.items import ITEMS
 from valleywalk.paper.walks import StochasticWalk
+from valleywalk.walks.store import only_one
 
 REPOSITORY = "https://github.com/owner/name"
 
@@ -46,7 +47,9 @@ def test_a_book_is_made_of_executed_notebooks(commands, tmp_path):
         "smoke", folder=tmp_path / "book", strict=True, processes=1, repository=REPOSITORY
     )
     assert front == tmp_path / "book" / "_build" / "html" / "index.html"
-    assert commands[0][1:] == ["build", str(tmp_path / "book"), "-n", "-W", "--keep-going"]
+    building = str(tmp_path / "book-building")
+    assert commands[0][1:] == ["build", building, "-n", "-W", "--keep-going"]
+    assert [path.name for path in tmp_path.iterdir()] == ["book"]
     page = nbformat.read(tmp_path / "book" / "figures" / "fig18.ipynb", as_version=4)
     assert page.cells[0].source.startswith("(fig18)=\n# Figure 18. ")
     shown = [c for c in page.cells if "remove-cell" not in c.metadata.get("tags", [])]
@@ -116,6 +119,8 @@ def test_what_is_no_book_is_not_built_over(tmp_path, monkeypatch):
             book.build("smoke", folder=folder)
     with pytest.raises(OSError, match="mine"):
         book.build("smoke", folder=tmp_path / "mine" / "book")
+    with only_one(tmp_path / "book"), pytest.raises(OSError, match="another process is writing"):
+        book.build("smoke", folder=tmp_path / "book")
     assert (tmp_path / "mine").read_text() == "kept"
 
 
@@ -149,11 +154,15 @@ def test_a_kernel_that_is_done_calls_nothing_an_error(capfd):
     assert "KeyboardInterrupt" not in captured.err
 
 
-def test_a_rendering_that_fails_is_said(commands, tmp_path, monkeypatch):
+def test_a_rendering_that_fails_is_said_and_keeps_the_book_before(commands, tmp_path, monkeypatch):
     monkeypatch.setattr(book, "_render", lambda command: 1)
     monkeypatch.setattr(book, "ITEMS", {"fig28": ITEMS["fig28"]})
-    with pytest.raises(book.BookError, match="jupyter-book failed"):
-        book.build("smoke", folder=tmp_path / "book", processes=1)
+    before = tmp_path / "book"
+    before.mkdir()
+    (before / "_toc.yml").write_text("before")
+    with pytest.raises(book.BookError, match=r"jupyter-book failed.*book-building"):
+        book.build("smoke", folder=before, processes=1)
+    assert (before / "_toc.yml").read_text() == "before"
     with pytest.raises(SystemExit, match="repository is 'github'; give https://HOST/OWNER/NAME"):
         main(["book", "--repository", "github"])
     monkeypatch.setattr(book, "checkout", lambda: None)

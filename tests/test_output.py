@@ -7,6 +7,7 @@ import pytest
 
 from valleywalk import open_trace
 from valleywalk.cli import main
+from valleywalk.walks.store import only_one
 
 WALK = ["walk", "--model", "mlp", "--dataset", "mnist5k", "--width", "0.05"]
 WALK += ["--training-images", "60", "--batch-size", "20", "--evaluation-batch-size", "20"]
@@ -115,6 +116,13 @@ def test_files_beside_a_walk_are_kept(beside, tmp_path):
     said = "is damaged, or no checkpoint" if beside == "out.checkpoint" else "is there already"
     assert f"{beside} {said}" in refused(given)
     assert everything(tmp_path).keys() == {beside}
+
+
+def test_two_processes_do_not_walk_into_the_same_file(tmp_path, no_work):
+    file = tmp_path / "out.nc"
+    with only_one(file):
+        assert "out.nc; wait until it has finished" in refused([*WALK, "--output", str(file)])
+    assert everything(tmp_path) == {}
 
 
 def test_overwrite_replaces_a_file(tmp_path):

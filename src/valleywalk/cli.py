@@ -103,18 +103,19 @@ def walk(
     """
     from .report import report
     from .walks.provenance import provenance
-    from .walks.store import Store, check_outputs, walk_into
+    from .walks.store import Store, check_outputs, only_one, walk_into
 
     if output is not None:
         check_outputs(output, keep_state=keep_state, overwrite=overwrite)
-        trace = walk_into(
-            output,
-            experiment,
-            device=device,
-            restart=restart,
-            keep_state=keep_state,
-            progress=not quiet,
-        )
+        with only_one(output):
+            trace = walk_into(
+                output,
+                experiment,
+                device=device,
+                restart=restart,
+                keep_state=keep_state,
+                progress=not quiet,
+            )
     else:
         store = Store()
         trace = store.get(
@@ -307,6 +308,7 @@ def course_pack(folder: Positional[Path] = Path("course-pack")) -> None:
     Args:
         folder: Where to; new, or empty.
     """
+    require("course")
     from .book import course
 
     course.write(folder)

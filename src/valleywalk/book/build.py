@@ -33,7 +33,7 @@ from ..seeds import LIKENESS, POWER
 from ..trace import environment
 from ..walks.parallel import compute
 from ..walks.resources import Resources
-from ..walks.store import Store
+from ..walks.store import Store, only_one
 from . import answers, explorer, lab, play, verdict
 from .exercises import boxes, exercises_of, tagged
 from .head import head
@@ -70,7 +70,8 @@ def build(
         recorded: each page at the scale nearest to the paper's of which all walks are there; what
         has none is walked at the quick scale.
     folder : Path, optional
-        Where it is built; default `build/book` of the checkout.
+        Where it is kept; default `build/book` of the checkout. It is built beside this folder, so
+        that the book before stays until there is a new one.
     strict : bool
         Take warnings as errors.
     processes : int, optional
@@ -96,7 +97,8 @@ def build(
         Not a checkout; no such repository; the folder is of something else; a notebook failed
         (named); the rendering failed.
     OSError
-        The folder cannot be written to; found out before anything is walked.
+        The folder cannot be written to, or another process builds the book there; found out before
+        anything is walked.
     """
     if repository is not None and not REPOSITORY.fullmatch(repository):
         raise BookError(f"repository is {repository!r}; give https://HOST/OWNER/NAME")
@@ -105,16 +107,36 @@ def build(
         raise BookError("the book is built from a checkout of the project, not from a package")
     if folder is None:
         folder = root / "build" / "book"
-    elif os.path.lexists(folder) and not (folder / "_toc.yml").is_file():
-        raise BookError(f"{folder} is there and is no book; move it away, or build elsewhere")
+    building = folder.with_name(f"{folder.name}-building")
+    for each in (folder, building):
+        if os.path.lexists(each) and not (each / "_toc.yml").is_file():
+            raise BookError(f"{each} is there and is no book; move it away, or build elsewhere")
     folder.parent.mkdir(parents=True, exist_ok=True)
     check_writable(folder)
+    with only_one(folder):
+        resources = Resources(device, processes, scheduler, restart)
+        _build(root, building, scale, resources, strict=strict, repository=repository)
+        if folder.exists():
+            shutil.rmtree(folder)
+        building.rename(folder)
+    return folder / "_build" / "html" / "index.html"
+
+
+def _build(
+    root: Path,
+    folder: Path,
+    scale: BookScale,
+    resources: Resources,
+    *,
+    strict: bool,
+    repository: str | None,
+) -> None:
     store = Store()
     scales = {name: scale_of(item, scale, store) for name, item in ITEMS.items()}
     experiments = [
         experiment for name, item in ITEMS.items() for experiment in item.experiments(scales[name])
     ]
-    compute(experiments, store, Resources(device, processes, scheduler, restart))
+    compute(experiments, store, resources)
     if folder.exists():
         shutil.rmtree(folder)
     shutil.copytree(root / "book", folder)
@@ -138,13 +160,12 @@ def build(
     (folder / "play-data.html").write_text(play.data(), encoding="utf-8")
     if repository is not None:
         _link(folder / "_config.yml", repository)
-    _execute_all(root, folder / "figures", scales, processes, repository)
+    _execute_all(root, folder / "figures", scales, resources.processes, repository)
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(folder), "-n"]
     if strict:
         command += ["-W", "--keep-going"]
     if _render(command):
         raise BookError(f"jupyter-book failed; its messages are above. Its sources are in {folder}")
-    return folder / "_build" / "html" / "index.html"
 
 
 def _render(command: list[str]) -> int:

@@ -17,7 +17,6 @@ import yaml
 from jinja2 import Environment, FileSystemLoader
 from tqdm import tqdm
 
-from ..extras import require
 from ..files import check_new_folder
 from ..folders import checkout
 from ..paper.items import ITEMS
@@ -102,7 +101,7 @@ def write(folder: Path) -> None:
     BookError
         Not a checkout.
     ValueError
-        The folder is not empty, or is no folder; the packages of the extra `course` are missing.
+        The folder is not empty, or is no folder.
     OSError
         Nothing can be written there.
     """
@@ -111,7 +110,6 @@ def write(folder: Path) -> None:
         raise BookError("the course is made from a checkout of the project, not from a package")
     new = not folder.is_dir()
     check_new_folder(folder)
-    require("course")
     from .handout import Book
 
     store, book = Store(recorded=root / "data" / "traces"), Book(root / "book")

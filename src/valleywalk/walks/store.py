@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -194,6 +194,37 @@ class Store:
                 f"traces cannot be kept in {self.folder} ({error.strerror or error}); "
                 "choose another folder, or set VALLEYWALK_DATA"
             ) from error
+
+
+@contextmanager
+def only_one(target: Path) -> Iterator[None]:
+    """Keep other processes from making the same file or folder meanwhile.
+
+    Parameters
+    ----------
+    target : Path
+
+    Raises
+    ------
+    OSError
+        Another one makes it now.
+    """
+    path = target.with_name(f".{target.name}.lock")
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise BlockingIOError(
+            f"another process is writing {target}; wait until it has finished, or choose another "
+            "name"
+        ) from None
+    try:
+        yield
+    finally:
+        # Windows deletes it on release, and not before.
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
 
 
 class Beside(NamedTuple):
