@@ -465,6 +465,12 @@ def crosses_a_barrier(walked: Walked) -> str:
     above=0.5,
     item="fig8",
     primary=("vgg11",),
+    reasons={
+        "mlp": (
+            "Likeliest reason: after the first epoch the digits are soon fitted, and the curvature "
+            "along the step is then far below that at which the rate would bounce."
+        )
+    },
     **SHARED,
 )
 def interior_minimum(walked: Walked) -> Share:
