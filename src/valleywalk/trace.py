@@ -350,6 +350,11 @@ def open_trace(path: str | PathLike[str], experiment_hash: str | None = None) ->
         The file is damaged, is no trace, is of another schema version, or is of another
         experiment. Nothing is changed or recomputed.
 
+    Notes
+    -----
+    Open only traces from people you trust. The checksum finds damage; it does not stop someone
+    who forges a whole file, and a forged file can keep HDF5 busy for ever.
+
     Examples
     --------
     >>> from valleywalk import open_trace
