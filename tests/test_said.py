@@ -343,6 +343,8 @@ def test_the_spectral_norm_falls_or_rises(smoke):
     assert "above it in 3 of 9 measurements" in text
     assert "; 2 of 9 measurements had not converged, drawn hollow." in text
     assert "over 9 epochs is -0.75; the paper calls the link mild." in text
+    both = in_words(page, numbers | {"falls": 0.5, "rises": 0.8})
+    assert "and then falls further, to 0.8 times" in both
     text = in_words(page, numbers | {"falls": 1.5, "rises": 0.5, "edge": None})
     assert "it rises at first, to 1.5 times its size, and then falls, to 0.5 times" in text
     assert "Edge of stability" not in text
@@ -462,7 +464,7 @@ def test_table_1_says_so_beside_the_paper_s_counts():
     none = [segment(-0.1)] * 25
     text = said(page, [walk_of(none, [0.0] * 25, error=0.001)])
     assert "in epochs 1 and 25 a barrier is crossed in none of 26 steps. The intervals" in text
-    assert "The paper counts 0 and 5 in 450 steps of epochs 1 and 25, a share inside our" in text
+    assert "The paper counts 0 and 5 in 450 steps of epochs 1 and 25; its share lies in" in text
     assert "The images resolve no barriers and leave none of 26 steps open." in text
     assert "The highest barrier" not in text
     text = said(page, [walk_of([segment(bump=0.1), *none[1:]], [0.0] * 25)])
