@@ -34,8 +34,8 @@ SHORT = {
 @pytest.mark.parametrize(
     ("count", "total", "words"),
     [
-        (0, 40, "no step of 40"),
-        (1, 40, "one step of 40"),
+        (0, 40, "none of 40 steps"),
+        (1, 40, "one of 40 steps"),
         (3, 39, "3 of 39 steps"),
         (40, 40, "each of 40 steps"),
         (1, 1, "the one step"),
@@ -222,11 +222,11 @@ def test_a_walk_that_turns():
     page = GradientDescentWalk(iterations=4)
     text = said(page, [walk_of(segments, [None, 0.5, -0.2, -0.4], error=0.001)])
     assert "4 steps of full-batch gradient descent at learning rate 0.1, from iteration 0" in text
-    assert "*A minimum inside*: in one segment of 4, first at iteration 2 (the paper: after" in text
+    assert "*A minimum inside*: in one of 4 segments, first at iteration 2 (the paper: a" in text
     assert "below zero in 2 of 3 steps, in each from iteration 2 to the end of the window" in text
     assert "on average -0.0333 over the last 3 steps (the paper: near −1 after about 20, Fi" in text
     assert "it rises in 2 of 3 steps (the paper: falls monotonically, Figure 1), while the" in text
-    assert "crossed in one step of 4. The images resolve the one barrier. By the captions'" in text
+    assert "crossed in one of 4 steps. The images resolve the one barrier. By the captions'" in text
     assert "in 3 of 4 steps" in text, "a fall along the whole segment counts by the captions"
     assert "at the end of the window: 0.4 (the paper: about 1.4, Section 3.1)." in text
     assert "Edge of stability" not in text
@@ -236,11 +236,11 @@ def test_a_walk_that_turns():
 def test_a_walk_that_never_turns():
     segments = [segment(-0.1 * (i + 1)) for i in range(12)]
     text = said(GradientDescentWalk(iterations=12), [walk_of(segments, [None, *[0.5] * 11])])
-    assert "in no segment of 12" in text
+    assert "in none of 12 segments" in text
     assert "of the last 10" not in text.split("Cosine")[0]
     assert "never below zero" in text
-    assert "it rises in no step of 11" in text
-    assert "crossed in no step of 12. By the captions'" in text
+    assert "it rises in none of 11 steps" in text
+    assert "crossed in none of 12 steps. By the captions'" in text
     assert "Where the floor lies inside" not in text
 
 
@@ -264,7 +264,7 @@ def test_whether_segments_sag_by_the_end(inside, words):
     ("cosines", "words"),
     [
         ([None, -0.1, -0.2], "below zero in each of 2 steps (the paper"),
-        ([None, -0.1, 0.2], "below zero in one step of 2, but not in the last one (the paper"),
+        ([None, -0.1, 0.2], "below zero in one of 2 steps, but not in the last one (the paper"),
     ],
 )
 def test_when_a_cosine_is_negative(cosines, words):
@@ -282,7 +282,7 @@ def test_a_window_in_a_later_epoch_says_when_it_begins():
     segments = [segment(-0.1)] * 6
     page = StochasticWalk(epoch=2, iterations=4)
     text = said(page, [walk_of(segments, [0.1] * 6, in_epoch=2)])
-    assert "from iteration 2 on. Epoch 2 begins after 2 steps, the paper's after 450." in text
+    assert "from iteration 2 on. Epoch 2 begins after 2 steps, in the paper after 450." in text
     assert "An epoch has 2 steps here, in the paper 450: the window spans 2 epochs." in text
     text = said(
         StochasticWalk(epoch=2, iterations=4, dataset="photos64"),
@@ -296,7 +296,7 @@ def test_a_height_with_and_without_the_error_of_its_images(smoke):
     numbers = page.numbers(traces)
     with_error = in_words(page, numbers | {"height": Interval(0.05, 0.04, 0.06)})
     assert "0.05 [0.04, 0.06] on average (the paper: 0.0625, mean of the epoch" in with_error
-    assert "In brackets: the 95 % interval for the error that the images make." in with_error
+    assert "In brackets: the 95 % interval for the error due to the images." in with_error
     without = in_words(page, numbers | {"height": Interval(0.05, math.nan, math.nan)})
     assert "0.05 on average" in without
     assert "In brackets" not in without
@@ -343,6 +343,8 @@ def test_the_spectral_norm_falls_or_rises(smoke):
     assert "above it in 3 of 9 measurements" in text
     assert "; 2 of 9 measurements had not converged, drawn hollow." in text
     assert "over 9 epochs is -0.75; the paper calls the link mild." in text
+    both = in_words(page, numbers | {"falls": 0.5, "rises": 0.8})
+    assert "and then falls further, to 0.8 times" in both
     text = in_words(page, numbers | {"falls": 1.5, "rises": 0.5, "edge": None})
     assert "it rises at first, to 1.5 times its size, and then falls, to 0.5 times" in text
     assert "Edge of stability" not in text
@@ -383,7 +385,7 @@ def test_what_a_doubling_does():
 def test_one_value_or_one_seed_tells_no_slope():
     page, traces = factors_of(-0.1, seeds=1, learning_rates=[0.1])
     text = said(page, traces)
-    assert "changes it by an amount that one value alone does not tell." in text
+    assert "changes it by an amount that a single value cannot tell." in text
     assert "(without an interval: too few seeds, or all alike)" in text
     assert "40 steps, one seed." in text
 
@@ -397,12 +399,12 @@ def test_what_noise_does(smoke):
     more = {"higher_loss": 2, "lower_accuracy": 0, "stays": 0.9, "stuck": 0.8}
     text = in_words(page, numbers | more | {"variance": 0.25, "variance_error": 0.03})
     assert "It is higher with noise than without in each of 2 noisy walks." in text
-    assert "It is lower with noise in no noisy walk of 2." in text
-    assert "0.9 if the walk goes on under its noise" in text
-    assert "where more than 0.8 is left, and is stuck." in text
+    assert "It is lower with noise in none of 2 noisy walks." in text
+    assert "0.9 if the walk goes on with its noise" in text
+    assert "if more than 0.8 is left then, and is stuck." in text
     assert "0.25, with a standard error of 0.03; the variances" in text
     for label, left in numbers["leaving"].items():
-        assert f'{left:.3g} by "{label}"' in text
+        assert f'{left:.3g} with "{label}"' in text
     text = in_words(page, numbers | {"stays": 0.5, "stuck": 0.8, "variance_error": None})
     assert "and is not stuck" in text
     assert "standard error" not in text
@@ -425,7 +427,7 @@ def test_which_schedule_ends_higher():
         traces.append(assemble(records, ALPHA, epochs, 2, attributes))
     text, numbers = said(page, traces), page.numbers(traces)
     assert "*Tuned*, trapezoid ends with the highest mean validation accuracy, 0.8" in text
-    assert "and so it does with the lowest mean training loss" in text
+    assert "and it also ends with the lowest mean training loss" in text
     assert "trapezoid ends higher, and the interval leaves zero out." in text
     numbers["differences"][0]["validation_accuracy"] = Interval(-0.1, -0.2, -0.01)
     numbers["differences"][1]["validation_accuracy"] = Interval(0.1, -0.2, 0.4)
@@ -435,7 +437,7 @@ def test_which_schedule_ends_higher():
     assert "-0.1 [-0.2, -0.01]; clr ends higher, and the interval leaves zero out." in text
     assert "0.1 [-0.2, 0.4]; no difference can be told, since the interval holds zero." in text
     assert "0; without an interval: too few seeds, or all alike." in text
-    assert "and constant with the lowest mean training loss" in text
+    assert "and constant ends with the lowest mean training loss" in text
 
 
 # Barriers -----------------------------------------------------------------------------------------
@@ -446,13 +448,13 @@ def test_figure_8_says_how_many_barriers_are_crossed():
     segments = [segment(end=-0.1), segment(bump=0.1), segment(sag=0.1)]
     trace = walk_of(segments, [0.0] * 3, error=0.001)
     text = said(page, [trace])
-    assert "crossed in one step of 3, a share of 0.333 [0.0615, 0.792], in one epoch of 3" in text
+    assert "crossed in one of 3 steps, a share of 0.333 [0.0615, 0.792], in one of 3 epochs" in text
     assert "The highest, in epoch 2, is 0.1 high, 9.09% of the loss there" in text
-    assert "*What the images resolve*: the one barrier. They leave open no step of 3." in text
+    assert "*What the images resolve*: the one barrier. They leave none of 3 steps open." in text
     assert "*Captions' definition*, higher than either end: 2 of 3 steps." in text
     assert "*Convex segments*: not measured in these walks." in text
     text = said(page, [walk_of([segment(-0.1)] * 3, [0.0] * 3)])
-    assert "crossed in no step of 3" in text
+    assert "crossed in none of 3 steps" in text
     assert "The highest" not in text
     assert "*What the images resolve*: not measured in these walks." in text
 
@@ -461,12 +463,12 @@ def test_table_1_says_so_beside_the_paper_s_counts():
     page = BarrierTable(models=["vgg11"], epochs_shown=[1, 25], training_images=100)
     none = [segment(-0.1)] * 25
     text = said(page, [walk_of(none, [0.0] * 25, error=0.001)])
-    assert "in epochs 1 and 25 a barrier is crossed in no step of 26. The intervals" in text
-    assert "The paper counts 0 and 5 in 450 steps of epochs 1 and 25, a share inside our" in text
-    assert "The images resolve no barriers and leave no step of 26 open." in text
+    assert "in epochs 1 and 25 a barrier is crossed in none of 26 steps. The intervals" in text
+    assert "The paper counts 0 and 5 in 450 steps of epochs 1 and 25; its share lies in" in text
+    assert "The images resolve no barriers and leave none of 26 steps open." in text
     assert "The highest barrier" not in text
     text = said(page, [walk_of([segment(bump=0.1), *none[1:]], [0.0] * 25)])
-    assert "crossed in one step of 26, by epoch 1 and 0." in text
+    assert "crossed in one of 26 steps, by epoch 1 and 0." in text
     assert (
         "The highest barrier is 0.1 high, 9.09% of the loss there. What the images resolve" in text
     )
@@ -499,12 +501,12 @@ def test_table_2_says_how_the_heights_compare():
     assert "From epoch to epoch it falls each time." in text
     assert "From epoch to epoch it never falls." in text
     assert "in the paper 6.1." in text
-    assert "the first rate has the larger height in each of 2 pairs" in text
-    assert "it lies above one in each of 2 pairs, below one in no pair of 2." in text
-    assert "It holds the paper's ratio in no pair of one." in text
+    assert "the first rate has the larger height in each of 2 comparisons" in text
+    assert "above one in each of 2 comparisons and below one in none of 2 comparisons." in text
+    assert "The interval contains the paper's ratio in no comparison of one." in text
     text = said(page, heights_of(page, [(0.1, 0.1), (0.2, 0.3)], 40))
-    assert "in no pair of 2 of a network" in text
-    assert "above one in no pair of 2, below one in each of 2 pairs" in text
+    assert "larger height in none of 2 comparisons" in text
+    assert "above one in none of 2 comparisons and below one in each of 2 comparisons" in text
 
 
 def test_too_few_steps_have_no_interval(smoke):
@@ -532,10 +534,10 @@ def test_the_hessian_and_the_covariance(smoke):
     (network,) = numbers["networks"][:1]
     network = network | {"noise_overlap": 0.25, "times_chance": 12345.0, "times": math.nan}
     text = in_words(page, numbers | {"networks": [network]})
-    assert "overlap by 0.25, 12,000 times what chance would give; noise from labels" in text
-    assert "noise from labels dealt out anew was not measured." in text
+    assert "overlap by 0.25, 12,000 times what chance would give; noise from shuffled" in text
+    assert "noise from shuffled labels was not measured." in text
     text = in_words(page, numbers | {"networks": [network | {"times": 4.0}]})
-    assert "and 4 times what noise from labels dealt out anew gives." in text
+    assert "and 4 times what noise from shuffled labels gives." in text
 
 
 @pytest.mark.parametrize(
@@ -573,7 +575,7 @@ def test_optimizers_side_by_side(smoke):
         for each in numbers["answers"]
     ]
     text = in_words(page, numbers | {"answers": decided})
-    assert "SGD bounces in no case of 3 and slides in 3; momentum bounces in" in text
+    assert "SGD bounces in none of 3 cases and slides in 3; momentum bounces in" in text
     assert "Adam bounces in each of 3 cases and slides in none; AdamW bounces" in text
     assert (
         "All together bounce in 3 of 15 cases: *digits* with batch norm (Adam), with layer norm "
@@ -588,7 +590,9 @@ def test_text_and_code(smoke):
     numbers = page.numbers(traces)
     both = type(numbers["distance"])
     text = in_words(page, numbers | {"distance": both(1.5, 6.0), "barriers": both(0.0, 9.0)})
-    assert "ends 1.5 from its start, summed 6; the paper prints about 1.4, and the text" in text
+    assert (
+        "ends 1.5 from its start, with summed ones 6; the paper prints about 1.4, and the" in text
+    )
     assert "cross no barriers on a frozen plan, and 9 barriers when each point" in text
     text = in_words(page, numbers | {"distance": both(9.0, 1.3)})
     assert "and the code is nearer" in text

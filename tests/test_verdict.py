@@ -159,7 +159,8 @@ def test_the_sentences_count_what_was_found():
     assert f"- **{FAMILY - 2} of {FAMILY} are not walked yet.**" in text
     assert "do not hold" not in text, "what is contradicted is not primary"
     assert "Of all 6 rows" in text
-    assert "1 supported, 2 contradicted, 2 inconclusive, 1 premise absent; 1 of them" in text
+    assert "1 supported, 2 contradicted, 2 inconclusive, 1 premise absent. Still waiting" in text
+    assert "undecided until then: 1 of them." in text
     whole = [
         finding(claim.id, verdict="contradicted", estimate=math.pi)
         for claim in CLAIMS
@@ -189,4 +190,4 @@ def test_the_front_page_has_primary_rows_first_and_says_where_there_are_none():
     assert "interior minimum" in first
     assert "interior minimum" not in others
     assert "travels farther" in others
-    assert verdict.front([]) == "No walk that decides is there yet.\n"
+    assert verdict.front([]) == "No walk that decides has been made yet.\n"

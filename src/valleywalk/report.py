@@ -1,4 +1,4 @@
-"""What a trace shows, in words: each number with its error, and what one would try next."""
+"""What a trace shows, in words: each number with its error, and what to try next."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import xarray as xr
 from . import analysis, measures, statistics
 from .statistics import SHORTEST_SERIES, Interval
 
-# Segments from which a walk is told in halves: it may slide first, and bounce then.
+# Segments from which a walk is described in halves: it may slide first, and bounce then.
 HALVED = 2 * SHORTEST_SERIES
 # Segments at the end over which curvature is taken: a polynomial of each degree goes through each.
 LAST = 100
@@ -51,21 +51,22 @@ class Report:
 
 
 def report(trace: xr.Dataset) -> Report:
-    """Say in words what a trace shows, and what one would try next.
+    """Say in words what a trace shows, and what to try next.
 
-    Does the walk slide or bounce, how high above the floor, over which barriers, how sharp is it
-    along its steps, does the floor fall, how far did it come. From 22 measured segments on, what
-    changes on the way is told of the second half of these alone.
+    Does the walk slide or bounce? How high is it above the floor, which barriers does it cross,
+    how sharp is the loss along its steps, does the floor fall, and how far did it get? From 22
+    measured segments on, what changes on the way is said of the second half of them alone.
 
-    In brackets are intervals at 95 %: "over the steps" by `statistics.mean_of_steps`, none for ten
-    steps or fewer, and for a share as wide as that and Wilson's together; "over the images" as of
-    `measures.window_height`. Those of gain, penalty and sharpness are of the last hundred segments
-    at most, and wider by the curve's own error (see `measures.along_step`).
+    In brackets are 95 % intervals. Those "over the steps" are by `statistics.mean_of_steps`, with
+    none for ten steps or fewer; for a share they also cover Wilson's interval. Those "over the
+    images" are by `measures.window_height`. Gain, penalty and sharpness are taken over the last
+    hundred segments at most, and their intervals are wider by the curve's own error (see
+    `measures.along_step`).
 
     Parameters
     ----------
     trace : xarray.Dataset
-        As `watch` or `walk` gives it, finished or not; what it does not hold is not spoken of.
+        As `watch` or `walk` returns it, finished or not; what it does not hold is left out.
 
     Returns
     -------
@@ -74,7 +75,7 @@ def report(trace: xr.Dataset) -> Report:
     Raises
     ------
     ValueError
-        What is given is no trace.
+        What is given is not a trace.
 
     Examples
     --------
@@ -88,7 +89,8 @@ def report(trace: xr.Dataset) -> Report:
     >>> print(report(assemble(steps, alpha=[0, 0.25, 0.5, 0.75, 1])))
     12 steps, 12 segments measured. Brackets hold 95 % intervals.
     The loss goes from 3 to 1.9.
-    It bounces: 12 of 12 segments have their lowest point inside, 1 [0.758, 1] over the steps.
+    It bounces: 12 of 12 segments have their lowest point inside, a share of 1 [0.758, 1] over the
+    steps.
     Successive gradients point against each other: mean cosine -0.9 [-0.9, -0.9] over the steps.
     Mean height above the floor 1 (the trace does not tell its error).
     No segment crosses a barrier; the trace does not tell what the images resolve.
@@ -155,10 +157,11 @@ def _end(trace: xr.Dataset) -> Part:
             at = taken[np.flatnonzero(finite)[-1] + 1] if finite.any() else taken[0]
             iteration = int(trace["iteration"][at])
             seen.append(
-                f"The training diverged: from iteration {iteration} on parameters are no finite "
-                "numbers."
+                f"The training diverged: from iteration {iteration} on, parameters are not finite."
             )
-            ideas.append("It diverged: a smaller learning rate, or one that rises slowly at first.")
+            ideas.append(
+                "It diverged: try a smaller learning rate, or one that rises slowly at first."
+            )
     return seen, ideas
 
 
@@ -170,7 +173,7 @@ def _nothing_measured(trace: xr.Dataset) -> Part:
     how = (
         "name epochs, as in probed_epochs=(1,)"
         if "experiment" in trace.attrs
-        else "choose steps that come by, as in steps=10 for every tenth"
+        else "choose steps that are taken, as in steps=10 for every tenth"
     )
     return [], [f"No segment was measured: {how}."]
 
@@ -264,9 +267,10 @@ class _Valley:
             line = f"It {said}{when}, as far as the two ends of a segment tell."
         else:
             have = "has its" if len(loss) == 1 else "have their"
+            over = "" if np.isnan(share.low) else f", a share of {share} over the steps"
             line = (
                 f"It {said}{when}: {inside.sum():,} of {_count(len(loss), 'segment')} {have} "
-                f"lowest point inside{'' if np.isnan(share.low) else f', {share} over the steps'}."
+                f"lowest point inside{over}."
             )
             # By a change on the way, the interval can tell little.
             last = len(inside) - np.flatnonzero(~inside)[-1] - 1 if not inside.all() else 0
@@ -301,7 +305,7 @@ def _gradients(trace: xr.Dataset) -> Part:
 
 
 def _height(steps: xr.Dataset, valley: _Valley) -> Part:
-    """Of the mean height, also where it is descent, and what the images leave of it."""
+    """The mean height, whether it is descent, and what the images can tell of it."""
     height = measures.window_height(steps)
     interval = height.interval()
     known = not np.isnan(height.error)
@@ -315,14 +319,16 @@ def _height(steps: xr.Dataset, valley: _Valley) -> Part:
         line += f", {inside} of the segments with the lowest point inside"
     line += "."
     if not valley.inside.any():
-        line += " It is half of what a step changes the loss, and no bouncing."
+        line += " It is half of the change of the loss in a step: descent, not bouncing."
     if known and interval.low <= 0:
-        line += " The images do not tell it from zero."
-        ideas.append("The height is no more than what the images vary: more evaluation images.")
+        line += " The images cannot tell it from zero."
+        ideas.append(
+            "The height is no larger than the error of the images: use more evaluation images."
+        )
     if steps.sizes.get("batch") == 1:
         ideas.append(
-            "One evaluation batch tells no error: cut the same images into ten, by batch_size or "
-            "in your loader."
+            "One evaluation batch gives no error: divide the same images into ten, by batch_size "
+            "or in your loader."
         )
     if "measured" in steps and "loss_error" in steps:
         read = ~steps["measured"].values.all(axis=1)
@@ -350,7 +356,8 @@ def _barriers(steps: xr.Dataset) -> Part:
         # Of one batch, of which the height says what to do.
         return seen, []
     idea = (
-        f"The images leave {left_open.sum():,} of {total:,} barriers open: more evaluation images"
+        f"The images leave {left_open.sum():,} of {total:,} barriers open: use more evaluation "
+        "images"
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         times = float(np.median((bound / np.abs(analysis.barrier_height(loss)[left_open])) ** 2))
@@ -413,7 +420,7 @@ def _curvature(steps: xr.Dataset, valley: _Valley, *, floor_falls: bool) -> Part
     if valley.bounces and not floor_falls and penalty.estimate > MOST * gain.estimate:
         ideas.append(
             "It bounces, the floor does not fall, and curvature takes most of the gain: if the "
-            "loss is to fall further, a smaller learning rate or larger batches."
+            "loss is to fall further, try a smaller learning rate or larger batches."
         )
     if valley.slides and penalty.high < gain.low / 4:
         share = max(0.0, penalty.high / gain.low)
@@ -446,7 +453,7 @@ def _sharpness(steps: xr.Dataset, along: xr.Dataset) -> tuple[bool, Part]:
         return False, ([line], [])
     if ratio.low <= 1:
         return False, ([line], [])
-    idea = f"Sharpness is above 2/η: a smaller learning rate, below {2 / found.estimate:.2g}."
+    idea = f"Sharpness is above 2/η: try a smaller learning rate, below {2 / found.estimate:.2g}."
     return True, ([line], [idea])
 
 
@@ -466,7 +473,7 @@ def _distance(trace: xr.Dataset) -> Part:
     distance = distance[np.isfinite(distance)]
     if not len(distance):
         return [], []
-    line = f"It came {distance[-1]:.4g} from where it began"
+    line = f"It got {distance[-1]:.4g} away from its start"
     if "step_length" in trace:
         lengths = trace["step_length"].values
         if np.isfinite(lengths).all():

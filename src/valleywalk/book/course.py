@@ -67,7 +67,7 @@ c.ExecutePreprocessor.timeout = 300
 '''
 WALKS = """# Recorded walks
 
-Unpack the archive where you work. A page opens its walks from there, draws them and gives their
+Unpack the archive where you work. A page opens its walks from there, draws them and returns their
 numbers:
 
     from valleywalk.paper.items import ITEMS
@@ -76,7 +76,7 @@ numbers:
     traces = page.get_traces()
     page.draw(traces)
 
-One file alone is an `xarray.Dataset`: `valleywalk.open_trace("traces/NAME.nc")`.
+`valleywalk.open_trace("traces/NAME.nc")` opens a single file as an `xarray.Dataset`.
 """
 STUDENTS = """# For students
 
@@ -84,7 +84,7 @@ Each folder in `notebooks/` is an assignment: a notebook with blanks, and the wa
 Install valleywalk and Jupyter, open the notebook in its own folder, and fill each blank. The cell
 after a blank tests your answer. Hand in the notebook under its own name.
 
-`homework.zip` has more recorded walks, to work on without a GPU. Its README says what each one is.
+`homework.zip` has more recorded walks, for work without a GPU. Its README says what each one is.
 """
 
 

@@ -187,8 +187,8 @@ STATIONS = (
         "In {doc}`explorer`, in the browser, step through Figure 1 and then Figure 2. At each step "
         "say aloud: did it slide, or did it land on the other wall? Point at the "
         "{term}`floor <valley floor>` and the {term}`height`.",
-        "Both walks slide first and bounce at last. Under gradient descent the cosine says so "
-        "clearly, under SGD hardly.",
+        "Both walks slide first and bounce in the end. Under gradient descent the cosine shows it "
+        "clearly, under SGD hardly at all.",
         (
             _shown("fig1", (0, 0.2), (0.8, 1), (-1, -0.4)),
             _shown("fig2", (0, 0.3), (0.7, 1), (-0.4, 0)),
@@ -199,9 +199,10 @@ STATIONS = (
     Station(
         "One direction",
         10,
-        "Before each run say which way the steepest direction, of curvature one, will go.",
-        "The factor is $1-\\eta\\lambda$: positive it slides, negative it bounces, below minus "
-        "one it climbs.",
+        "Before each run predict what the walk will do along the steepest direction, where the "
+        "curvature is one.",
+        "The factor is $1-\\eta\\lambda$: if positive the walk slides, if negative it bounces, and "
+        "below minus one it climbs.",
         (_quadratic(0.9, 0, 0.99), _quadratic(1.6, -0.99, 0), _quadratic(2.1, -np.inf, -1.01)),
     ),
     Station(
@@ -209,8 +210,8 @@ STATIONS = (
         15,
         "A narrow VGG-11 on photographs, under full-batch gradient descent. Look at the dashed "
         "line: does the floor lie at the end of its segment, or inside?",
-        "The smallest rate slides to the end, the middle one turns on the way, the largest bounces "
-        "nearly at once.",
+        "At the smallest rate the walk slides to the end, at the middle one it turns on the way, "
+        "at the largest it bounces almost at once.",
         (
             _descent(0.02, (0, 0.1), (0, 0.3), (0.8, 1), (0, 1)),
             _descent(0.05, (0, 0.3), (0.6, 1), (0.3, 0.95), (-0.8, -0.05)),
@@ -220,10 +221,10 @@ STATIONS = (
     Station(
         "What noise does to the cosine",
         15,
-        "The same network under SGD, with three batch sizes. Compare the cosine's first ten steps "
-        "with its last ten.",
-        "The surface gives the cosine its sign: plus in the slide, minus in the bounce. A small "
-        "batch's noise draws it to zero in both.",
+        "The same network under SGD, with three batch sizes. Compare the cosine in the first ten "
+        "steps with that in the last ten.",
+        "The surface gives the cosine its sign: plus in the slide, minus in the bounce. The "
+        "noise of small batches draws it towards zero in both.",
         (
             _stochastic(10, (-0.2, 0.2), (-0.2, 0.2)),
             _stochastic(50, (-0.1, 0.4), (-0.5, 0.1)),
@@ -233,11 +234,12 @@ STATIONS = (
     Station(
         "Two roles",
         15,
-        "Each batch size at one rate, each rate at one batch size, three seeds, all recorded. Read "
-        "the last two rows of the table: both knobs on one scale, each with its interval. Then "
-        "guess what a batch of 400 will do, and add `-p batch_sizes '[25, 50, 100, 200, 400]'`.",
-        "The distance is the learning rate's. The cosine is the batch size's, but at this "
-        "size the rate moves it, too, against the paper's reading: what does the ledger say of it?",
+        "Each batch size at one rate and each rate at one batch size, with three seeds, all "
+        "recorded. Read the last two rows of the table: both knobs on one scale, each with its "
+        "interval. Then predict what a batch of 400 will do, and add "
+        "`-p batch_sizes '[25, 50, 100, 200, 400]'`.",
+        "It is the learning rate that moves the distance. The batch size moves the cosine, but at "
+        "this size the rate moves it, too, against the paper's reading. What does the ledger say?",
         (
             Run(
                 "recorded",
@@ -255,7 +257,7 @@ STATIONS = (
         10,
         "Read {doc}`/figures/text_against_code`: one walk, measured twice. Then try the preset "
         "*frozen against re-drawn plan* in {doc}`play`.",
-        "The steps are the same, the barriers are not: those are the measurement's.",
+        "The steps are the same, the barriers are not: they come from the measurement.",
         (
             Run(
                 "recorded",
@@ -270,8 +272,9 @@ STATIONS = (
         "Your own loop",
         15,
         "Put `watch` around your own training, as in {doc}`/training`, or around the loop that is "
-        "shown there. Train twice from one seed, with and without it, and compare the parameters.",
-        "They are equal, bit for bit: measuring has disturbed nothing.",
+        "shown there. Train twice from one seed, with and without `watch`, and compare the "
+        "parameters.",
+        "They are equal, bit for bit: measuring has not disturbed the training.",
     ),
 )
 
@@ -317,4 +320,4 @@ def _section(number: int, station: Station) -> str:
         quantities = list(station.runs[0].expected)
         rows = [[run.name, *(run.expected[each] for each in quantities)] for run in station.runs]
         parts.append(markdown_table(["", *(each.name for each in quantities)], rows))
-    return "\n\n".join([*parts, f"*It shows:* {station.shows}"])
+    return "\n\n".join([*parts, f"*What it shows:* {station.shows}"])

@@ -82,7 +82,7 @@ def planned(page: WalksPage) -> Markdown:
     # Of a single walk it is Markdown already.
     own = str if len(walks) == 1 else plain
     rows = [[f"`{w.hash}`", w.state, duration(w.seconds), own(w.own)] for w in walks]
-    table = markdown_table(["experiment", "there", "time here, about", "what it is"], rows)
+    table = markdown_table(["experiment", "state", "time here, about", "what it is"], rows)
     return Markdown(f"*Settings of all:* {plain(settings)}.\n\n{table}")
 
 
@@ -104,7 +104,7 @@ def table(page: Page, traces: list[xr.Dataset]) -> Markdown:
 def epochs(page: StochasticWalk, traces: list[xr.Dataset]) -> None:
     """The page's window beside those of other epochs, where its walk opens more than one."""
     if page.other_epochs:
-        display(Markdown("**Beside the other epochs.** The same walk, all on equal axes."))
+        display(Markdown("**Beside the other epochs.** The same walk; all panels have equal axes."))
         display(page.draw_epochs(traces))
         plt.close()
 

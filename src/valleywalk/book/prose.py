@@ -112,15 +112,15 @@ def plural(count: int, noun: str) -> str:
 
 
 def out_of(count: int, total: int, noun: str) -> str:
-    """A count of a total: no step of 40, one step of 40, 3 of 39 steps, each of 40 steps."""
+    """A count of a total: none of 40 steps, one of 40 steps, 3 of 39 steps, each of 40 steps."""
     if not total:
         return f"no {noun}"
     if total == 1:
         return f"the one {noun}" if count else f"no {noun} of one"
     if count == total:
         return f"each of {total:,} {noun}s"
-    words = {0: f"no {noun} of {total:,}", 1: f"one {noun} of {total:,}"}
-    return words.get(count, f"{count:,} of {total:,} {noun}s")
+    some = {0: "none", 1: "one"}.get(count, f"{count:,}")
+    return f"{some} of {total:,} {noun}s"
 
 
 def numbered(items: Sequence[Any], noun: str) -> str:

@@ -265,7 +265,7 @@ def pages(found: Sequence[Finding], subject: str) -> str:
             rows.append([link, title[0].upper() + title[1:], "<br>".join(verdicts)])
     words = (
         "Verdicts are those of {doc}`the ledger </index>`; primary claims are in bold. A page "
-        "without a verdict has no claim of its own, or the walks that decide it are not there yet."
+        "without a verdict has no claim of its own, or the walks that decide it are still missing."
     )
     return f"{words}\n\n{markdown_table(['page', 'what it shows', 'verdicts'], rows)}\n"
 
@@ -279,8 +279,8 @@ def summary(found: Sequence[Finding]) -> str:
         ("contradicted", "does not hold", "do not hold"),
         (
             "premise absent",
-            "speaks of what does not happen here",
-            "speak of what does not happen here",
+            "is about something that does not happen here",
+            "are about something that does not happen here",
         ),
         ("inconclusive", "is not decided", "are not decided"),
     ):
@@ -300,8 +300,9 @@ def summary(found: Sequence[Finding]) -> str:
         f"{sum(finding.verdict == verdict for finding in found)} {verdict}" for verdict in SIGNS
     )
     lines.append(
-        f"\nOf all {len(found)} rows of the ledger that have walks, the other networks' and data "
-        f"sets' included: {counts}; {waiting} of them still wait for seeds and decide nothing yet."
+        f"\nOf all {len(found)} rows of the ledger that have walks, including those of other "
+        f"networks and data sets: {counts}. Still waiting for seeds, and undecided until then: "
+        f"{waiting} of them."
     )
     return "\n".join(lines)
 
@@ -309,14 +310,14 @@ def summary(found: Sequence[Finding]) -> str:
 def front(found: Sequence[Finding]) -> str:
     """What opens the book, from what was found at the scale that decides; Markdown."""
     if not found:
-        return "No walk that decides is there yet.\n"
+        return "No walk that decides has been made yet.\n"
     primary = {finding.id for finding in found if finding.kind == "primary"}
     first = [finding for finding in found if finding.id in primary]
     others = [finding for finding in found if finding.id not in primary]
     key = (
         f"*Thick*: the {CONFIDENCE:.0%} interval over seeds. *Thin*: the family-wise "
         f"{FAMILY_CONFIDENCE:.1%} one of the primary rows (VGG-11). *Shaded*: where the number "
-        "must lie for the claim to hold. *Filled*: decided. Each mark leads to its page."
+        "must lie for the claim to hold. *Filled*: decided. Each mark links to its page."
     )
     words = summary(found)
     parts = [
@@ -352,7 +353,7 @@ def progress(store: Store, scale: Scale = DECIDING[0]) -> str:
         counted |= walks.keys()
         there = sum(store.find(walk) is not None for walk in walks.values())
         rows.append([title_of(subject), ", ".join(pages), f"{there} of {len(walks)}"])
-    return markdown_table(["walked on", "whose walks", "there"], rows)
+    return markdown_table(["walked on", "pages", "walked"], rows)
 
 
 def _raw(svg: str) -> str:

@@ -33,7 +33,7 @@ class Held:
         Share of the segments whose curve is off by no more than its stated error; those of which
         all points would have been measured count.
     barriers, missed : int
-        Barriers there are, and those that few points miss or make up.
+        Barriers there are, and how many few points miss or invent.
     """
 
     segments: int
@@ -46,11 +46,11 @@ class Held:
     def __str__(self) -> str:
         """As it stands under a table."""
         return (
-            f"Of the segments, {self.segments} were measured whole, by plan. Few points "
-            f"({self.points:.1f} of each) would have changed their mean height by "
-            f"{self.height_error:+.2%}; the error stated with them bounds the "
-            f"curve's largest in {self.bounded:.0%} of them; of {self.barriers} barriers they "
-            f"miss or make up {self.missed}."
+            f"By plan, {self.segments} of the segments were measured at all points. Few points "
+            f"({self.points:.1f} a segment) would have changed their mean height by "
+            f"{self.height_error:+.2%}. The error that is stated with few points bounds the "
+            f"largest error of the curve in {self.bounded:.0%} of these segments. There are "
+            f"{self.barriers} barriers in them, of which few points miss or invent {self.missed}."
         ).replace("-", "−")
 
 

@@ -128,7 +128,7 @@ def page_claims(page: Page) -> str:
     table = ledger_table(found, "{0}")
     if page.shown_scale in JUDGED:
         return table
-    return f"One walk of a kind is described here, and judges nothing.\n\n{table}"
+    return f"The walks of this page have one seed: they are described, not judged.\n\n{table}"
 
 
 def _subjects_of(page: Page) -> list[Subject] | None:

@@ -91,7 +91,7 @@ class NoiseStructure(NetworksPage):
     alternative_text: ClassVar[str] = (
         "Left: the terms of the Hessian along the training of a small network, as shares of its "
         "norm. Right: for each network the overlap of the gradient noise with the sharp directions "
-        "by epoch, and that of noise from labels dealt out anew."
+        "by epoch, and that of noise from shuffled labels."
     )
 
     # The gradients of many small batches, since their number bounds the covariance's rank.
@@ -202,7 +202,7 @@ class NoiseStructure(NetworksPage):
             figures.logarithmic(right)
             right.set_xlabel("epoch")
             right.set_ylabel("overlap of the top subspaces of C and H")
-            right.legend(frameon=False, title="dashed: labels dealt anew\ndotted: by chance")
+            right.legend(frameon=False, title="dashed: shuffled labels\ndotted: by chance")
             sns.despine(figure)
         return figure
 
@@ -262,7 +262,7 @@ class NoiseStructure(NetworksPage):
         ]
         header = ["network", "epoch", "loss", f"overlap of the top {DIRECTIONS} directions"]
         header += [
-            "the same, labels dealt out anew",
+            "the same, shuffled labels",
             "overlap by chance",
             "curvature along the noise / largest",
         ]
