@@ -442,33 +442,6 @@ def test_a_smoke_ledger_from_real_walks():
     assert found == {claim.id for claim in own}
 
 
-@pytest.mark.slow
-def test_the_recorded_ledger_decides_what_is_walked_and_nothing_else(tmp_path):
-    """Each number can be computed from the walks that come with the project."""
-    store = Store(tmp_path, checkout() / "data" / "traces")
-    found = findings("overnight", store=store)
-    planned = {
-        (claim.id, name) for claim in CLAIMS if not claim.tested_on for name in claim.subjects
-    }
-    rows = [(finding.id, finding.subject) for finding in found]
-    assert len(set(rows)) == len(rows)
-    assert set(rows) <= planned
-    for finding in found:
-        whole = not any("nothing is decided before the last" in note for note in finding.notes)
-        assert whole or finding.verdict == "inconclusive", finding
-        assert finding.estimate is None or math.isfinite(finding.estimate)
-        assert (
-            finding.seeds
-            <= finding.seeds_planned
-            == len(SUBJECTS[finding.subject].planned_seeds("overnight"))
-        )
-        assert (finding.kind == "primary") == (finding.subject in BY_ID[finding.id].primary)
-    found += findings_without_walks()
-    table = ledger_table(found)
-    assert table.count("\n") == len({finding.id for finding in found}) + 1
-    assert json.loads(json.dumps(as_objects(found), allow_nan=False))
-
-
 def test_the_protocol_is_printed_without_any_walk(capsys):
     main(["claims", "--protocol", "--json"])
     planned = json.loads(capsys.readouterr().out)

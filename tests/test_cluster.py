@@ -194,7 +194,7 @@ def test_a_figure_completes_though_a_worker_is_killed_in_mid_walk(cluster, tmp_p
         assert far.attrs["final_state_hash"] == near.attrs["final_state_hash"]
     assert page.table(done[0]) == local.table(traces)
     assert len(list(there.glob("*.nc"))) == len(traces)
-    assert len(client.scheduler_info()["workers"]) == 1, "one worker was killed"
+    assert victim not in client.scheduler_info()["workers"], "it was killed"
 
 
 def test_a_killed_scheduler_is_said_in_one_line(cluster, tmp_path, monkeypatch):

@@ -17,8 +17,10 @@ from made import SAID
 
 from valleywalk import Store
 from valleywalk.folders import checkout
+from valleywalk.paper.claim import SUBJECTS
 from valleywalk.paper.items import CLAIMS
-from valleywalk.paper.ledger import VERDICTS, findings
+from valleywalk.paper.ledger import VERDICTS, findings, findings_without_walks
+from valleywalk.paper.ledger_text import as_objects, ledger_table
 from valleywalk.paper.protocol import groups
 from valleywalk.trace import KINDS, VARIABLES, assemble, save
 from valleywalk.walks.provenance import experiment_of, protocol_commits
@@ -32,7 +34,7 @@ STEPS, DRAWN = 9, (1, 3, 4, 8)
 
 
 def compared(store, open_walk, commits, seeds=None):
-    """The second ledger's rows, after each of their numbers was compared with the first one's."""
+    """Findings of the first ledger and rows of the second, whose numbers are the same."""
     measured = defaultdict(list)
 
     def kept(claim):
@@ -65,7 +67,7 @@ def compared(store, open_walk, commits, seeds=None):
         assert finding.p_value == near(row.p_value, 1e-3, 1e-11), name
         assert finding.adjusted_p_value == near(row.adjusted, 1e-3, 1e-11), name
         assert finding.verdict == row.verdict, name
-    return second
+    return first, second
 
 
 def near(number, share=1e-6, least=3e-7):
@@ -292,7 +294,7 @@ class TestMadeWalks:
     def test_each_claim_is_found_the_same_by_both_ledgers(self, tmp_path):
         """In one ledger that has of everything: verdicts, absent premises, unusable numbers."""
         made = Made(0, tmp_path)
-        rows = compared(made, made.traces.get, [COMMIT], seeds=4)
+        _, rows = compared(made, made.traces.get, [COMMIT], seeds=4)
         claims = {claim["id"] for claim in WRITTEN["claims"] if claim["subjects"]}
         assert {row.claim for row in rows if row.p_value is not None} == claims == {*STATISTICS}
         assert {row.verdict for row in rows} == {*VERDICTS}
@@ -316,7 +318,7 @@ class TestMadeWalks:
     def test_seeds_that_are_all_alike_are_found_the_same_by_both_ledgers(self, tmp_path):
         made = Made(43, tmp_path, share=0.3)
         assert made.alike
-        rows = compared(made, made.traces.get, [COMMIT], seeds=3)
+        _, rows = compared(made, made.traces.get, [COMMIT], seeds=3)
         assert any(row.seeds and row.interval is None for row in rows)
 
     def test_files_are_read_the_same_by_both_ledgers(self, tmp_path, capsys):
@@ -335,7 +337,7 @@ class TestMadeWalks:
                 # A file that says the settings of another one is refused by ours.
                 if experiment_of(trace) == walk:
                     save(trace, tmp_path / f"{walk.hash}.nc")
-        rows = compared(Store(tmp_path, tmp_path), opener([tmp_path]), [COMMIT])
+        _, rows = compared(Store(tmp_path, tmp_path), opener([tmp_path]), [COMMIT])
         assert len(rows) == 10
         main([str(tmp_path), "--commits", COMMIT])
         assert len(capsys.readouterr().out.splitlines()) == len(rows)
@@ -343,7 +345,31 @@ class TestMadeWalks:
 
 @pytest.mark.slow
 def test_recorded_walks_are_found_the_same_by_both_ledgers(tmp_path):
-    compared(Store(tmp_path, TRACES), opener([TRACES]), protocol_commits())
+    found, _ = compared(Store(tmp_path, TRACES), opener([TRACES]), protocol_commits())
+    assert_decides_what_is_walked_and_nothing_else(found)
+
+
+def assert_decides_what_is_walked_and_nothing_else(found):
+    """Each number can be computed from the walks that come with the project."""
+    claims = {claim.id: claim for claim in CLAIMS}
+    planned = {(c.id, name) for c in CLAIMS if not c.tested_on for name in c.subjects}
+    rows = [(finding.id, finding.subject) for finding in found]
+    assert len(set(rows)) == len(rows)
+    assert set(rows) <= planned
+    for finding in found:
+        whole = not any("nothing is decided before the last" in note for note in finding.notes)
+        assert whole or finding.verdict == "inconclusive", finding
+        assert finding.estimate is None or math.isfinite(finding.estimate)
+        assert (
+            finding.seeds
+            <= finding.seeds_planned
+            == len(SUBJECTS[finding.subject].planned_seeds("overnight"))
+        )
+        assert (finding.kind == "primary") == (finding.subject in claims[finding.id].primary)
+    found += findings_without_walks()
+    table = ledger_table(found)
+    assert table.count("\n") == len({finding.id for finding in found}) + 1
+    assert json.loads(json.dumps(as_objects(found), allow_nan=False))
 
 
 def test_the_second_ledger_imports_nothing_of_the_first():

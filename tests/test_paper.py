@@ -434,14 +434,14 @@ def test_paper_scale_walks_run(model):
 
 
 def _shortened(experiment: Experiment) -> Experiment:
-    """The same kind of walk on 40 embedded images, two epochs long."""
+    """The same kind of walk on 20 embedded images, two epochs long."""
     small = {
         "dataset": "mnist5k" if experiment.model == "mlp" else "photos",
         "classes": None,
-        "training_images": 40,
-        "evaluation_images": 40,
-        "batch_size": 20,
-        "evaluation_batch_size": 8 if experiment.noise_structure else 20,
+        "training_images": 20,
+        "evaluation_images": 20,
+        "batch_size": 10,
+        "evaluation_batch_size": 4 if experiment.noise_structure else 10,
         "epochs": 2,
         "evaluate_every": 2,
         "probed_epochs": () if experiment.probed_epochs == () else (1,),
@@ -449,14 +449,14 @@ def _shortened(experiment: Experiment) -> Experiment:
         "points": 2,
     }
     if experiment.curvature_every and experiment.model == "mlp":
-        small |= {"curvature_every": 2, "curvature_images": 40}
+        small |= {"curvature_every": 2, "curvature_images": 20}
     else:
         # A search of the spectrum at full width takes minutes, by the same code as that of the MLP.
         small |= {"curvature_every": 0, "noise_structure": False}
     if experiment.switch_epoch:
         small |= {"switch_epoch": 1}
         if experiment.switch_batch_size:
-            small |= {"switch_batch_size": 10}
+            small |= {"switch_batch_size": 5}
     return Experiment(**experiment.model_dump() | small)
 
 

@@ -114,11 +114,11 @@ walk(experiment, progress=False, checkpoint=Path(sys.argv[2]), checkpoint_second
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_killed_at_random_moments(tmp_path):
-    experiment = Experiment(**MLP, **(SMALL | {"epochs": 40, "curvature_every": 4}))
+    experiment = Experiment(**MLP, **(SMALL | {"epochs": 20, "curvature_every": 4}))
     file = tmp_path / "walk.checkpoint"
     random = np.random.default_rng(int(time.time()))
     kills = 0
-    for _ in range(4):
+    for _ in range(3):
         process = subprocess.Popen(
             [sys.executable, "-c", KILLED, experiment.model_dump_json(), str(file)],
             stdout=subprocess.PIPE,

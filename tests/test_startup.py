@@ -216,7 +216,7 @@ def test_the_code_of_the_package_is_part_of_what_a_number_is_known_by(tmp_path, 
 
 def test_a_ledger_that_was_found_opens_no_trace_again(tmp_path, monkeypatch):
     """Two claims on recorded walks; the second time none of their files is read."""
-    claims = [each for each in CLAIMS if each.id in ("sgd-floor", "gd-cosine")]
+    claims = [each for each in CLAIMS if each.id in ("sharpness-rises", "gd-cosine")]
     recorded = checkout() / "data" / "traces"
     first = ledger.findings("overnight", store=Store(tmp_path, recorded), claims=claims)
     assert any(finding.estimate is not None for finding in first)
