@@ -229,8 +229,8 @@ class watch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for hook in self._hooks:
-            hook.remove()
+        while self._hooks:
+            self._hooks.pop().remove()
 
     @property
     def iteration(self) -> int:
@@ -375,7 +375,6 @@ class watch:
         tensors, values : mapping
             As `state` gave them.
         """
-
         seen = {
             name.removeprefix("seen."): tensor.numpy()
             for name, tensor in tensors.items()
