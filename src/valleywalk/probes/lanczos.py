@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..names import check_whole
+
 
 def lanczos(
     multiply: Callable[[np.ndarray], np.ndarray],
@@ -31,7 +33,8 @@ def lanczos(
     tolerance : float
         Largest residual, as a share of the largest absolute eigenvalue.
     max_products : int
-        After so many, what was found is returned with the residuals that it has.
+        After so many, what was found is returned with the residuals that it has. More than are
+        wanted.
     max_vectors : int
         Vectors in memory at a time.
 
@@ -42,6 +45,11 @@ def lanczos(
     residuals : ndarray, shape (wanted,)
         ‖Av − λv‖ as a share of the largest absolute eigenvalue.
     products : int
+
+    Raises
+    ------
+    ValueError
+        So few products that nothing can be found.
 
     Examples
     --------
@@ -55,6 +63,7 @@ def lanczos(
     array([-1.,  4.])
     """
     wanted = list(wanted)
+    check_whole("max_products", max_products, len(wanted) + 1)
     kept = max_vectors // 3
     max_vectors = min(max_vectors, len(first))
     vectors = np.empty((max_vectors, len(first)), first.dtype)
@@ -74,8 +83,8 @@ def lanczos(
         scale = np.abs(values).max() or 1.0
         if length <= np.finfo(first.dtype).eps * scale:
             length = 0.0  # The vectors span an invariant subspace: nothing more is to be found.
-        known = count >= len(wanted) and (count > len(wanted) or not length)
-        if known:
+        least = min(len(wanted), len(first))
+        if count > len(wanted) or (count >= least and not length):
             residuals = length * np.abs(mixes[-1, wanted]) / scale
             if (residuals <= tolerance).all() or products == max_products:
                 break
