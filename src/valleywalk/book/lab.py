@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from .. import analysis, measures
+from ..markdown import with_minus
 from ..paper.factors import NAMES, Factor, Factors
 from ..paper.items import ITEMS
 from ..paper.page import Page, WalksPage, markdown_table
@@ -49,7 +50,7 @@ class Bounds:
             text = f"{self.high:g} or less"
         else:
             text = f"{self.low:g} to {self.high:g}"
-        return text.replace("-", "−")
+        return with_minus(text)
 
 
 @dataclass(frozen=True)
