@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from html import unescape
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,7 +22,7 @@ from tqdm import tqdm
 from ..files import check_writable
 from ..folders import checkout
 from ..machine import cores
-from ..markdown import fenced, with_minus
+from ..markdown import fenced, with_minus, without_marks
 from ..paper.claim import ALPHA, FEWEST_SEEDS, SUBJECTS
 from ..paper.items import ITEMS, Item
 from ..paper.ledger import VERDICTS, Finding, findings, findings_without_walks
@@ -311,7 +310,8 @@ def bind_page(
     figure.metadata["mystnb"] = {
         "figure": {"name": f"{item.name}-figure", "caption": caption},
         "image": {
-            "alt": f"{caption} {item.page.alternative_text} {first_finding(_markdown_of(said))}",
+            "alt": f"{without_marks(caption)} {item.page.alternative_text} "
+            f"{first_finding(_markdown_of(said))}",
             "classes": "page-figure",
         },
     }
@@ -365,9 +365,7 @@ def first_finding(markdown: str) -> str:
     'The rate is 0.5. It holds (Section 3.1).'
     """
     first = re.split(r"^- ", markdown, flags=re.MULTILINE)[1]
-    plain = re.sub(r"\{\w+\}`([^`<]*?)(?: <[^>]*>)?`", r"\1", first)
-    words = unescape(" ".join(re.sub(r"[*`$\\{}]", "", plain).split()))
-    return " ".join(re.split(r"(?<=\.) (?=[A-Z])", words)[:2])
+    return " ".join(re.split(r"(?<=\.) (?=[A-Z])", without_marks(first))[:2])
 
 
 def _executed(notebook: NotebookNode) -> str:
