@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -25,8 +24,8 @@ from ..machine import cores
 from ..markdown import fenced, with_minus, without_marks
 from ..paper.claim import ALPHA, FEWEST_SEEDS, SUBJECTS
 from ..paper.items import ITEMS, Item
-from ..paper.ledger import VERDICTS, Finding, findings, findings_without_walks
-from ..paper.ledger_text import ledger_table
+from ..paper.ledger import Finding, findings, findings_without_walks
+from ..paper.ledger_text import counts, ledger_table
 from ..paper.scales import DECIDING, BookScale, Scale
 from ..seeds import LIKENESS, POWER
 from ..trace import environment
@@ -199,9 +198,7 @@ def ledger(found: Mapping[Scale, list[Finding]]) -> str:
     tables = {f"At the {scale} scale": of_scale for scale, of_scale in found.items() if of_scale}
     parts = [] if tables else ["No walk is there yet."]
     for title, of_title in (tables | {"Without a walk": findings_without_walks()}).items():
-        counts = Counter(finding.verdict for finding in of_title)
-        summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
-        parts.append(f"### {title}: {summary}\n\n{ledger_table(of_title)}")
+        parts.append(f"### {title}: {counts(of_title)}\n\n{ledger_table(of_title)}")
     return with_minus("\n\n".join(parts)) + "\n"
 
 
