@@ -3,7 +3,6 @@
 The page *For a course* is made from these, and so is the test that holds them.
 """
 
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,11 +71,7 @@ class Run:
     @property
     def command(self) -> str:
         """Runs its notebook."""
-        chosen = "".join(
-            f" -p {name} {shlex.quote(str(value))}"
-            for name, value in sorted(self.page.given.items())
-        )
-        return f"papermill notebooks/{self.page.notebook}.ipynb out.ipynb{chosen}"
+        return self.page.papermill(dict(sorted(self.page.given.items())))
 
     def numbers(self) -> dict[Quantity, float]:
         """The numbers that are bounded, from its walks, walked now where they are not there."""

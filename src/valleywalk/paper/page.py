@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -72,6 +74,16 @@ class Page(Strict):
             Parameters of one's own; those that the page does not know are left out.
         """
         return cls(**{name: value for name, value in given.items() if name in cls.model_fields})
+
+    @classmethod
+    def papermill(cls, parameters: Mapping[str, Any]) -> str:
+        """The command that runs the notebook with these parameters."""
+        words = {
+            name: json.dumps(value) if isinstance(value, list) else str(value)
+            for name, value in parameters.items()
+        }
+        chosen = "".join(f" -p {name} {shlex.quote(word)}" for name, word in words.items())
+        return f"papermill notebooks/{cls.notebook}.ipynb out.ipynb{chosen}"
 
     @property
     def shown_scale(self) -> Scale:
