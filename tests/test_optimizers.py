@@ -314,6 +314,14 @@ def test_steps_of_a_run_that_diverged_are_not_counted():
     assert [each["optimizer"] for each in numbers["diverged"]] == ["SGD"]
 
 
+def test_of_one_seed_there_are_numbers_without_intervals():
+    page = Optimizers(scale="smoke", normalisations=["none"], optimizers=["SGD"], seeds=1)
+    trace = trace_of([BARRIER, SLIDE]).assign_attrs(run=page.runs[0].model_dump_json())
+    table = page.table([trace.assign(curvature_penalty=trace["gain"])])
+    assert "| SGD, no normalisation | ○\N{NO-BREAK SPACE}0 |" in table
+    assert "nan" not in table
+
+
 # What is recorded ---------------------------------------------------------------------------------
 
 

@@ -416,10 +416,8 @@ def _configured(row: Mapping[str, Any]) -> str:
 def _shown(name: str, interval: Interval | None) -> str:
     if interval is None:
         return "no number"
-    if name in ("bounces", "crosses"):
-        return " ".join(
-            f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]".split()
-        )
+    if name in ("bounces", "crosses") and not np.isnan(interval.low):
+        return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
     return str(interval)
 
 
