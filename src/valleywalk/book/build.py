@@ -37,7 +37,7 @@ from .exercises import boxes, exercises_of, tagged
 from .head import head
 from .prose import SENTENCES
 
-# As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
+# A recorded book shows each page at the first of these of which all walks are there.
 NEAREST_FIRST: tuple[Scale, ...] = ("paper", "full", "overnight", "quick")
 # A kernel warns at each start that it talks over TCP, and calls it an error that it is interrupted
 # when its notebook is done. What goes wrong in a cell, or ends the kernel, is raised here.
@@ -64,9 +64,9 @@ def build(
 
     Parameters
     ----------
-    scale : {"recorded", "smoke", "quick", "overnight", "paper"}
+    scale : {"recorded", "smoke", "quick", "overnight", "full", "paper"}
         recorded: each page at the scale nearest to the paper's of which all walks are there; what
-        has none is walked at the quick scale.
+        has none is walked at the quick scale. The same where an item has no walks at the scale.
     folder : Path, optional
         Where it is kept; default `build/book` of the checkout. It is built beside this folder, so
         that the book before stays until there is a new one.
