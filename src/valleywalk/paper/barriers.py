@@ -348,7 +348,6 @@ class BarrierTable(TablePage):
             known = rows["resolved"].notna().all()
             networks.append(
                 {
-                    "title": network_info(model).title,
                     "setting": setting_of(walked),
                     "epochs": [int(epoch) for epoch in rows["epoch"]],
                     "steps": int(rows["steps"].sum()),

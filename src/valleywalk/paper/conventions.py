@@ -157,7 +157,6 @@ class Conventions(ModelPage):
             "inside": both("sgd", "interior_minimum"),
             "eigenvalue": of_each("spectral", lambda t: t["hessian_max"].dropna("epoch")[-1]),
             "residual": of_each("spectral", lambda t: t["hessian_residual"].max()),
-            "converged": figures.CONVERGED,
             "norms": {
                 factor: of_each(("noise", factor), lambda t: t["parameter_norm"][-1])
                 for factor in PRINTED_NORMS

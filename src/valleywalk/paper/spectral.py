@@ -150,7 +150,6 @@ class SpectralNorm(EdgePage):
             "highest": float(largest[highest]),
             "highest_epoch": int(epochs[highest]),
             "last": float(largest[-1]),
-            "last_epoch": int(epochs[-1]),
             "smallest": float(trace["hessian_min"].dropna("epoch")[-1])
             if "hessian_min" in trace
             else None,

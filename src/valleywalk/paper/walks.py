@@ -204,7 +204,6 @@ class WalkPage(ModelPage):
             "loss_after": float(loss[-1, -1]),
             "loss": float(loss.mean()),
             "resolved": int((signs == 1).sum()) if known else None,
-            "unresolved": int((signs == 0).sum()) if known else None,
             "edge": None,
         }
 
