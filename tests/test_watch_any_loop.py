@@ -250,6 +250,21 @@ def test_steps_that_a_gradient_scaler_skips_are_marked(network, images):
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
 
 
+def test_a_scaler_of_two_networks_of_which_one_is_watched(network, images):
+    """As a generator's beside a discriminator's; the step of the other one is not skipped."""
+    networks = (network, copy.deepcopy(network))
+    optimizers = [torch.optim.SGD(each.parameters(), lr=0.1) for each in networks]
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    with watch(network, optimizers[0], cross_entropy, images, points=2, scaler=scaler) as watcher:
+        for factor in (1, float("inf"), 1):
+            for model, optimizer in zip(networks, optimizers, strict=True):
+                optimizer.zero_grad()
+                scaler.scale(cross_entropy(model(images[0]), images[1]) * factor).backward()
+                scaler.step(optimizer)
+            scaler.update()
+    assert watcher.trace["skipped"].values.tolist() == [0, 1, 0]
+
+
 def test_a_second_training_with_a_gradient_scaler(network, images):
     """Its watch ends the first one's again, which has ended already."""
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)

@@ -34,20 +34,22 @@ def weight_decays(optimizers: Sequence[Optimizer]) -> dict[Tensor, float]:
 
 
 class MarkSkipped:
-    """While it is there, a step that a gradient scaler skips is recorded as skipped."""
+    """While it is there, a step of an optimizer that a gradient scaler skips is recorded so."""
 
     def __init__(
         self,
         scaler: torch.amp.GradScaler,
+        watched: Optimizer,
         iteration: Callable[[], int],
         keep: Callable[[dict[str, Any]], None],
     ):
         self.scaler, step = scaler, scaler.step
 
-        def marked(*args: Any, **kwargs: Any) -> float | None:
+        def marked(optimizer: Optimizer, *args: Any, **kwargs: Any) -> float | None:
             before = iteration()
-            result = step(*args, **kwargs)
-            if iteration() == before:
+            result = step(optimizer, *args, **kwargs)
+            # It may scale other losses as well, for other networks.
+            if stepping(optimizer) is watched and iteration() == before:
                 keep({"skipped": 1.0})
             return result
 

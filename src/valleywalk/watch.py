@@ -219,7 +219,8 @@ class watch:
             self.optimizers[-1].register_step_post_hook(self._after_step),
         ]
         if self.scaler is not None:
-            marking = MarkSkipped(self.scaler, lambda: self.iteration, self._keep_step)
+            (watched,) = self.optimizers
+            marking = MarkSkipped(self.scaler, watched, lambda: self.iteration, self._keep_step)
             self._hooks.append(marking)
         return self
 
