@@ -382,6 +382,29 @@ def test_a_probe_replaces_nothing_and_gives_numbers(network, images, found, mess
         assert watcher.trace.sizes["iteration"] == 0, "no half of a step is kept"
 
 
+def test_a_parameter_is_recorded_as_it_was_at_the_step(network, images):
+    """Of one number: it goes on with the training, the trace must not."""
+    scale = nn.Parameter(torch.tensor(1.0))
+    network.register_parameter("scale", scale)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    seen = []
+    probes = {
+        "probes": [lambda step: {"after": next(p for p in step.after if not p.ndim)}],
+        "iterate_probes": [lambda evaluate: {"here": evaluate.model.scale}],
+    }
+    loss = nn.functional.cross_entropy
+    with watch(network, optimizer, loss, images, points=2, **probes) as watcher:
+        for _ in range(3):
+            optimizer.zero_grad()
+            (loss(network(images[0]), images[1]) + scale).backward()
+            optimizer.step()
+            watcher.note(noted=scale.detach())
+            seen.append(scale.item())
+    assert len(set(seen)) == 3
+    for name in ("after", "here", "noted"):
+        assert watcher.trace[name].values.tolist() == seen
+
+
 def test_what_is_noted_replaces_nothing(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     with watch(network, optimizer, nn.functional.cross_entropy, images) as watcher:

@@ -253,9 +253,9 @@ class watch:
         """
         if not self.seen:
             raise ValueError("no step has been seen yet; note it after optimizer.step()")
-        _check_found("note", values, {})
-        self.seen[-1].update(values)
-        self._tell(values)
+        numbers = _numbers("note", values, {})
+        self.seen[-1].update(numbers)
+        self._tell(numbers)
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if within_backward():
@@ -473,14 +473,17 @@ def _sinks(given: Any) -> list[Sink]:
 def _keep(kind: str, probe: object, found: Any, seen: dict[str, Any]) -> None:
     """Add what a probe of the user's found to what is seen of a step."""
     name = getattr(probe, "__name__", type(probe).__name__)
-    _check_found(f"{kind} {name}", found, seen)
-    seen.update(found)
+    seen.update(_numbers(f"{kind} {name}", found, seen))
 
 
-def _check_found(whose: str, found: Any, seen: Container[str]) -> None:
-    """Refuse what cannot be kept, or would replace what is kept by that name."""
+def _numbers(whose: str, found: Any, seen: Container[str]) -> dict[str, float]:
+    """What was found as numbers of this moment: a parameter would go on with the training.
+
+    Refuses what cannot be kept, or would replace what is kept by that name.
+    """
     if not isinstance(found, Mapping):
         raise ValueError(f"{whose} gave {found!r}; give a mapping of names to numbers")
+    numbers = {}
     for name, value in found.items():
         if name in OWN or name in COORDINATES or name in seen:
             raise ValueError(
@@ -488,8 +491,9 @@ def _check_found(whose: str, found: Any, seen: Container[str]) -> None:
                 f"'my_{name}'"
             )
         try:
-            float(value)
+            numbers[name] = float(value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"{whose} records {name!r} as {value!r}; give one number a step"
             ) from error
+    return numbers
