@@ -1,6 +1,7 @@
 """What the probes see, on landscapes whose values are known, and that they disturb nothing."""
 
 import copy
+import random
 
 import numpy as np
 import pytest
@@ -244,10 +245,32 @@ def test_batches_are_gone_through_once_and_kept(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     data = torch.utils.data.TensorDataset(*images)
     loader = torch.utils.data.DataLoader(data, batch_size=16, shuffle=True)
-    random = torch.get_rng_state()
+    before = torch.get_rng_state()
     watcher = watch(network, optimizer, nn.functional.cross_entropy, loader)
-    assert torch.equal(random, torch.get_rng_state()), "shuffled with random numbers of its own"
+    assert torch.equal(before, torch.get_rng_state()), "shuffled with random numbers of its own"
     assert watcher.evaluate() == watcher.evaluate()
+
+
+def test_batches_that_are_augmented_take_no_random_number_of_the_training(network, images):
+    """Whichever generator a data set's transforms draw from."""
+
+    def augmented():
+        yield images[0] * random.random() * np.random.rand() * torch.rand(1), images[1]
+
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    def seed():
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+
+    seed()
+    expected = draw()
+    seed()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    watch(network, optimizer, nn.functional.cross_entropy, augmented())
+    assert draw() == expected
 
 
 @pytest.mark.parametrize(
