@@ -133,6 +133,14 @@ def test_pictures_are_drawn_onto_the_axes_that_are_given():
     plt.close(figure)
 
 
+def test_axes_that_share_their_iterations_already():
+    _, axes = plt.subplots(3, 1, sharex=True)
+    figure = figures.walk(bouncing(), axes=axes)
+    assert figures.walk(bouncing(), axes=axes) is figure, "once more onto the same"
+    assert len({axis.get_xlim() for axis in axes}) == 1
+    plt.close(figure)
+
+
 def test_the_epochs_of_a_walk_stand_side_by_side_on_equal_axes():
     page = StochasticWalk(epoch=2, iterations=4, training_images=400)
     trace = bouncing(steps=420, steps_in_epoch=4)

@@ -176,7 +176,9 @@ def walk(
             )
         top, *chord, middle, bottom = axes
         for axis in (top, *chord, middle):
-            axis.sharex(bottom)
+            # Axes that were given may share theirs already.
+            if not axis.get_shared_x_axes().joined(axis, bottom):
+                axis.sharex(bottom)
             axis.tick_params(labelbottom=False)
         for axis in axes:
             for position in range(steps.sizes["iteration"] + 1):
