@@ -99,6 +99,15 @@ def test_spectral_norm_marks_what_has_not_converged():
     assert bottom.lines[0].get_ydata() == pytest.approx([0.2, 0.4, 0.6])
 
 
+def test_the_spectral_norm_along_a_watch():
+    seen = {"hessian_max": 3.0, "hessian_residual": 1e-4}
+    trace = assemble([{"learning_rate": 0.5} | (seen if t % 2 else {}) for t in range(4)], ALPHA)
+    (axes,) = figures.sharpness(trace).axes
+    line, edge = axes.lines
+    assert line.get_xydata().tolist() == [[1, 3], [3, 3]]
+    assert edge.get_ydata()[0] == 4
+
+
 def test_gradient_descent_is_laid_over_the_spectral_norm_and_under_the_walk():
     epochs = {e: {"hessian_max": 20.0 + e, "hessian_residual": 1e-4} for e in (10, 20)}
     edge = assemble([{"learning_rate": 0.1}] * 20, ALPHA, epochs, 20)
