@@ -18,6 +18,22 @@ def stepping(optimizer: Optimizer) -> Optimizer:
     return optimizer
 
 
+def stepping_optimizers(given: Any) -> list[Optimizer]:
+    """One optimizer or several, without what is wrapped around them.
+
+    Raises
+    ------
+    ValueError
+        One is no optimizer.
+    """
+    found = [stepping(each) for each in (given if isinstance(given, Sequence) else [given])]
+    if not all(isinstance(each, Optimizer) for each in found):
+        raise ValueError(
+            f"optimizer is {given!r:.60}; give a torch.optim.Optimizer, or a list of them"
+        )
+    return found
+
+
 def weight_decays(optimizers: Sequence[Optimizer]) -> dict[Tensor, float]:
     """What the optimizers multiply θ with and add to the gradient of each parameter."""
     decays: dict[Tensor, float] = {}

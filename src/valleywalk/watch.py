@@ -13,12 +13,11 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from .batches import check_losses, frozen_batches
 from .evaluation import Batches, Evaluator, Loss, trainable
 from .names import check_whole
-from .optimizers import MarkSkipped, stepping, weight_decays
+from .optimizers import MarkSkipped, stepping_optimizers, weight_decays
 from .probes import IterateProbe, Probe, Step
 from .probes.cosine import Cosine
 from .probes.distance import Distance
@@ -109,8 +108,8 @@ class watch:
         for several optimizers, a stream that is there already, no evaluation data, tensors of
         different lengths, a batch whose loss cannot be measured or is no finite number, points that
         are no whole number from 2 to 1000, a tolerance that is no share, another `batch_norm`, a
-        negative number of masks, what is no sink. In the first step: a probe of yours that records
-        what is no number, or by a name that is taken.
+        negative number of masks, what is no model, optimizer, probe or sink. In the first step: a
+        probe of yours that records what is no number, or by a name that is taken.
     RuntimeError
         In a step: the model's trainable parameters were replaced, frozen or freed since; a step
         within backward; several optimizers that step in another order.
@@ -176,8 +175,7 @@ class watch:
         self.parameters = trainable(model)
         if not self.parameters:
             raise ValueError("the model has no parameter that requires a gradient")
-        optimizers = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
-        self.optimizers = [stepping(each) for each in optimizers]
+        self.optimizers = stepping_optimizers(optimizer)
         check_optimizers(self.optimizers, self.parameters)
         if scaler is not None and len(self.optimizers) > 1:
             raise ValueError(
@@ -195,9 +193,16 @@ class watch:
         self.interpolation = Interpolation(points, tolerance)
         self.alpha = self.interpolation.alpha
         self.built_in: tuple[Probe, ...] = (self.interpolation, Cosine(), Distance())
-        self.probes = tuple(probes)
-        self.iterate_probes, self.every = tuple(iterate_probes), _chosen("every", every)
-        self.sinks = _sinks(sinks)
+        self.probes: list[Probe] = _callables("probes", probes, "functions of a probes.Step")
+        self.iterate_probes: list[IterateProbe] = _callables(
+            "iterate_probes", iterate_probes, "[valleywalk.probes.curvature.Curvature()]"
+        )
+        self.every = _chosen("every", every)
+        self.sinks: list[Sink] = _callables(
+            "sinks",
+            sinks,
+            "[valleywalk.sinks.CSV('walk.csv')], or of functions (step, numbers)",
+        )
         self._stream = Stream(stream) if stream is not None and _first_rank() else None
         self.seen: list[dict[str, Any]] = []
         self.start: list[Tensor] = []
@@ -461,12 +466,9 @@ def _chosen(
     return steps
 
 
-def _sinks(given: Any) -> list[Sink]:
-    if not isinstance(given, Sequence) or not all(callable(sink) for sink in given):
-        raise ValueError(
-            f"sinks is {given!r}; give a list of sinks, such as "
-            "[valleywalk.sinks.CSV('walk.csv')], or of functions (step, numbers)"
-        )
+def _callables(name: str, given: Any, such_as: str) -> list[Any]:
+    if not isinstance(given, Sequence) or not all(callable(each) for each in given):
+        raise ValueError(f"{name} is {given!r}; give a list of {name}, such as {such_as}")
     return list(given)
 
 
