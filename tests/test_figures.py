@@ -142,6 +142,14 @@ def test_pictures_are_drawn_onto_the_axes_that_are_given():
     plt.close(figure)
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_walk_needs_three_axes_or_four(count):
+    figure, axes = plt.subplots(count, 1)
+    with pytest.raises(ValueError, match=f"there are {count} axes; give three, or four"):
+        figures.walk(bouncing(), axes=axes)
+    plt.close(figure)
+
+
 def test_axes_that_share_their_iterations_already():
     _, axes = plt.subplots(3, 1, sharex=True)
     figure = figures.walk(bouncing(), axes=axes)

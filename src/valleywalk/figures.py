@@ -161,6 +161,11 @@ def walk(
     -------
     Figure
         That of the axes.
+
+    Raises
+    ------
+    ValueError
+        Fewer axes than three or more than four; nothing was measured in the window.
     """
     import matplotlib.pyplot as plt
     import seaborn as sns
@@ -174,6 +179,8 @@ def walk(
             _, axes = plt.subplots(
                 len(ratios), 1, figsize=(9, 7), height_ratios=ratios, layout="constrained"
             )
+        if (given := np.array(axes, dtype=object).size) not in (3, 4):
+            raise ValueError(f"there are {given} axes; give three, or four with the chord's")
         top, *chord, middle, bottom = axes
         for axis in (top, *chord, middle):
             # Axes that were given may share theirs already.
