@@ -105,6 +105,7 @@ def check_losses(evaluate: Evaluator, batches: Sequence[tuple[Any, Any]]) -> Non
             TypeError,
             KeyError,
             AttributeError,
+            ZeroDivisionError,  # Of no example.
         ) as error:
             if "more than 1 value per channel" in str(error):
                 advice = (
