@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from valleywalk import analysis, open_trace, provenance, save, watch
+from valleywalk import analysis, open_stream, open_trace, provenance, save, watch
 from valleywalk.evaluation import BatchMeans
 from valleywalk.probes import Step
 from valleywalk.probes.cosine import Cosine
@@ -403,6 +403,28 @@ def test_a_probe_replaces_nothing_and_gives_numbers(network, images, found, mess
         ):
             train(network, optimizer, images)
         assert watcher.trace.sizes["iteration"] == 0, "no half of a step is kept"
+
+
+def test_a_watch_that_is_entered_again_goes_on(network, images, tmp_path):
+    """Its distance is from where it first began, whatever was stepped unwatched."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    loss = nn.functional.cross_entropy
+    start = nn.utils.parameters_to_vector(network.parameters()).detach().clone()
+    watcher = watch(network, optimizer, loss, images, points=2, stream=tmp_path / "walk.jsonl")
+
+    def step():
+        optimizer.zero_grad()
+        loss(network(images[0]), images[1]).backward()
+        optimizer.step()
+
+    with watcher:
+        step()
+    step()
+    with watcher:
+        step()
+    moved = nn.utils.parameters_to_vector(network.parameters()) - start
+    assert watcher.trace["distance"].values[1] == pytest.approx(moved.norm().item(), rel=1e-6)
+    assert open_stream(tmp_path / "walk.jsonl").sizes == watcher.trace.sizes
 
 
 def test_a_parameter_is_recorded_as_it_was_at_the_step(network, images):

@@ -39,8 +39,9 @@ OWN = {name for name, (along, _, _) in VARIABLES.items() if "epoch" not in along
 class watch:
     """Watch an optimizer walk.
 
-    Within `with`, each `optimizer.step()` is looked at. The training is not changed: parameters,
-    buffers, gradients, random state and train/eval modes are as they would be without the watch.
+    Within `with`, each `optimizer.step()` is looked at; entered again, it goes on. The training is
+    not changed: parameters, buffers, gradients, random state and train/eval modes are as they would
+    be without the watch.
 
     Parameters
     ----------
@@ -214,11 +215,12 @@ class watch:
         self._clock = time.perf_counter()
 
     def __enter__(self) -> "watch":
-        self.start = [parameter.detach().clone() for parameter in self.parameters]
+        if not self.start:
+            self.start = [parameter.detach().clone() for parameter in self.parameters]
+            if self._stream is not None:
+                self._stream.begin(self.alpha, self._attributes)
         if not _first_rank():
             return self
-        if self._stream is not None:
-            self._stream.begin(self.alpha, self._attributes)
         self._hooks = [
             self.optimizers[0].register_step_pre_hook(self._before_step),
             self.optimizers[-1].register_step_post_hook(self._after_step),
