@@ -101,8 +101,7 @@ def table_walk(
         if fields.get("sampled_iterations"):
             fields["iterations"] = None  # Of steps drawn from the whole epoch no window is needed.
         shown = table_epochs(page, shown)
-    images = page.available(fields["dataset"], fields)
-    return window_experiment(fields, images, shown)
+    return window_experiment(fields, shown)
 
 
 def table_epochs(page: WalksPage, shown: tuple[int, ...]) -> tuple[int, ...]:

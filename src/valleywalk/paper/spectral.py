@@ -76,7 +76,7 @@ class SpectralNorm(EdgePage):
         Where the scale says so it is that of Tables 1 and 2, unless something is asked for of
         which that walk knows nothing.
         """
-        return [self._walk, *self.edge_experiments]
+        return [self._walk, *self.beyond_the_paper]
 
     @property
     def _walk(self) -> Experiment:
