@@ -43,7 +43,8 @@ def lanczos(
     values : ndarray, shape (wanted,)
     vectors : ndarray, shape (wanted, n)
     residuals : ndarray, shape (wanted,)
-        ‖Av − λv‖ as a share of the largest absolute eigenvalue.
+        ‖Av − λv‖ as a share of the largest absolute eigenvalue. These three are NaN where a product
+        is not finite, as of a walk that diverges.
     products : int
 
     Raises
@@ -72,6 +73,9 @@ def lanczos(
     count = 1
     for products in range(1, max_products + 1):
         rest = multiply(vectors[count - 1]).astype(first.dtype)
+        if not np.isfinite(rest).all():
+            unknown = np.full(len(wanted), np.nan)
+            return unknown, np.full((len(wanted), len(first)), np.nan), unknown, products
         along = np.zeros(count)
         for _ in range(2):
             more = vectors[:count] @ rest
