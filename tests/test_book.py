@@ -56,6 +56,7 @@ def test_a_book_is_made_of_executed_notebooks(commands, tmp_path):
     drawn, head, *_, run, made, exercises = shown[1:]
     assert drawn.outputs
     assert drawn.metadata["mystnb"]["figure"]["name"] == "fig18-figure"
+    assert "mnist5k in place of MNIST" in drawn.metadata["mystnb"]["image"]["alt"]
     assert ":::{admonition} Scale: *smoke*" in head.source
     assert "- **Scope:** MLP at a tenth of the width" in head.source
     titles = [c.source.splitlines()[0] for c in shown if c.source.startswith("## ")]

@@ -23,7 +23,14 @@ from valleywalk.paper.ledger_text import (
     numbers_of,
     page_claims,
 )
-from valleywalk.paper.protocol import ORDER, all_experiments, experiments_of, groups, protocol
+from valleywalk.paper.protocol import (
+    ORDER,
+    all_experiments,
+    groups,
+    pages_of,
+    protocol,
+    walks_of,
+)
 from valleywalk.paper.scales import FIRST_SEEDS
 from valleywalk.paper.walks import GradientDescentWalk, StochasticTwin, StochasticWalk
 from valleywalk.seeds import Share, holm
@@ -166,6 +173,12 @@ def test_what_could_have_been_seen_and_what_it_would_take():
     assert share.power()[1] == 10
     assert Evidence(a_claim(), [1.5] * 5).power() == (None, None)
     assert Evidence(a_claim(), [1 + 1e-6, 2.0, 0.0, 3.0, -1.0]).power()[1] is None
+
+
+def experiments_of(claim, scale, subject, seed):
+    """The walks that one seed of a claim needs."""
+    pages = pages_of(claim, scale, SUBJECTS[subject], seed, {})
+    return [experiment for walks in walks_of(claim, pages) for experiment in walks]
 
 
 def test_the_seeds_of_the_ledger_share_no_walk():

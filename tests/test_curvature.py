@@ -175,6 +175,19 @@ def test_lanczos_counts_its_products_and_stops_where_it_must():
     assert found.tolist() == [3.0]
 
 
+def test_a_model_of_one_parameter():
+    found = extremes(quadratic_of([3.0]))
+    assert (found.largest, found.smallest, found.converged) == (3.0, 3.0, True)
+
+
+@pytest.mark.parametrize("products", [0, 2, 2.5])
+def test_so_few_products_that_nothing_is_found(products):
+    evaluate = quadratic_of(np.arange(10.0))
+    assert extremes(evaluate, max_products=3).products == 3
+    with pytest.raises(ValueError, match=rf"^max_products is {products}; give .* of 3 or more$"):
+        extremes(evaluate, max_products=products)
+
+
 def test_lanczos_does_not_take_the_first_eigenvector_it_meets():
     """It begins so near to one in the middle that its residual is below the tolerance."""
     matrix, vectors = symmetric([*np.linspace(0.5, 0.9, 40), 1.0, 9.0])

@@ -99,6 +99,15 @@ def test_spectral_norm_marks_what_has_not_converged():
     assert bottom.lines[0].get_ydata() == pytest.approx([0.2, 0.4, 0.6])
 
 
+def test_the_spectral_norm_along_a_watch():
+    seen = {"hessian_max": 3.0, "hessian_residual": 1e-4}
+    trace = assemble([{"learning_rate": 0.5} | (seen if t % 2 else {}) for t in range(4)], ALPHA)
+    (axes,) = figures.sharpness(trace).axes
+    line, edge = axes.lines
+    assert line.get_xydata().tolist() == [[1, 3], [3, 3]]
+    assert edge.get_ydata()[0] == 4
+
+
 def test_gradient_descent_is_laid_over_the_spectral_norm_and_under_the_walk():
     epochs = {e: {"hessian_max": 20.0 + e, "hessian_residual": 1e-4} for e in (10, 20)}
     edge = assemble([{"learning_rate": 0.1}] * 20, ALPHA, epochs, 20)
@@ -130,6 +139,22 @@ def test_pictures_are_drawn_onto_the_axes_that_are_given():
     assert figures.side_by_side([bouncing()], ["one"], axes=axes[:, 1:]) is figure
     assert all(len(axis.lines) for axis in axes[:, 1])
     assert axes[0, 1].get_title() == "one"
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_walk_needs_three_axes_or_four(count):
+    figure, axes = plt.subplots(count, 1)
+    with pytest.raises(ValueError, match=f"there are {count} axes; give three, or four"):
+        figures.walk(bouncing(), axes=axes)
+    plt.close(figure)
+
+
+def test_axes_that_share_their_iterations_already():
+    _, axes = plt.subplots(3, 1, sharex=True)
+    figure = figures.walk(bouncing(), axes=axes)
+    assert figures.walk(bouncing(), axes=axes) is figure, "once more onto the same"
+    assert len({axis.get_xlim() for axis in axes}) == 1
     plt.close(figure)
 
 

@@ -174,6 +174,20 @@ def test_a_resumed_watch_sees_the_same_to_the_last_bit(network, images):
     assert watcher.trace.drop_attrs().identical(whole.drop_attrs())
 
 
+def test_a_training_that_diverges_goes_on_with_its_probes(network, images):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    probes = [Curvature(), NoiseAlignment(directions=1)]
+    batches = list(zip(images[0].split(8), images[1].split(8), strict=True))
+    with watch(network, optimizer, cross_entropy, batches, iterate_probes=probes) as watcher:
+        for rate in (0.1, 1e30, 0.1):
+            optimizer.zero_grad()
+            cross_entropy(network(images[0]), images[1]).backward()
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.step()
+    for name in ("hessian_max", "hessian_min", "hessian_residual", "noise_overlap"):
+        assert np.isfinite(watcher.trace[name].values).tolist() == [True, False, False], name
+
+
 def test_every_is_checked_by_name(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     with pytest.raises(ValueError, match="every is 0; measure each so many steps"):

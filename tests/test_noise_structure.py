@@ -281,6 +281,16 @@ def test_alignment_needs_more_batches_than_directions():
     assert 0 < alignment(evaluate)["noise_overlap"] <= 1
 
 
+@pytest.mark.parametrize("directions", [0, 3])
+def test_alignment_needs_as_many_parameters_as_directions(directions):
+    model = nn.Linear(2, 1, bias=False)
+    batches = [(torch.eye(2), torch.randn(2, 1)) for _ in range(9)]
+    evaluate = Evaluator(model, nn.functional.mse_loss, batches)
+    assert alignment(evaluate, directions=2)["noise_overlap"] == pytest.approx(1)
+    with pytest.raises(ValueError, match=f"^directions is {directions}; give .* from 1 to 2$"):
+        alignment(evaluate, directions)
+
+
 def test_the_model_is_left_as_it_was(network, images):
     batches = batches_of(*images, 8)
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -314,6 +314,24 @@ def test_steps_of_a_run_that_diverged_are_not_counted():
     assert [each["optimizer"] for each in numbers["diverged"]] == ["SGD"]
 
 
+def test_a_device_is_escaped_once(monkeypatch):
+    """Here for the head of the page; the provenance is escaped as a whole."""
+    page = Optimizers(scale="smoke", normalisations=["none"], optimizers=["SGD"], seeds=1)
+    said = {"device": "CPU (A @ 2 GHz)", "started": "2026-11-23T00:00:00+00:00"}
+    trace = trace_of([SLIDE]).assign_attrs(said, run=page.runs[0].model_dump_json())
+    assert "CPU (A @ 2 GHz), 1 run, 2026-11-23" in page.provenance([trace])
+    monkeypatch.setattr(Optimizers, "_all_recorded", [trace])
+    assert page.made_on == "CPU (A &#64; 2 GHz), 1 run, 2026-11-23"
+
+
+def test_of_one_seed_there_are_numbers_without_intervals():
+    page = Optimizers(scale="smoke", normalisations=["none"], optimizers=["SGD"], seeds=1)
+    trace = trace_of([BARRIER, SLIDE]).assign_attrs(run=page.runs[0].model_dump_json())
+    table = page.table([trace.assign(curvature_penalty=trace["gain"])])
+    assert "| SGD, no normalisation | ○\N{NO-BREAK SPACE}0 |" in table
+    assert "nan" not in table
+
+
 # What is recorded ---------------------------------------------------------------------------------
 
 

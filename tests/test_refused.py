@@ -21,6 +21,8 @@ from valleywalk.folders import checkout, datasets_folder
 from valleywalk.paper.barriers import BarrierTable
 from valleywalk.paper.optimizers import Optimizers
 from valleywalk.paper.walks import StochasticWalk
+from valleywalk.probes.curvature import Curvature
+from valleywalk.probes.noise_structure import NoiseAlignment
 from valleywalk.trace import assemble, sealed
 
 TEXT = (checkout() / "book" / "refused.md").read_text(encoding="utf-8")
@@ -125,8 +127,9 @@ def names(folder):
         "BarrierTable": BarrierTable,
         "Optimizers": Optimizers,
     }
+    probes = {"Curvature": Curvature, "NoiseAlignment": NoiseAlignment}
     more = {"analysis": analysis, "sinks": sinks, "np": np, "torch": torch, "nn": nn, "Path": Path}
-    return everything | pages | more | ways | {"given": given}
+    return everything | pages | probes | more | ways | {"given": given}
 
 
 def test_there_are_rows():

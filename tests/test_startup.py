@@ -12,9 +12,11 @@ import valleywalk
 from valleywalk import Experiment, Store, cli
 from valleywalk.folders import checkout
 from valleywalk.paper import ledger, measured
+from valleywalk.paper.claim import SUBJECTS
 from valleywalk.paper.items import CLAIMS
+from valleywalk.paper.protocol import pages_of, walks_of
 from valleywalk.seeds import Share
-from valleywalk.trace import sealed
+from valleywalk.trace import TraceError, sealed
 from valleywalk.walks import cost, networks
 
 HEAVY = ("torch", "xarray", "scipy", "pandas", "matplotlib", "seaborn", "statsmodels", "h5py")
@@ -223,6 +225,19 @@ def test_a_ledger_that_was_found_opens_no_trace_again(tmp_path, monkeypatch):
     monkeypatch.setattr(Store, "open", pytest.fail)
     assert ledger.findings("overnight", store=Store(tmp_path, recorded), claims=claims) == first
     assert Path(tmp_path / "measured.json").is_file()
+
+
+def test_a_trace_that_was_cut_off_is_named(tmp_path):
+    (claim,) = (each for each in CLAIMS if each.id == "sgd-floor")
+    subject = SUBJECTS["mlp"]
+    (walks,) = walks_of(claim, pages_of(claim, "overnight", subject, 10, {}))
+    recorded = tmp_path / "recorded"
+    recorded.mkdir()
+    for walk in walks:
+        (recorded / f"{walk.hash}.nc").write_bytes(b"CDF")
+    store = Store(tmp_path, recorded)
+    with pytest.raises(TraceError, match=rf"{walks[0].hash}\.nc is damaged.*delete it"):
+        ledger.findings("overnight", store=store, claims=[claim], subjects=[subject], seeds=1)
 
 
 def test_what_this_process_knows_is_kept_for_others_too(tmp_path, timed):

@@ -88,6 +88,8 @@ def test_panels_fit_into_the_terminal(width, height, braille):
         ([{"loss": np.full(5, np.nan), "distance": np.nan, "cosine": 0.1}], "not there yet"),
         ([{"loss": np.full(5, 2.0), "distance": np.inf, "cosine": 0.1}], "loss along"),
         ([seen(0) | {"loss": np.array([1, 2, np.inf, 3, 2])}], "loss along"),
+        ([seen(0), seen(1) | {"loss": np.full(5, np.inf)}], "loss along"),
+        ([seen(0) | {"loss": np.full(5, np.inf)}], "not there yet"),
     ],
 )
 def test_whatever_was_seen_is_drawn(steps, said):

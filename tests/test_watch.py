@@ -1,13 +1,14 @@
 """What the probes see, on landscapes whose values are known, and that they disturb nothing."""
 
 import copy
+import random
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from valleywalk import analysis, open_trace, provenance, save, watch
+from valleywalk import analysis, open_stream, open_trace, provenance, save, watch
 from valleywalk.evaluation import BatchMeans
 from valleywalk.probes import Step
 from valleywalk.probes.cosine import Cosine
@@ -244,10 +245,32 @@ def test_batches_are_gone_through_once_and_kept(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     data = torch.utils.data.TensorDataset(*images)
     loader = torch.utils.data.DataLoader(data, batch_size=16, shuffle=True)
-    random = torch.get_rng_state()
+    before = torch.get_rng_state()
     watcher = watch(network, optimizer, nn.functional.cross_entropy, loader)
-    assert torch.equal(random, torch.get_rng_state()), "shuffled with random numbers of its own"
+    assert torch.equal(before, torch.get_rng_state()), "shuffled with random numbers of its own"
     assert watcher.evaluate() == watcher.evaluate()
+
+
+def test_batches_that_are_augmented_take_no_random_number_of_the_training(network, images):
+    """Whichever generator a data set's transforms draw from."""
+
+    def augmented():
+        yield images[0] * random.random() * np.random.rand() * torch.rand(1), images[1]
+
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    def seed():
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+
+    seed()
+    expected = draw()
+    seed()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    watch(network, optimizer, nn.functional.cross_entropy, augmented())
+    assert draw() == expected
 
 
 @pytest.mark.parametrize(
@@ -380,6 +403,51 @@ def test_a_probe_replaces_nothing_and_gives_numbers(network, images, found, mess
         ):
             train(network, optimizer, images)
         assert watcher.trace.sizes["iteration"] == 0, "no half of a step is kept"
+
+
+def test_a_watch_that_is_entered_again_goes_on(network, images, tmp_path):
+    """Its distance is from where it first began, whatever was stepped unwatched."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    loss = nn.functional.cross_entropy
+    start = nn.utils.parameters_to_vector(network.parameters()).detach().clone()
+    watcher = watch(network, optimizer, loss, images, points=2, stream=tmp_path / "walk.jsonl")
+
+    def step():
+        optimizer.zero_grad()
+        loss(network(images[0]), images[1]).backward()
+        optimizer.step()
+
+    with watcher:
+        step()
+    step()
+    with watcher:
+        step()
+    moved = nn.utils.parameters_to_vector(network.parameters()) - start
+    assert watcher.trace["distance"].values[1] == pytest.approx(moved.norm().item(), rel=1e-6)
+    assert open_stream(tmp_path / "walk.jsonl").sizes == watcher.trace.sizes
+
+
+def test_a_parameter_is_recorded_as_it_was_at_the_step(network, images):
+    """Of one number: it goes on with the training, the trace must not."""
+    scale = nn.Parameter(torch.tensor(1.0))
+    network.register_parameter("scale", scale)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    seen = []
+    probes = {
+        "probes": [lambda step: {"after": next(p for p in step.after if not p.ndim)}],
+        "iterate_probes": [lambda evaluate: {"here": evaluate.model.scale}],
+    }
+    loss = nn.functional.cross_entropy
+    with watch(network, optimizer, loss, images, points=2, **probes) as watcher:
+        for _ in range(3):
+            optimizer.zero_grad()
+            (loss(network(images[0]), images[1]) + scale).backward()
+            optimizer.step()
+            watcher.note(noted=scale.detach())
+            seen.append(scale.item())
+    assert len(set(seen)) == 3
+    for name in ("after", "here", "noted"):
+        assert watcher.trace[name].values.tolist() == seen
 
 
 def test_what_is_noted_replaces_nothing(network, images):

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from valleywalk import analysis, open_stream, watch
+from valleywalk.callback import Watching
 from valleywalk.evaluation import Evaluator
 
 cross_entropy = nn.functional.cross_entropy
@@ -247,6 +248,38 @@ def test_steps_that_a_gradient_scaler_skips_are_marked(network, images):
     assert np.isfinite(trace["loss"].values[[0, 1, 3, 4]]).all()
     expected = twin.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
+
+
+def test_a_scaler_of_two_networks_of_which_one_is_watched(network, images):
+    """As a generator's beside a discriminator's; the step of the other one is not skipped."""
+    networks = (network, copy.deepcopy(network))
+    optimizers = [torch.optim.SGD(each.parameters(), lr=0.1) for each in networks]
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    with watch(network, optimizers[0], cross_entropy, images, points=2, scaler=scaler) as watcher:
+        for factor in (1, float("inf"), 1):
+            for model, optimizer in zip(networks, optimizers, strict=True):
+                optimizer.zero_grad()
+                scaler.scale(cross_entropy(model(images[0]), images[1]) * factor).backward()
+                scaler.step(optimizer)
+            scaler.update()
+    assert watcher.trace["skipped"].values.tolist() == [0, 1, 0]
+
+
+def test_a_second_training_with_a_gradient_scaler(network, images):
+    """Its watch ends the first one's again, which has ended already."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    watching = Watching(cross_entropy, images, points=2)
+    for steps in (2, 1):
+        watching.begin(network, optimizer, scaler)
+        for _ in range(steps):
+            scaler.scale(cross_entropy(network(images[0]), images[1])).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        watching.end()
+        watching.end()
+        assert watching.trace["skipped"].values.tolist() == [0] * steps
+    assert scaler.step.__func__ is torch.amp.GradScaler.step
 
 
 def test_a_compiled_model_is_measured_without_compiling(network, images):

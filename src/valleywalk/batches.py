@@ -2,7 +2,9 @@
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,8 +42,7 @@ def frozen_batches(
         plan = EvaluationPlan.draw(len(targets), batch_size, seed)
         order = [torch.from_numpy(batch).to(targets.device) for batch in plan.batches]
         return [(inputs[index].to(device), targets[index].to(device)) for index in order]
-    # A loader that shuffles, or draws a seed for its workers, takes from torch's random state.
-    with torch.random.fork_rng(devices=[]):
+    with _random_state_kept():
         batches = [
             _copied((batch, batch) if isinstance(batch, Mapping) else _parts(batch), device)
             for batch in data
@@ -55,6 +56,18 @@ def frozen_batches(
     if not batches:
         raise ValueError("evaluation_data has no batches; give at least one (inputs, targets)")
     return batches
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """A loader that shuffles takes from torch's, a data set that augments from any of them."""
+    python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(of_numpy)
 
 
 def _parts(batch: Any) -> tuple[Any, ...]:
@@ -92,6 +105,7 @@ def check_losses(evaluate: Evaluator, batches: Sequence[tuple[Any, Any]]) -> Non
             TypeError,
             KeyError,
             AttributeError,
+            ZeroDivisionError,  # Of no example.
         ) as error:
             if "more than 1 value per channel" in str(error):
                 advice = (

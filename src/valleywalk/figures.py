@@ -161,6 +161,11 @@ def walk(
     -------
     Figure
         That of the axes.
+
+    Raises
+    ------
+    ValueError
+        Fewer axes than three or more than four; nothing was measured in the window.
     """
     import matplotlib.pyplot as plt
     import seaborn as sns
@@ -174,9 +179,13 @@ def walk(
             _, axes = plt.subplots(
                 len(ratios), 1, figsize=(9, 7), height_ratios=ratios, layout="constrained"
             )
+        if (given := np.array(axes, dtype=object).size) not in (3, 4):
+            raise ValueError(f"there are {given} axes; give three, or four with the chord's")
         top, *chord, middle, bottom = axes
         for axis in (top, *chord, middle):
-            axis.sharex(bottom)
+            # Axes that were given may share theirs already.
+            if not axis.get_shared_x_axes().joined(axis, bottom):
+                axis.sharex(bottom)
             axis.tick_params(labelbottom=False)
         for axis in axes:
             for position in range(steps.sizes["iteration"] + 1):
@@ -261,12 +270,13 @@ def sharpness(
     label: str | None = None,
     edge: bool = True,
 ) -> Figure:
-    """The Hessian's largest eigenvalue by epoch; hollow where its search had not converged.
+    """The Hessian's largest eigenvalue; hollow where its search had not converged.
 
     Parameters
     ----------
     trace : xarray.Dataset
-        With `hessian_max` and `hessian_residual`.
+        With `hessian_max` and `hessian_residual`: by epoch as a walk measures them, by iteration as
+        `probes.curvature.Curvature` does in a watch.
     axes : Axes, optional
         To draw onto; default a new figure's.
     colour, label
@@ -281,16 +291,17 @@ def sharpness(
     """
     import matplotlib.pyplot as plt
 
-    known = trace[["hessian_max", "hessian_residual"]].dropna("epoch")
-    epoch, largest = known["epoch"].values, known["hessian_max"].values
+    (dimension,) = trace["hessian_max"].dims
+    known = trace[["hessian_max", "hessian_residual"]].dropna(dimension)
+    where, largest = known[dimension].values, known["hessian_max"].values
     rough = known["hessian_residual"].values > CONVERGED
     with style():
         if axes is None:
             _, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-        axes.plot(epoch, largest, "o-", color=colour, linewidth=1.4, markersize=5, label=label)
+        axes.plot(where, largest, "o-", color=colour, linewidth=1.4, markersize=5, label=label)
         if rough.any():
             hollow = {"color": colour, "markerfacecolor": "white", "markersize": 5}
-            axes.plot(epoch[rough], largest[rough], "o", label="not converged", **hollow)
+            axes.plot(where[rough], largest[rough], "o", label="not converged", **hollow)
         axes.set_ylabel(r"$\lambda_{\max}(H)$")
         if edge:
             limit = 2 / float(trace["learning_rate"][0])

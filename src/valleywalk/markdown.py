@@ -1,6 +1,7 @@
 """Text that is not ours, to stand in Markdown: names of folders, what traces of others say."""
 
 import re
+from html import unescape
 
 # What Markdown, MyST or HTML read as more than a sign.
 SIGNS = re.compile(r"""[<>&"'`*_{}\[\]$\\|~^@!:#=]""")
@@ -8,6 +9,9 @@ SIGNS = re.compile(r"""[<>&"'`*_{}\[\]$\\|~^@!:#=]""")
 HYPHEN = re.compile(r"(?<![\w.)-])-(?=[\d.])")
 # What begins a list at the beginning of a line.
 FIRST = re.compile(r"^(\d*)([-+.)])(?=\s|$)")
+# What shows its text, or leads from it elsewhere.
+ROLE = re.compile(r"\{\w+\}`([^`<]*?)(?: <[^>]*>)?`")
+MARKS = re.compile(r"[*`$\\{}]")
 
 
 def plain(text: object) -> str:
@@ -31,6 +35,18 @@ def plain(text: object) -> str:
     shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
     escaped = SIGNS.sub(lambda sign: f"&#{ord(sign[0])};", shown)
     return FIRST.sub(lambda first: f"{first[1]}&#{ord(first[2])};", escaped)
+
+
+def without_marks(text: str) -> str:
+    """Markdown as one line of plain text, such as for who cannot see a picture.
+
+    Examples
+    --------
+    >>> from valleywalk.markdown import plain, without_marks
+    >>> without_marks(f"*Walked* on `photos`, see {{ref}}`Figure 2 <fig2>`: {plain('a_b')}")
+    'Walked on photos, see Figure 2: a_b'
+    """
+    return unescape(" ".join(MARKS.sub("", ROLE.sub(r"\1", text)).split()))
 
 
 def with_minus(text: str) -> str:

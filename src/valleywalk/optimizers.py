@@ -18,6 +18,22 @@ def stepping(optimizer: Optimizer) -> Optimizer:
     return optimizer
 
 
+def stepping_optimizers(given: Any) -> list[Optimizer]:
+    """One optimizer or several, without what is wrapped around them.
+
+    Raises
+    ------
+    ValueError
+        One is no optimizer.
+    """
+    found = [stepping(each) for each in (given if isinstance(given, Sequence) else [given])]
+    if not all(isinstance(each, Optimizer) for each in found):
+        raise ValueError(
+            f"optimizer is {given!r:.60}; give a torch.optim.Optimizer, or a list of them"
+        )
+    return found
+
+
 def weight_decays(optimizers: Sequence[Optimizer]) -> dict[Tensor, float]:
     """What the optimizers multiply θ with and add to the gradient of each parameter."""
     decays: dict[Tensor, float] = {}
@@ -34,20 +50,22 @@ def weight_decays(optimizers: Sequence[Optimizer]) -> dict[Tensor, float]:
 
 
 class MarkSkipped:
-    """While it is there, a step that a gradient scaler skips is recorded as skipped."""
+    """While it is there, a step of an optimizer that a gradient scaler skips is recorded so."""
 
     def __init__(
         self,
         scaler: torch.amp.GradScaler,
+        watched: Optimizer,
         iteration: Callable[[], int],
         keep: Callable[[dict[str, Any]], None],
     ):
         self.scaler, step = scaler, scaler.step
 
-        def marked(*args: Any, **kwargs: Any) -> float | None:
+        def marked(optimizer: Optimizer, *args: Any, **kwargs: Any) -> float | None:
             before = iteration()
-            result = step(*args, **kwargs)
-            if iteration() == before:
+            result = step(optimizer, *args, **kwargs)
+            # It may scale other losses as well, for other networks.
+            if stepping(optimizer) is watched and iteration() == before:
                 keep({"skipped": 1.0})
             return result
 

@@ -90,7 +90,9 @@ def walk(steps: xr.Dataset, width: int, height: int, *, braille: bool = True) ->
     if "loss" in steps and len((segments := measures.measured_steps(steps))["iteration"]):
         loss, alpha = segments["loss"].values, segments["alpha"].values
         begins = segments["iteration"].values
-        floor = begins + analysis.floor_alpha(loss, alpha), analysis.floor(loss)
+        # A walk that diverges has segments without a finite loss.
+        there = np.isfinite(floors := analysis.floor(loss))
+        floor = (begins + analysis.floor_alpha(loss, alpha))[there], floors[there]
         at = np.add.outer(begins, alpha)
         found += panel(
             f"loss along segments, {mark} floor",

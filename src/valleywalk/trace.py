@@ -325,7 +325,8 @@ def seal_of(path: Path) -> str:
     'ed7002b4'
     """
     with path.open("rb") as file:
-        file.seek(-hashlib.sha256().digest_size, os.SEEK_END)
+        # A damaged file may be shorter; it is for who opens it to say so.
+        file.seek(max(0, file.seek(0, os.SEEK_END) - hashlib.sha256().digest_size))
         return file.read().hex()
 
 

@@ -13,12 +13,11 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from .batches import check_losses, frozen_batches
 from .evaluation import Batches, Evaluator, Loss, trainable
 from .names import check_whole
-from .optimizers import MarkSkipped, stepping, weight_decays
+from .optimizers import MarkSkipped, stepping_optimizers, weight_decays
 from .probes import IterateProbe, Probe, Step
 from .probes.cosine import Cosine
 from .probes.distance import Distance
@@ -40,8 +39,9 @@ OWN = {name for name, (along, _, _) in VARIABLES.items() if "epoch" not in along
 class watch:
     """Watch an optimizer walk.
 
-    Within `with`, each `optimizer.step()` is looked at. The training is not changed: parameters,
-    buffers, gradients, random state and train/eval modes are as they would be without the watch.
+    Within `with`, each `optimizer.step()` is looked at; entered again, it goes on. The training is
+    not changed: parameters, buffers, gradients, random state and train/eval modes are as they would
+    be without the watch.
 
     Parameters
     ----------
@@ -109,8 +109,8 @@ class watch:
         for several optimizers, a stream that is there already, no evaluation data, tensors of
         different lengths, a batch whose loss cannot be measured or is no finite number, points that
         are no whole number from 2 to 1000, a tolerance that is no share, another `batch_norm`, a
-        negative number of masks, what is no sink. In the first step: a probe of yours that records
-        what is no number, or by a name that is taken.
+        negative number of masks, what is no model, optimizer, probe or sink. In the first step: a
+        probe of yours that records what is no number, or by a name that is taken.
     RuntimeError
         In a step: the model's trainable parameters were replaced, frozen or freed since; a step
         within backward; several optimizers that step in another order.
@@ -176,8 +176,7 @@ class watch:
         self.parameters = trainable(model)
         if not self.parameters:
             raise ValueError("the model has no parameter that requires a gradient")
-        optimizers = [optimizer] if isinstance(optimizer, Optimizer) else optimizer
-        self.optimizers = [stepping(each) for each in optimizers]
+        self.optimizers = stepping_optimizers(optimizer)
         check_optimizers(self.optimizers, self.parameters)
         if scaler is not None and len(self.optimizers) > 1:
             raise ValueError(
@@ -195,9 +194,16 @@ class watch:
         self.interpolation = Interpolation(points, tolerance)
         self.alpha = self.interpolation.alpha
         self.built_in: tuple[Probe, ...] = (self.interpolation, Cosine(), Distance())
-        self.probes = tuple(probes)
-        self.iterate_probes, self.every = tuple(iterate_probes), _chosen("every", every)
-        self.sinks = _sinks(sinks)
+        self.probes: list[Probe] = _callables("probes", probes, "functions of a probes.Step")
+        self.iterate_probes: list[IterateProbe] = _callables(
+            "iterate_probes", iterate_probes, "[valleywalk.probes.curvature.Curvature()]"
+        )
+        self.every = _chosen("every", every)
+        self.sinks: list[Sink] = _callables(
+            "sinks",
+            sinks,
+            "[valleywalk.sinks.CSV('walk.csv')], or of functions (step, numbers)",
+        )
         self._stream = Stream(stream) if stream is not None and _first_rank() else None
         self.seen: list[dict[str, Any]] = []
         self.start: list[Tensor] = []
@@ -209,17 +215,19 @@ class watch:
         self._clock = time.perf_counter()
 
     def __enter__(self) -> "watch":
-        self.start = [parameter.detach().clone() for parameter in self.parameters]
+        if not self.start:
+            self.start = [parameter.detach().clone() for parameter in self.parameters]
+            if self._stream is not None:
+                self._stream.begin(self.alpha, self._attributes)
         if not _first_rank():
             return self
-        if self._stream is not None:
-            self._stream.begin(self.alpha, self._attributes)
         self._hooks = [
             self.optimizers[0].register_step_pre_hook(self._before_step),
             self.optimizers[-1].register_step_post_hook(self._after_step),
         ]
         if self.scaler is not None:
-            marking = MarkSkipped(self.scaler, lambda: self.iteration, self._keep_step)
+            (watched,) = self.optimizers
+            marking = MarkSkipped(self.scaler, watched, lambda: self.iteration, self._keep_step)
             self._hooks.append(marking)
         return self
 
@@ -229,8 +237,8 @@ class watch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for hook in self._hooks:
-            hook.remove()
+        while self._hooks:
+            self._hooks.pop().remove()
 
     @property
     def iteration(self) -> int:
@@ -252,9 +260,9 @@ class watch:
         """
         if not self.seen:
             raise ValueError("no step has been seen yet; note it after optimizer.step()")
-        _check_found("note", values, {})
-        self.seen[-1].update(values)
-        self._tell(values)
+        numbers = _numbers("note", values, {})
+        self.seen[-1].update(numbers)
+        self._tell(numbers)
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if within_backward():
@@ -375,7 +383,6 @@ class watch:
         tensors, values : mapping
             As `state` gave them.
         """
-
         seen = {
             name.removeprefix("seen."): tensor.numpy()
             for name, tensor in tensors.items()
@@ -461,26 +468,26 @@ def _chosen(
     return steps
 
 
-def _sinks(given: Any) -> list[Sink]:
-    if not isinstance(given, Sequence) or not all(callable(sink) for sink in given):
-        raise ValueError(
-            f"sinks is {given!r}; give a list of sinks, such as "
-            "[valleywalk.sinks.CSV('walk.csv')], or of functions (step, numbers)"
-        )
+def _callables(name: str, given: Any, such_as: str) -> list[Any]:
+    if not isinstance(given, Sequence) or not all(callable(each) for each in given):
+        raise ValueError(f"{name} is {given!r}; give a list of {name}, such as {such_as}")
     return list(given)
 
 
 def _keep(kind: str, probe: object, found: Any, seen: dict[str, Any]) -> None:
     """Add what a probe of the user's found to what is seen of a step."""
     name = getattr(probe, "__name__", type(probe).__name__)
-    _check_found(f"{kind} {name}", found, seen)
-    seen.update(found)
+    seen.update(_numbers(f"{kind} {name}", found, seen))
 
 
-def _check_found(whose: str, found: Any, seen: Container[str]) -> None:
-    """Refuse what cannot be kept, or would replace what is kept by that name."""
+def _numbers(whose: str, found: Any, seen: Container[str]) -> dict[str, float]:
+    """What was found as numbers of this moment: a parameter would go on with the training.
+
+    Refuses what cannot be kept, or would replace what is kept by that name.
+    """
     if not isinstance(found, Mapping):
         raise ValueError(f"{whose} gave {found!r}; give a mapping of names to numbers")
+    numbers = {}
     for name, value in found.items():
         if name in OWN or name in COORDINATES or name in seen:
             raise ValueError(
@@ -488,8 +495,9 @@ def _check_found(whose: str, found: Any, seen: Container[str]) -> None:
                 f"'my_{name}'"
             )
         try:
-            float(value)
+            numbers[name] = float(value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"{whose} records {name!r} as {value!r}; give one number a step"
             ) from error
+    return numbers

@@ -38,7 +38,8 @@ def check_parameters(model: nn.Module) -> None:
     Raises
     ------
     ValueError
-        A parameter is lazy, on the meta device, a shard, or stepped within backward.
+        It is no module; a parameter is lazy, on the meta device, a shard, or stepped within
+        backward.
 
     Examples
     --------
@@ -49,6 +50,8 @@ def check_parameters(model: nn.Module) -> None:
         ...
     ValueError: parameter 'weight' is on the meta device, without values; give the model its ...
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model is {model!r:.60}; give a torch.nn.Module")
     for name, parameter in model.named_parameters():
         if problem := _problem(parameter):
             raise ValueError(f"parameter {name!r} {problem}")

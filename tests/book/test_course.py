@@ -6,16 +6,20 @@ import shutil
 import sys
 import zipfile
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from filelock import FileLock
+from jinja2 import Template
 
 pytest.importorskip("nbgrader", reason="needs the extra: course")
 
-from valleywalk import open_trace
+from valleywalk import Store, open_trace
 from valleywalk.book import course
 from valleywalk.book.answers import BLOCK
+from valleywalk.book.handout import Book
 from valleywalk.book.lab import STATIONS
+from valleywalk.book.slides import slides
 from valleywalk.cli import main
 from valleywalk.folders import checkout
 from valleywalk.paper.items import ITEMS
@@ -160,6 +164,16 @@ def test_slides_have_goals_figures_questions_and_need_nothing_else(pack, name):
         assert reference.startswith("data:"), reference
     for raw in ("{ref}", "{doc}", "{eq}", "{cite", "{term}", ":::", "% On", "$"):
         assert raw not in re.sub(r"<script>.*</script>", "", text, flags=re.DOTALL), raw
+
+
+def test_the_figure_of_a_slide_is_closed(tmp_path):
+    chapter = tmp_path / "chapter.md"
+    goals = ":::{admonition} Goals\n:class: goals\nTo see.\n:::\n"
+    chapter.write_text(f"# A\n\n{goals}\n## B\n\n% On the slide:\n% Figure: fig28\n")
+    before = plt.get_fignums()
+    shown = slides(chapter, Book(ROOT / "book"), Store(), Template("{{ slides[2].body }}"))
+    assert "<img alt=" in shown
+    assert plt.get_fignums() == before
 
 
 @pytest.mark.parametrize("size", [(1400, 900), (390, 844)], ids=["screen", "phone"])

@@ -7,10 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from html import unescape
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,11 +21,11 @@ from tqdm import tqdm
 from ..files import check_writable
 from ..folders import checkout
 from ..machine import cores
-from ..markdown import fenced, with_minus
+from ..markdown import fenced, with_minus, without_marks
 from ..paper.claim import ALPHA, FEWEST_SEEDS, SUBJECTS
 from ..paper.items import ITEMS, Item
-from ..paper.ledger import VERDICTS, Finding, findings, findings_without_walks
-from ..paper.ledger_text import ledger_table
+from ..paper.ledger import Finding, findings, findings_without_walks
+from ..paper.ledger_text import counts, ledger_table
 from ..paper.scales import DECIDING, BookScale, Scale
 from ..seeds import LIKENESS, POWER
 from ..trace import environment
@@ -39,7 +37,7 @@ from .exercises import boxes, exercises_of, tagged
 from .head import head
 from .prose import SENTENCES
 
-# As a scale, a book's: each page at the scale nearest to the paper's of which all walks are there.
+# A recorded book shows each page at the first of these of which all walks are there.
 NEAREST_FIRST: tuple[Scale, ...] = ("paper", "full", "overnight", "quick")
 # A kernel warns at each start that it talks over TCP, and calls it an error that it is interrupted
 # when its notebook is done. What goes wrong in a cell, or ends the kernel, is raised here.
@@ -66,9 +64,9 @@ def build(
 
     Parameters
     ----------
-    scale : {"recorded", "smoke", "quick", "overnight", "paper"}
+    scale : {"recorded", "smoke", "quick", "overnight", "full", "paper"}
         recorded: each page at the scale nearest to the paper's of which all walks are there; what
-        has none is walked at the quick scale.
+        has none is walked at the quick scale. The same where an item has no walks at the scale.
     folder : Path, optional
         Where it is kept; default `build/book` of the checkout. It is built beside this folder, so
         that the book before stays until there is a new one.
@@ -200,9 +198,7 @@ def ledger(found: Mapping[Scale, list[Finding]]) -> str:
     tables = {f"At the {scale} scale": of_scale for scale, of_scale in found.items() if of_scale}
     parts = [] if tables else ["No walk is there yet."]
     for title, of_title in (tables | {"Without a walk": findings_without_walks()}).items():
-        counts = Counter(finding.verdict for finding in of_title)
-        summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
-        parts.append(f"### {title}: {summary}\n\n{ledger_table(of_title)}")
+        parts.append(f"### {title}: {counts(of_title)}\n\n{ledger_table(of_title)}")
     return with_minus("\n\n".join(parts)) + "\n"
 
 
@@ -311,7 +307,8 @@ def bind_page(
     figure.metadata["mystnb"] = {
         "figure": {"name": f"{item.name}-figure", "caption": caption},
         "image": {
-            "alt": f"{caption} {item.page.alternative_text} {first_finding(_markdown_of(said))}",
+            "alt": f"{without_marks(caption)} {item.page.alternative_text} "
+            f"{first_finding(_markdown_of(said))}",
             "classes": "page-figure",
         },
     }
@@ -365,9 +362,7 @@ def first_finding(markdown: str) -> str:
     'The rate is 0.5. It holds (Section 3.1).'
     """
     first = re.split(r"^- ", markdown, flags=re.MULTILINE)[1]
-    plain = re.sub(r"\{\w+\}`([^`<]*?)(?: <[^>]*>)?`", r"\1", first)
-    words = unescape(" ".join(re.sub(r"[*`$\\{}]", "", plain).split()))
-    return " ".join(re.split(r"(?<=\.) (?=[A-Z])", words)[:2])
+    return " ".join(re.split(r"(?<=\.) (?=[A-Z])", without_marks(first))[:2])
 
 
 def _executed(notebook: NotebookNode) -> str:

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from html import unescape
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from .. import analysis, measures
+from ..markdown import without_marks
 from ..paper.conventions import READINGS
 from ..paper.items import ITEMS, Item
 from ..paper.page import setting_of
@@ -131,7 +131,7 @@ def _same_walk(one: Experiment, other: Experiment) -> bool:
 
 
 def _setting(experiment: Experiment, scale: Scale) -> str:
-    return unescape(f"{setting_of(experiment)}; {scale} scale".replace("`", ""))
+    return without_marks(f"{setting_of(experiment)}; {scale} scale")
 
 
 def _numbers(steps: xr.Dataset) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 The page *For a course* is made from these, and so is the test that holds them.
 """
 
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from .. import analysis, measures
+from ..markdown import with_minus
 from ..paper.factors import NAMES, Factor, Factors
 from ..paper.items import ITEMS
 from ..paper.page import Page, WalksPage, markdown_table
@@ -49,7 +49,7 @@ class Bounds:
             text = f"{self.high:g} or less"
         else:
             text = f"{self.low:g} to {self.high:g}"
-        return text.replace("-", "−")
+        return with_minus(text)
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,7 @@ class Run:
     @property
     def command(self) -> str:
         """Runs its notebook."""
-        chosen = "".join(
-            f" -p {name} {shlex.quote(str(value))}"
-            for name, value in sorted(self.page.given.items())
-        )
-        return f"papermill notebooks/{self.page.notebook}.ipynb out.ipynb{chosen}"
+        return self.page.papermill(dict(sorted(self.page.given.items())))
 
     def numbers(self) -> dict[Quantity, float]:
         """The numbers that are bounded, from its walks, walked now where they are not there."""

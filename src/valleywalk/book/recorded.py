@@ -55,7 +55,7 @@ def record(scales: tuple[Scale, ...] = SCALES, store: Store | None = None) -> Re
 
     Parameters
     ----------
-    scales : tuple of {"smoke", "quick", "overnight", "paper"}
+    scales : tuple of {"smoke", "quick", "overnight", "full", "paper"}
         Walks of the pages and of the ledger at these scales are kept.
     store : Store, optional
 

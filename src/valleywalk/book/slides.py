@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 from jinja2 import Template
 
 from ..markdown import plain
@@ -95,6 +96,7 @@ def _figure(name: str, handout: Handout, store: Store) -> Slide:
     picture = io.BytesIO()
     drawn = page.draw(traces)
     drawn.savefig(picture, format="png", dpi=130)
+    plt.close(drawn)
     image = b64encode(picture.getvalue()).decode()
     alternative = escape(page.alternative_text)
     body = f'<img alt="{alternative}" src="data:image/png;base64,{image}">'

@@ -19,6 +19,7 @@ from ..markdown import with_minus
 from ..paper.claim import SUBJECTS, Claim, Verdict
 from ..paper.items import CLAIMS, ITEMS
 from ..paper.ledger import FAMILY, FAMILY_CONFIDENCE, Finding
+from ..paper.ledger_text import counts
 from ..paper.page import markdown_table
 from ..paper.protocol import groups
 from ..paper.scales import DECIDING, Scale
@@ -296,13 +297,10 @@ def summary(found: Sequence[Finding]) -> str:
         words = "is" if missing == 1 else "are"
         lines.append(f"- **{missing} of {FAMILY} {words} not walked yet.**")
     waiting = sum(finding.seeds_walked < finding.seeds_planned for finding in found)
-    counts = ", ".join(
-        f"{sum(finding.verdict == verdict for finding in found)} {verdict}" for verdict in SIGNS
-    )
     lines.append(
         f"\nOf all {len(found)} rows of the ledger that have walks, including those of other "
-        f"networks and data sets: {counts}. Still waiting for seeds, and undecided until then: "
-        f"{waiting} of them."
+        f"networks and data sets: {counts(found)}. Still waiting for seeds, and undecided until "
+        f"then: {waiting} of them."
     )
     return "\n".join(lines)
 

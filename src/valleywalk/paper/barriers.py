@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The epochs of both tables.
+# The epochs of both tables, and with them those of Figure 8.
 EPOCHS = (1, 10, 25, 100)
 LAST_EPOCH_OF_FIGURE_8 = 40
+WITH_FIGURE_8 = (*range(1, LAST_EPOCH_OF_FIGURE_8 + 1), EPOCHS[-1])
 # The barriers that the paper counts in an epoch.
 PRINTED: dict[str, dict[int, int]] = {
     "vgg11": {1: 0, 10: 0, 25: 5, 100: 13},
@@ -59,12 +60,12 @@ COUNTED: Settings = {
             "curvature_every": 2,
             "curvature_images": 1000,
         },
-        "vgg11": {"epochs_shown": (*range(1, LAST_EPOCH_OF_FIGURE_8 + 1), EPOCHS[-1])},
+        "vgg11": {"epochs_shown": WITH_FIGURE_8},
     },
     "paper": {
-        EVERY: {"iterations": None, "epochs_shown": (1, 10, 25, 100)},
-        "mlp": {"epochs_shown": (1, 10, 25)},
-        "vgg11": {"epochs_shown": (*range(1, 41), 100)},
+        EVERY: {"iterations": None, "epochs_shown": EPOCHS},
+        "mlp": {"epochs_shown": EPOCHS[:3]},
+        "vgg11": {"epochs_shown": WITH_FIGURE_8},
     },
 }
 # What Figure 8 counts: its name in the table, and the paper's word on it.
@@ -100,8 +101,7 @@ def table_walk(
         if fields.get("sampled_iterations"):
             fields["iterations"] = None  # Of steps drawn from the whole epoch no window is needed.
         shown = table_epochs(page, shown)
-    images = page.available(fields["dataset"], fields)
-    return window_experiment(fields, images, shown)
+    return window_experiment(fields, shown)
 
 
 def table_epochs(page: WalksPage, shown: tuple[int, ...]) -> tuple[int, ...]:
@@ -318,11 +318,16 @@ class BarrierTable(TablePage):
         return [table_walk(self, model) for model in self.models]
 
     def counts(self, traces: list[xr.Dataset]) -> pd.DataFrame:
-        """One row a network and epoch."""
+        """One row a network and epoch, with the share of its steps that cross a barrier."""
         import pandas as pd
 
         return pd.DataFrame(
-            row | {"model": model, "paper": PRINTED.get(model, {}).get(row["epoch"])}
+            row
+            | {
+                "model": model,
+                "share": statistics.proportion(row["both"], row["steps"]),
+                "paper": PRINTED.get(model, {}).get(row["epoch"], np.nan),
+            }
             for model, trace in zip(self.models, traces, strict=True)
             for row in self.counted(model, trace)
         )
@@ -334,26 +339,20 @@ class BarrierTable(TablePage):
         for model, walked in zip(self.models, self.experiments, strict=True):
             rows = counts[counts["model"] == model]
             printed = rows[rows["paper"].notna()]
-            shares = [
-                statistics.proportion(both, steps)
-                for both, steps in zip(rows["both"], rows["steps"], strict=True)
-            ]
             inside = [
                 share.low <= paper / EPOCH_OF_THE_PAPER <= share.high
-                for share, paper in zip(shares, rows["paper"], strict=True)
-                if paper is not None and not np.isnan(paper)
+                for share, paper in zip(printed["share"], printed["paper"], strict=True)
             ]
             highest = rows.loc[rows["largest"].idxmax()]
             known = rows["resolved"].notna().all()
             networks.append(
                 {
-                    "title": network_info(model).title,
                     "setting": setting_of(walked),
                     "epochs": [int(epoch) for epoch in rows["epoch"]],
                     "steps": int(rows["steps"].sum()),
                     "both": [int(count) for count in rows["both"]],
                     "crossed": int(rows["both"].sum()),
-                    "share_at_most": max(share.high for share in shares),
+                    "share_at_most": max(share.high for share in rows["share"]),
                     "resolved": int(rows["resolved"].sum()) if known else None,
                     "unresolved": int(rows["unresolved"].sum()) if known else None,
                     "either": int(rows["either"].sum()),
@@ -375,11 +374,7 @@ class BarrierTable(TablePage):
         def draw(axis: Axes, model: ModelName) -> list[int]:
             rows = counts[counts["model"] == model]
             positions = np.arange(len(rows))
-            shares = [
-                statistics.proportion(both, steps)
-                for both, steps in zip(rows["both"], rows["steps"], strict=True)
-            ]
-            figures.intervals(shares, positions, axes=axis, label="this walk")
+            figures.intervals(rows["share"], positions, axes=axis, label="this walk")
             axis.plot(
                 positions + 0.15,
                 rows["paper"] / EPOCH_OF_THE_PAPER,
@@ -402,15 +397,16 @@ class BarrierTable(TablePage):
     def table(self, traces: list[xr.Dataset]) -> str:
         rows = []
         for row in self.counts(traces).to_dict("records"):
-            paper = row["paper"]
-            printed = "not printed" if paper is None or np.isnan(paper) else f"{paper:.0f} of 450"
+            printed = "not printed"
+            if not np.isnan(row["paper"]):
+                printed = f"{row['paper']:.0f} of {EPOCH_OF_THE_PAPER}"
             rows.append(
                 [
                     network_info(row["model"]).title,
                     row["epoch"],
                     printed,
                     f"{row['both']} of {row['steps']}",
-                    str(statistics.proportion(row["both"], row["steps"])),
+                    str(row["share"]),
                     _resolved(row),
                     row["either"],
                     f"{row['largest']:.2g}",

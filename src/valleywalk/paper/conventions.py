@@ -10,7 +10,7 @@ from ..walks.experiment import Convention, Experiment, NoiseMeasure
 from .isotropic import IsotropicNoise
 from .page import ModelPage, markdown_table, setting_of
 from .spectral import SpectralNorm
-from .walks import GradientDescentWalk, StochasticWalk
+from .walks import EPOCH_OF_THE_PAPER, GradientDescentWalk, StochasticWalk
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,10 +24,8 @@ NOISE_MEASURES: dict[Convention, NoiseMeasure] = {"text": "variance", "code": "d
 # Segments of SGD that are drawn.
 SEGMENTS = 12
 
-
 # The code sums the losses of an epoch's batches and divides by one fewer.
-BATCHES = 450
-DIVISOR = BATCHES - 1
+DIVISOR = EPOCH_OF_THE_PAPER - 1
 
 QUANTITIES = {
     "distance": "GD: chunks' mean gradients averaged / summed; distance",
@@ -159,7 +157,6 @@ class Conventions(ModelPage):
             "inside": both("sgd", "interior_minimum"),
             "eigenvalue": of_each("spectral", lambda t: t["hessian_max"].dropna("epoch")[-1]),
             "residual": of_each("spectral", lambda t: t["hessian_residual"].max()),
-            "converged": figures.CONVERGED,
             "norms": {
                 factor: of_each(("noise", factor), lambda t: t["parameter_norm"][-1])
                 for factor in PRINTED_NORMS
@@ -182,9 +179,10 @@ class Conventions(ModelPage):
         header = ["reading of the text / of the code", "paper", "text", "code", "nearer"]
         table = markdown_table(header, rows)
         return (
-            f"{table}\n\nLeft out of both readings: the code sums the losses of {BATCHES} batches "
-            f"and divides by {DIVISOR}, so that each loss and height it prints is "
-            f"{BATCHES / DIVISOR - 1:.2%} too large. Signs, cosines and ratios stay."
+            f"{table}\n\nLeft out of both readings: the code sums the losses of "
+            f"{EPOCH_OF_THE_PAPER} batches and divides by {DIVISOR}, so that each loss and height "
+            f"it prints is {EPOCH_OF_THE_PAPER / DIVISOR - 1:.2%} too large. Signs, cosines and "
+            "ratios stay."
         )
 
 

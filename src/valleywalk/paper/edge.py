@@ -96,7 +96,7 @@ class EdgePage(ModelPage):
     edge_of_stability: bool = False
 
     @property
-    def edge_experiments(self) -> list[Experiment]:
+    def beyond_the_paper(self) -> list[Experiment]:
         """The walk to the edge of stability, where it is asked for."""
         if not self.edge_of_stability:
             return []
@@ -105,10 +105,6 @@ class EdgePage(ModelPage):
         # The long walk has a size of its own.
         given.pop("training_images", None)
         return EdgeOfStability(**given).experiments
-
-    @property
-    def beyond_the_paper(self) -> list[Experiment]:
-        return self.edge_experiments
 
 
 def share_in_words(trace: xr.Dataset) -> tuple[str, str]:

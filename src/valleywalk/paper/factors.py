@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -11,7 +10,7 @@ from pydantic import Field
 from .. import figures
 from ..seeds import mean_of_seeds, slopes
 from ..statistics import Interval
-from ..walks.experiment import Experiment, ModelName
+from ..walks.experiment import Experiment
 from ..walks.provenance import experiment_of
 from .claim import EVERY_SUBJECT, Walked, claim
 from .page import (
@@ -20,10 +19,11 @@ from .page import (
     PositiveInt,
     epochs_for,
     experiment,
+    images_for,
     markdown_table,
     setting_of,
 )
-from .scales import EVERY, Scale, Settings
+from .scales import EVERY, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,16 +98,11 @@ class Factors(ModelPage):
         },
     }
 
-    @classmethod
-    def for_seed(cls, scale: Scale, model: ModelName, seed: int, given: Mapping[str, Any]) -> Self:
-        # One seed a page, so that the ledger's seeds share no walk.
-        return super().for_seed(scale, model, seed, {**given, "seeds": 1})
-
     @property
     def experiments(self) -> list[Experiment]:
         """Each batch size at one rate, each rate at one batch size, each with every seed."""
         fields = self.fields | {"evaluation_images": None}
-        images = self.available(fields["dataset"], fields)
+        images = images_for(fields)
         grid = [(self._rate, size) for size in fields["batch_sizes"]]
         grid += [(rate, fields["batch_size"]) for rate in fields["learning_rates"]]
         return [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import analysis, measures
+from ..markdown import with_minus
 from ..walks.provenance import experiment_of
 
 if TYPE_CHECKING:
@@ -45,13 +46,13 @@ class Held:
 
     def __str__(self) -> str:
         """As it stands under a table."""
-        return (
+        return with_minus(
             f"By plan, {self.segments} of the segments were measured at all points. Few points "
             f"({self.points:.1f} a segment) would have changed their mean height by "
             f"{self.height_error:+.2%}. The error that is stated with few points bounds the "
             f"largest error of the curve in {self.bounded:.0%} of these segments. There are "
             f"{self.barriers} barriers in them, of which few points miss or invent {self.missed}."
-        ).replace("-", "−")
+        )
 
 
 def held_against_whole(traces: Iterable[xr.Dataset]) -> Held | None:

@@ -18,7 +18,14 @@ from ..walks.experiment import Experiment, ModelName
 from .barriers import COUNTED, EPOCHS, BarriersByEpoch, TablePage, table_epochs, table_walk
 from .claim import Walked, claim
 from .few_points import held_in_words
-from .page import ModelPage, PositiveFloat, experiment, markdown_table, setting_of
+from .page import (
+    ModelPage,
+    PositiveFloat,
+    experiment,
+    images_for,
+    markdown_table,
+    setting_of,
+)
 from .scales import Settings
 
 if TYPE_CHECKING:
@@ -221,7 +228,7 @@ class EqualRatio(ModelPage):
     @property
     def experiments(self) -> list[Experiment]:
         fields = self.fields
-        images = self.available(fields["dataset"], fields)
+        images = images_for(fields)
         # A data set of very few images takes a tenth of each batch size: still one ratio.
         divisor = 1 if images >= 2 * max(size for _, size in EQUAL_RATIOS) else 10
         return [

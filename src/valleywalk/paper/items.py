@@ -3,8 +3,6 @@
 A row says what makes an item of its page's notebook; everything else about it is in the page.
 """
 
-import json
-import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,7 +36,7 @@ class Item:
     Attributes
     ----------
     name : str
-        fig1 … fig28, tab1, tab2, appd, text_against_code.
+        fig1 … fig28, tab1, tab2, appd, text_against_code, twin, optimizers.
     label : str
         Figure 2, Table 1, Appendix D.
     title : str
@@ -73,12 +71,7 @@ class Item:
 
     def papermill(self, scale: Scale, **more: Any) -> str:
         """The command that runs the item's notebook at a scale, with more parameters."""
-        words = {
-            name: json.dumps(value) if isinstance(value, list) else str(value)
-            for name, value in (self.parameters(scale) | more).items()
-        }
-        chosen = "".join(f" -p {name} {shlex.quote(word)}" for name, word in words.items())
-        return f"papermill notebooks/{self.page.notebook}.ipynb out.ipynb{chosen}"
+        return self.page.papermill(self.parameters(scale) | more)
 
     def setting(self, scale: Scale) -> str:
         """In a few words, what is walked at a scale, and what stands in for the paper's data."""

@@ -1,5 +1,6 @@
 """Findings in words: for programs, as a table, and those that a page bears on."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -24,6 +25,12 @@ def by_verdict(found: Iterable[Finding]) -> list[Finding]:
     return sorted(
         found, key=lambda finding: (VERDICTS.index(finding.verdict), finding.kind != "primary")
     )
+
+
+def counts(found: Iterable[Finding]) -> str:
+    """How many findings there are of each verdict."""
+    own = Counter(finding.verdict for finding in found)
+    return ", ".join(f"{own[verdict]} {verdict}" for verdict in VERDICTS)
 
 
 def ledger_table(found: Sequence[Finding], link: str = "[{0}](figures/{0}.ipynb)") -> str:

@@ -34,7 +34,7 @@ class Measured:
     def __init__(self, folder: Path):
         self.file = folder / "measured.json"
         self.known: dict[str, Any] = {}
-        self.found_out = 0
+        self.found_out = False
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(self.file.read_bytes())
             if kept["code"] == code():
@@ -63,7 +63,7 @@ class Measured:
                 self.known[key] = list(map(int, found))
             else:
                 self.known[key] = found if isinstance(found, str) else float(found)
-            self.found_out += 1
+            self.found_out = True
         found = self.known[key]
         return Share(*found) if isinstance(found, list) else found
 
@@ -73,7 +73,7 @@ class Measured:
             content = {"code": code(), "known": self.known}
             with suppress(OSError):
                 write(self.file, json.dumps(content).encode())
-            self.found_out = 0
+            self.found_out = False
 
 
 @cache

@@ -211,16 +211,14 @@ class NoiseStructure(NetworksPage):
         small, rows = self.decomposition, self.alignments(traces)
         networks = []
         for model, walked in zip(self.models, self.experiments, strict=True):
-            own = rows[rows["model"] == network_info(model).title]
-            last = own.iloc[-1].to_dict()
-            times = {
-                name: last["noise_overlap"] / last[name]
-                for name in ("random", "noise_overlap_control")
-            }
+            last = rows[rows["model"] == network_info(model).title].iloc[-1].to_dict()
             networks.append(
                 last
-                | {"setting": setting_of(walked), "measurements": len(own)}
-                | {"times_chance": times["random"], "times": times["noise_overlap_control"]}
+                | {
+                    "setting": setting_of(walked),
+                    "times_chance": last["noise_overlap"] / last["random"],
+                    "times": last["noise_overlap"] / last["noise_overlap_control"],
+                }
             )
         return {
             "steps": self.steps,

@@ -216,7 +216,7 @@ class Optimizers(Page):
     @property
     def made_on(self) -> str | None:
         traces = self._all_recorded
-        return None if traces is None else _made_on(traces)
+        return None if traces is None else plain(_made_on(traces))
 
     # What they show ------------------------------------------------------------------------------
 
@@ -416,10 +416,8 @@ def _configured(row: Mapping[str, Any]) -> str:
 def _shown(name: str, interval: Interval | None) -> str:
     if interval is None:
         return "no number"
-    if name in ("bounces", "crosses"):
-        return " ".join(
-            f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]".split()
-        )
+    if name in ("bounces", "crosses") and not np.isnan(interval.low):
+        return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
     return str(interval)
 
 
@@ -430,10 +428,10 @@ def _signed(answer: Mapping[str, Any]) -> str:
 
 
 def _made_on(traces: Sequence[xr.Dataset]) -> str:
-    devices = dict.fromkeys(plain(trace.attrs["device"]) for trace in traces)
+    devices = dict.fromkeys(trace.attrs["device"] for trace in traces)
     days = sorted({trace.attrs["started"][:10] for trace in traces})
     return (
-        f"{', '.join(devices)}, {len(traces)} runs, "
+        f"{', '.join(devices)}, {len(traces)} run{'s' * (len(traces) > 1)}, "
         f"{' to '.join(dict.fromkeys((days[0], days[-1])))}"
     )
 

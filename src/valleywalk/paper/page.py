@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -72,6 +74,16 @@ class Page(Strict):
             Parameters of one's own; those that the page does not know are left out.
         """
         return cls(**{name: value for name, value in given.items() if name in cls.model_fields})
+
+    @classmethod
+    def papermill(cls, parameters: Mapping[str, Any]) -> str:
+        """The command that runs the notebook with these parameters."""
+        words = {
+            name: json.dumps(value) if isinstance(value, list) else str(value)
+            for name, value in parameters.items()
+        }
+        chosen = "".join(f" -p {name} {shlex.quote(word)}" for name, word in words.items())
+        return f"papermill notebooks/{cls.notebook}.ipynb out.ipynb{chosen}"
 
     @property
     def shown_scale(self) -> Scale:
@@ -207,11 +219,6 @@ class WalksPage(Page):
         """What changes the scale's settings, in this order."""
         return (self.settings,)
 
-    def available(self, dataset: str, fields: Mapping[str, Any]) -> int:
-        """Training images there will be."""
-        # A folder's images are not counted yet here: then the batches are as asked for.
-        return fields.get("training_images") or dataset_info(dataset).training_images or 45_000
-
     def fields_of(self, model: ModelName, dataset: str | None = None) -> dict[str, Any]:
         """What the page's settings and parameters say of a network: see `paper.scales`.
 
@@ -224,15 +231,16 @@ class WalksPage(Page):
         fields = settings_of(self.scale, model, dataset, self.tables)
         known = Experiment.model_fields.keys() | fields.keys()
         given = {name: value for name, value in self.given.items() if name in known}
-        available = self.available(dataset, fields | given)
+        found = fields | given | {"model": model, "dataset": dataset}
+        available = images_for(found)
         # The settings' sizes are bounded by the images there are; one that was given is taken as
         # it is, and refused by Experiment where it is too large.
-        fields |= {
+        bounded = {
             name: min(fields[name], available)
             for name in (*SIZES, "curvature_images")
-            if fields.get(name) is not None
+            if fields.get(name) is not None and name not in given
         }
-        return fields | given | {"model": model, "dataset": dataset}
+        return found | bounded
 
 
 class ModelPage(WalksPage):
@@ -246,7 +254,8 @@ class ModelPage(WalksPage):
 
     @classmethod
     def for_seed(cls, scale: Scale, model: ModelName, seed: int, given: Mapping[str, Any]) -> Self:
-        own = {"scale": scale, "model": model, "seed": seed}
+        # One seed a page, so that the ledger's seeds share no walk.
+        own = {"scale": scale, "model": model, "seed": seed, "seeds": 1}
         return super().for_seed(scale, model, seed, {**given, **own})
 
     @property
@@ -300,6 +309,13 @@ def setting_of(experiment: Experiment) -> str:
     if experiment.classes is not None:
         data += f" ({experiment.classes} classes)"
     return f"{network_info(experiment.model).title}{width}, {images}, {data}"
+
+
+def images_for(fields: Mapping[str, Any]) -> int:
+    """Training images that a walk of a page's fields will have."""
+    known = fields.get("training_images") or dataset_info(fields["dataset"]).training_images
+    # A folder's images are not counted yet here: then the batches are as asked for.
+    return known or 45_000
 
 
 def epochs_for(steps: int, fields: Mapping[str, Any], images: int) -> int:

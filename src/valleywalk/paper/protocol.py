@@ -49,12 +49,6 @@ def walks_of(claim: Claim, pages: Sequence[Page]) -> list[list[Experiment]]:
     return [[] if claim.tested_on else page.experiments for page in pages]
 
 
-def experiments_of(claim: Claim, scale: Scale, subject: str, seed: int) -> list[Experiment]:
-    """The walks one seed of a claim needs."""
-    pages = pages_of(claim, scale, SUBJECTS[subject], seed, {})
-    return [experiment for walks in walks_of(claim, pages) for experiment in walks]
-
-
 def groups(
     scale: Scale, seeds: int | None = None
 ) -> list[tuple[str, dict[str, dict[int, list[Experiment]]]]]:

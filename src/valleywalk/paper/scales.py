@@ -17,7 +17,7 @@ from ..walks.experiment import Experiment, ModelName
 # own setting, on a GPU.
 Scale = Literal["smoke", "quick", "overnight", "full", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
-# As a scale, a book's: recorded, each page from the best recorded walks.
+# That of a book; recorded: each page from the best recorded walks.
 BookScale = Scale | Literal["recorded"]
 # Walks of the full scale have one seed: they are described, not judged (see the book's protocol).
 JUDGED: tuple[Scale, ...] = tuple(scale for scale in SCALES if scale != "full")

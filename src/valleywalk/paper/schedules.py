@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 
 from .. import figures
 from ..seeds import mean_of_seeds
 from ..statistics import Interval
-from ..walks.experiment import Experiment, ModelName, Schedule
+from ..walks.experiment import Experiment, Schedule
 from ..walks.provenance import experiment_of
 from .claim import Walked, claim
 from .page import (
@@ -22,7 +21,7 @@ from .page import (
     markdown_table,
     setting_of,
 )
-from .scales import EVERY, Scale, Settings
+from .scales import EVERY, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,11 +66,6 @@ class Schedules(ModelPage):
         },
         "paper": {EVERY: {"epochs": 100, "learning_rates": (0.03, 0.1, 0.3), "seeds": 3}},
     }
-
-    @classmethod
-    def for_seed(cls, scale: Scale, model: ModelName, seed: int, given: Mapping[str, Any]) -> Self:
-        # One seed a page, so that the ledger's seeds share no walk.
-        return super().for_seed(scale, model, seed, {**given, "seeds": 1})
 
     @property
     def experiments(self) -> list[Experiment]:

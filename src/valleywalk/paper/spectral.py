@@ -76,7 +76,7 @@ class SpectralNorm(EdgePage):
         Where the scale says so it is that of Tables 1 and 2, unless something is asked for of
         which that walk knows nothing.
         """
-        return [self._walk, *self.edge_experiments]
+        return [self._walk, *self.beyond_the_paper]
 
     @property
     def _walk(self) -> Experiment:
@@ -150,7 +150,6 @@ class SpectralNorm(EdgePage):
             "highest": float(largest[highest]),
             "highest_epoch": int(epochs[highest]),
             "last": float(largest[-1]),
-            "last_epoch": int(epochs[-1]),
             "smallest": float(trace["hessian_min"].dropna("epoch")[-1])
             if "hessian_min" in trace
             else None,

@@ -1,15 +1,14 @@
 """The ledger and the protocol in a terminal."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..seeds import POWER
 from ..walks.catalogue import NETWORKS
 from .claim import ALPHA, FEWEST_SEEDS, Verdict
-from .ledger import FAMILY, VERDICTS, Finding
-from .ledger_text import by_verdict, numbers_of, where
+from .ledger import FAMILY, Finding
+from .ledger_text import by_verdict, counts, numbers_of, where
 
 # Codes of a terminal: green, red, yellow, grey.
 COLOURS: Mapping[Verdict, int] = {
@@ -98,9 +97,7 @@ def detailed_lines(found: Sequence[Finding]) -> list[str]:
 
 def summary(found: Sequence[Finding]) -> str:
     """How many findings there are of each verdict."""
-    counts = Counter(one.verdict for one in found)
-    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
-    return f"{len(found)} findings: {told}."
+    return f"{len(found)} findings: {counts(found)}."
 
 
 def protocol_lines(plan: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from .page import (
     PositiveInt,
     epochs_for,
     experiment,
+    images_for,
     markdown_table,
     setting_of,
 )
@@ -92,21 +93,17 @@ QUANTITIES = {
 }
 
 
-def window_experiment(
-    fields: Mapping[str, Any], images: int, epochs_shown: tuple[int, ...]
-) -> Experiment:
+def window_experiment(fields: Mapping[str, Any], epochs_shown: tuple[int, ...]) -> Experiment:
     """A walk that opens a window at the start of each of the epochs.
 
     Parameters
     ----------
     fields : mapping
         Experiment fields, and "iterations", a window's length (None: the whole epoch).
-    images : int
-        Training images.
     epochs_shown : tuple of int
     """
     iterations = fields["iterations"]
-    last = 1 if iterations is None else epochs_for(iterations, fields, images)
+    last = 1 if iterations is None else epochs_for(iterations, fields, images_for(fields))
     epochs = max(epochs_shown) - 1 + last
     return experiment(
         fields,
@@ -149,11 +146,10 @@ class WalkPage(ModelPage):
     def experiments(self) -> list[Experiment]:
         """The one walk that is drawn; later epochs of one network come from one walk."""
         fields = self.fields | {"update": self.update}
-        images = self.available(fields["dataset"], fields)
         shown = fields["epochs_shown"]
         first = 1 if fields.get("first_too") else 2
         together = self.update == "sgd" and first <= self.epoch in shown
-        return [window_experiment(fields, images, shown if together else (self.epoch,))]
+        return [window_experiment(fields, shown if together else (self.epoch,))]
 
     @property
     def length(self) -> int:
@@ -204,7 +200,6 @@ class WalkPage(ModelPage):
             "loss_after": float(loss[-1, -1]),
             "loss": float(loss.mean()),
             "resolved": int((signs == 1).sum()) if known else None,
-            "unresolved": int((signs == 0).sum()) if known else None,
             "edge": None,
         }
 
@@ -246,7 +241,7 @@ class GradientDescentWalk(WalkPage, EdgePage):
     @property
     def experiments(self) -> list[Experiment]:
         """The walk that is drawn, and the long one that shows the edge of stability."""
-        return super().experiments + self.edge_experiments
+        return super().experiments + self.beyond_the_paper
 
     def draw(self, traces: list[xr.Dataset]) -> Figure:
         import matplotlib.pyplot as plt

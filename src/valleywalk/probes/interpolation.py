@@ -331,11 +331,10 @@ class Interpolation:
             "batch_height": (start + end) / 2 - floor,
             "second_difference_error": bend_error,
         }
-        if len(loss) > 2:
-            top = losses[1 + int(np.argmax(loss[1:-1]))]
-            higher, lower = (start, end) if loss[0] >= loss[-1] else (end, start)
-            for name, base in (("barrier_error", higher), ("barrier_error_either", lower)):
-                found[name] = analysis.standard_error_over_batches(top - base, self.batch_images)
+        top = losses[1 + int(np.argmax(loss[1:-1]))]
+        higher, lower = (start, end) if loss[0] >= loss[-1] else (end, start)
+        for name, base in (("barrier_error", higher), ("barrier_error_either", lower)):
+            found[name] = analysis.standard_error_over_batches(top - base, self.batch_images)
         return found
 
     def _start_losses(self, step: Step, before: Sequence[Tensor]) -> BatchMeans:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..names import check_whole
+
 
 def lanczos(
     multiply: Callable[[np.ndarray], np.ndarray],
@@ -31,7 +33,8 @@ def lanczos(
     tolerance : float
         Largest residual, as a share of the largest absolute eigenvalue.
     max_products : int
-        After so many, what was found is returned with the residuals that it has.
+        After so many, what was found is returned with the residuals that it has. More than are
+        wanted.
     max_vectors : int
         Vectors in memory at a time.
 
@@ -40,8 +43,14 @@ def lanczos(
     values : ndarray, shape (wanted,)
     vectors : ndarray, shape (wanted, n)
     residuals : ndarray, shape (wanted,)
-        ‖Av − λv‖ as a share of the largest absolute eigenvalue.
+        ‖Av − λv‖ as a share of the largest absolute eigenvalue. These three are NaN where a product
+        is not finite, as of a walk that diverges.
     products : int
+
+    Raises
+    ------
+    ValueError
+        So few products that nothing can be found.
 
     Examples
     --------
@@ -55,6 +64,7 @@ def lanczos(
     array([-1.,  4.])
     """
     wanted = list(wanted)
+    check_whole("max_products", max_products, len(wanted) + 1)
     kept = max_vectors // 3
     max_vectors = min(max_vectors, len(first))
     vectors = np.empty((max_vectors, len(first)), first.dtype)
@@ -63,6 +73,9 @@ def lanczos(
     count = 1
     for products in range(1, max_products + 1):
         rest = multiply(vectors[count - 1]).astype(first.dtype)
+        if not np.isfinite(rest).all():
+            unknown = np.full(len(wanted), np.nan)
+            return unknown, np.full((len(wanted), len(first)), np.nan), unknown, products
         along = np.zeros(count)
         for _ in range(2):
             more = vectors[:count] @ rest
@@ -74,8 +87,8 @@ def lanczos(
         scale = np.abs(values).max() or 1.0
         if length <= np.finfo(first.dtype).eps * scale:
             length = 0.0  # The vectors span an invariant subspace: nothing more is to be found.
-        known = count >= len(wanted) and (count > len(wanted) or not length)
-        if known:
+        least = min(len(wanted), len(first))
+        if count > len(wanted) or (count >= least and not length):
             residuals = length * np.abs(mixes[-1, wanted]) / scale
             if (residuals <= tolerance).all() or products == max_products:
                 break

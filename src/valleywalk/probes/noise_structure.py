@@ -17,6 +17,7 @@ from torch.func import functional_call, hessian, jacrev
 
 from ..analysis import DIRECTIONS
 from ..evaluation import Evaluator, count_of, evaluation_mode, predict, trainable
+from ..names import check_whole
 from ..statistics import FOLDS, Estimate
 from . import inner
 from .curvature import first_vector, hessian_vector_product, multiplier
@@ -275,7 +276,7 @@ def alignment(evaluate: Evaluator, directions: int = DIRECTIONS) -> dict[str, fl
     Raises
     ------
     ValueError
-        Too few batches: C's rank is below `directions`.
+        Too few batches: C's rank is below `directions`. More directions than parameters.
 
     Examples
     --------
@@ -290,19 +291,21 @@ def alignment(evaluate: Evaluator, directions: int = DIRECTIONS) -> dict[str, fl
     >>> {name: round(value, 3) for name, value in alignment(evaluate, directions=1).items()}
     {'noise_overlap': 1.0, 'noise_sharpness': 1.0, 'noise_share': 1.0, 'noise_overlap_control': 1.0}
     """
-    batches = [images for _, images in batch_gradients(evaluate)]
-    if len(batches) <= directions + 1:
+    first, top = first_vector(evaluate), range(-directions, 0)
+    check_whole("directions", directions, 1, len(first))
+    targets = [targets for _, targets in evaluate.batches]
+    if len(targets) <= directions + 1:
         raise ValueError(
             f"the noise's top {directions} directions need more than {directions + 1} batches, "
-            f"there are {len(batches)}; lower evaluation_batch_size or raise curvature_images"
+            f"there are {len(targets)}; lower evaluation_batch_size or raise curvature_images"
         )
+    images = sum(map(count_of, targets))
 
     def hessian_product(vector: Sequence[Tensor]) -> list[Tensor]:
         return hessian_vector_product(evaluate, vector)
 
     multiply_h = multiplier(evaluate, hessian_product)
-    first, top = first_vector(evaluate), range(-directions, 0)
-    multiply_c, trace = _covariance(evaluate, sum(batches))
+    multiply_c, trace = _covariance(evaluate, images)
     _, noisy, _, _ = lanczos(multiply_c, first, top, TOLERANCE)
     sharpness, sharp, _, _ = lanczos(multiply_h, first, top, TOLERANCE)
     along_noise = sum(float(v @ multiply_h(v)) for v in noisy)
@@ -312,9 +315,9 @@ def alignment(evaluate: Evaluator, directions: int = DIRECTIONS) -> dict[str, fl
         "noise_sharpness": along_noise / float(sharpness.sum()),
         "noise_share": noise_along / trace,
     }
-    if all(isinstance(targets, Tensor) for _, targets in evaluate.batches):
+    if all(isinstance(each, Tensor) for each in targets):
         other = evaluate.on(Relabelled(evaluate.batches))
-        _, control, _, _ = lanczos(_covariance(other, sum(batches))[0], first, top, TOLERANCE)
+        _, control, _, _ = lanczos(_covariance(other, images)[0], first, top, TOLERANCE)
         overlap = float(((control @ sharp.T) ** 2).sum() / directions)
         found["noise_overlap_control"] = overlap
     return found

@@ -7,18 +7,12 @@ from pathlib import Path
 
 from ..files import leftovers
 from ..folders import datasets_folder
-from .store import Store
+from .store import Store, beside
 
 # A process writes a temporary file for seconds; one that was touched since may still be written.
 IN_USE_SECONDS = 3600.0
-# Files of the store, by the hash of their experiment; others are not ours.
-_OURS = re.compile(r"([0-9a-f]{16})\.(nc|state|diverged\.nc|checkpoint)")
-_WHAT = {
-    "nc": "a finished walk",
-    "state": "the kept end of a walk",
-    "diverged.nc": "a walk that diverged",
-    "checkpoint": "a walk that was begun",
-}
+# What files of the store begin with, and a dot after it; others are not ours.
+_HASH = re.compile(r"[0-9a-f]{16}(?=\.)")
 
 
 @dataclass(frozen=True)
@@ -60,15 +54,21 @@ def removable(store: Store, *, traces: bool = False, checkpoints: bool = False) 
         for path in leftovers(folder)
         if now - path.stat().st_mtime > IN_USE_SECONDS
     ]
-    for path in sorted(store.folder.glob("*")):
-        ours = _OURS.fullmatch(path.name)
-        if ours is None or not path.is_file():
-            continue
-        experiment_hash, kind = ours.groups()
-        what = _WHAT[kind]
-        wanted = checkpoints if kind == "checkpoint" else traces
-        if kind == "checkpoint" and path.with_name(f"{experiment_hash}.nc").is_file():
-            what, wanted = "of a walk that is finished", True
+    names = filter(None, (_HASH.match(path.name) for path in store.folder.glob("*")))
+    for experiment_hash in sorted({name[0] for name in names}):
+        trace = store.folder / f"{experiment_hash}.nc"
+        others, finished = beside(trace), trace.is_file()
+        begun = "of a walk that is finished" if finished else "a walk that was begun"
+        wanted = [
+            (path, what)
+            for path, what, asked in (
+                (others.checkpoint, begun, checkpoints or finished),
+                (others.diverged, "a walk that diverged", traces),
+                (trace, "a finished walk", traces),
+                (others.state, "the kept end of a walk", traces),
+            )
+            if asked and path.is_file()
+        ]
         if wanted and not store.in_progress(experiment_hash):
-            found.append(Removable(path, what, path.stat().st_size))
+            found += [Removable(path, what, path.stat().st_size) for path, what in wanted]
     return found

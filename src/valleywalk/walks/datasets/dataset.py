@@ -4,7 +4,7 @@ import hashlib
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -86,10 +86,11 @@ class Dataset:
                 f"training_images is {training_images}, but data set {self.name!r} has "
                 f"{available}; choose at most {available}, or None for all"
             )
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        fields["train_images"] = self.train_images[:training_images]
-        fields["train_labels"] = self.train_labels[:training_images]
-        return Dataset(**fields)
+        return replace(
+            self,
+            train_images=self.train_images[:training_images],
+            train_labels=self.train_labels[:training_images],
+        )
 
 
 def check_hash(dataset: Dataset, folder: Path) -> None:
