@@ -276,15 +276,17 @@ def test_no_title_ends_the_script(explored, monkeypatch):
 def test_what_the_explorer_s_page_says_to_try_is_so(explored):
     walks = {walk["id"]: walk for walk in explored[0]["walks"]}
 
-    def turns(walk):
-        """Whether the floor lies inside, and whether the next gradient has turned, by step."""
-        inside = analysis.has_interior_minimum(walk["loss"])[:-1]
-        return inside, np.array(walk["cosine"][1:]) < 0
+    def unlike(walk):
+        """By step: does the next cosine's sign not fit the floor, and how far is it from zero."""
+        cosine = np.array(walk["cosine"][1:])
+        return (cosine < 0) != analysis.has_interior_minimum(walk["loss"])[:-1], np.abs(cosine)
 
     for name in ("fig1", "fig9", "fig17", "fig20"):
-        np.testing.assert_array_equal(*turns(walks[name]), name)
-    assert 0 < turns(walks["fig1"])[0].mean() < 1
-    assert not np.array_equal(*turns(walks["fig2"]))
+        wrong, size = unlike(walks[name])
+        assert (size[wrong] < 0.1).all(), name
+        assert wrong.mean() < 0.1, name
+    assert 0 < analysis.has_interior_minimum(walks["fig1"]["loss"])[:-1].mean() < 1
+    assert unlike(walks["fig2"])[0].mean() > 0.1
     rises = {name: analysis.floor_rises(np.array(walks[name]["loss"])).sum() for name in walks}
     assert rises["fig2"] > 3 * rises["fig1"]
 
