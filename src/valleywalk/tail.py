@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from .allowed import check_whole
 from .files import check_output, write
-from .names import check_whole
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -14,9 +14,9 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from .allowed import check_whole
 from .batches import check_losses, frozen_batches
 from .evaluation import Batches, Evaluator, Loss, trainable
-from .names import check_whole
 from .optimizers import MarkSkipped, stepping_optimizers, weight_decays
 from .probes import IterateProbe, Probe, Step
 from .probes.cosine import Cosine

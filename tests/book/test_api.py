@@ -26,13 +26,13 @@ INTERNAL = {
     f"valleywalk.{name}"
     for name in (
         "__main__",
+        "allowed",
         "batches",
         "cli",
         "extras",
         "files",
         "folders",
         "markdown",
-        "names",
         "optimizers",
         "show",
         "tail",

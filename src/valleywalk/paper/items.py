@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..names import unknown_names
+from ..allowed import unknown_names
 from ..walks.catalogue import DATASETS, network_info
 from ..walks.experiment import Experiment, ModelName
 from . import edge

@@ -8,7 +8,7 @@ network, for the data set; and last what was given as a parameter.
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
-from ..names import unknown_names
+from ..allowed import unknown_names
 from ..walks.catalogue import DATASETS, NETWORKS, network_info
 from ..walks.experiment import Experiment, ModelName
 

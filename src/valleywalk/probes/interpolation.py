@@ -9,8 +9,8 @@ from scipy.interpolate import BarycentricInterpolator
 from torch import Tensor
 
 from .. import analysis
+from ..allowed import FEWEST_INTERVALS, MOST_INTERVALS, check_whole
 from ..evaluation import BatchMeans
-from ..names import FEWEST_INTERVALS, MOST_INTERVALS, check_whole
 from . import ProbeState, Step, norm
 
 # Points, ends included, after which a polynomial is given up and the whole grid measured.

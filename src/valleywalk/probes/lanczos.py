@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..names import check_whole
+from ..allowed import check_whole
 
 
 def lanczos(

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, hessian, jacrev
 
+from ..allowed import check_whole
 from ..analysis import DIRECTIONS
 from ..evaluation import Evaluator, count_of, evaluation_mode, predict, trainable
-from ..names import check_whole
 from ..statistics import FOLDS, Estimate
 from . import inner
 from .curvature import first_vector, hessian_vector_product, multiplier

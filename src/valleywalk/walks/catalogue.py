@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..names import unknown_names
+from ..allowed import unknown_names
 
 # A folder of images, by its path or, where the path is not told, by the hash of its images.
 FOLDER_NAME = "folder"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from ..names import FEWEST_INTERVALS, MOST_INTERVALS, unknown_names
+from ..allowed import FEWEST_INTERVALS, MOST_INTERVALS, unknown_names
 from .catalogue import (
     DATASETS,
     FOLDER_NAME,

@@ -42,7 +42,7 @@ def check_whole(name: str, value: Any, least: int, most: int | None = None) -> N
 
     Examples
     --------
-    >>> from valleywalk.names import check_whole
+    >>> from valleywalk.allowed import check_whole
     >>> check_whole("points", 1, 2, 1000)
     Traceback (most recent call last):
         ...
