@@ -335,6 +335,7 @@ BOTH = {
     "subjects": EVERY_SUBJECT,
 }
 # What two walks must have in common to have walked on one surface.
+DESCENDS = "Likeliest reason: the first steps are mostly descent."
 SURFACE = ("dataset", "classes", "training_images", "augmentation", "width")
 CREEPS = (
     "Likeliest reason: at this rate gradient descent creeps down one side of the valley, since the "
@@ -392,9 +393,7 @@ def gd_floor(gd: Walked) -> Share:
     above=0.1,
     quantity="share",
     primary=("vgg11",),
-    reasons={
-        "mlp": "Likeliest reason: the first steps are mostly descent.",
-    },
+    reasons={"mlp": DESCENDS, "vgg11 on tiny-imagenet": DESCENDS},
     **SGD,
 )
 def sgd_floor(sgd: Walked) -> Share:
@@ -411,7 +410,12 @@ def sgd_floor(sgd: Walked) -> Share:
     printed={"vgg11": -1.0},
     below=-0.8,
     premises=(bounces,),
-    reasons={"mlp": CREEPS},
+    reasons={
+        "mlp": CREEPS,
+        "vgg11 on tiny-imagenet": (
+            "Likeliest reason: in as many steps gradient descent has only begun to bounce."
+        ),
+    },
     **GD,
 )
 def gd_cosine(gd: Walked) -> float:
