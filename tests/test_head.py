@@ -66,7 +66,7 @@ def test_the_scope_of_several_networks_has_each_once_and_ranges():
     assert text.startswith(
         "VGG-11 at an eighth, ResNet-56 at a quarter of the width, MLP, 1,000 images"
     )
-    assert "; the paper: also ResNet-56, 45,000" in scope_of("tab2", "full")
+    assert "; the paper: also MLP, 45,000" in scope_of("tab1", "full")
 
 
 def test_a_walk_that_the_paper_has_not_is_told_apart():

@@ -22,7 +22,7 @@ from .page import (
     markdown_table,
     setting_of,
 )
-from .scales import EVERY, FULL_SIZE, SCALES, Scale, Settings
+from .scales import EVERY, FULL_PLANNED, SCALES, Scale, Settings
 from .walks import EPOCH_OF_THE_PAPER, window_experiment
 
 if TYPE_CHECKING:
@@ -252,8 +252,8 @@ class TablePage(NetworksPage):
 
     @classmethod
     def parameters_at(cls, scale: Scale, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """At full size those networks whose walks there are."""
-        own = {"models": list(FULL_SIZE)} if scale == "full" else {}
+        """At full size those networks whose walks the protocol has."""
+        own = {"models": list(FULL_PLANNED)} if scale == "full" else {}
         return super().parameters_at(scale, {**chosen, **own})
 
     def panels(

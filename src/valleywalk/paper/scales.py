@@ -23,9 +23,9 @@ BookScale = Scale | Literal["recorded"]
 JUDGED: tuple[Scale, ...] = tuple(scale for scale in SCALES if scale != "full")
 # Scales whose ledger the book shows; the others' seeds are a reader's own.
 DECIDING: tuple[Scale, ...] = ("overnight", "paper")
-# Networks that are walked at full size, and the paper's data set they walk on.
+# Networks whose walks at full size figures show, and the paper's data set they walk on.
 FULL_SIZE: dict[ModelName, str] = {"vgg11": "cifar10"}
-# Those whose walks at full size the protocol has; they are recorded as they are walked.
+# Those whose walks at full size the protocol has for the tables.
 FULL_PLANNED: tuple[ModelName, ...] = ("vgg11", "resnet56")
 
 # At each scale, what is walked on in place of a data set of the paper: at two of them, where no
