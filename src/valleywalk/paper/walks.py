@@ -411,6 +411,7 @@ def sgd_floor(sgd: Walked) -> Share:
     below=-0.8,
     premises=(bounces,),
     reasons={
+        "vgg11": "Likeliest reason: in the last of these steps the cosine is still falling.",
         "mlp": CREEPS,
         "vgg11 on tiny-imagenet": (
             "Likeliest reason: in as many steps gradient descent has only begun to bounce."
@@ -449,6 +450,12 @@ def sgd_cosine(gd: Walked, sgd: Walked) -> float:
     above=1.0,
     quantity="ratio",
     premises=(same_surface,),
+    reasons={
+        "vgg11": (
+            "Likeliest reason: while gradient descent still slides it goes nearly straight on; SGD "
+            "is turned by its mini-batches at each step."
+        )
+    },
     **BOTH,
 )
 def distance(gd: Walked, sgd: Walked) -> float:
