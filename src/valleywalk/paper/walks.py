@@ -393,7 +393,7 @@ def gd_floor(gd: Walked) -> Share:
     above=0.1,
     quantity="share",
     primary=("vgg11",),
-    reasons={"mlp": DESCENDS, "vgg11 on tiny-imagenet": DESCENDS},
+    reasons=dict.fromkeys(("mlp", "resnet56", "vgg11 on tiny-imagenet"), DESCENDS),
     **SGD,
 )
 def sgd_floor(sgd: Walked) -> Share:
