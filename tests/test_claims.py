@@ -153,6 +153,7 @@ def test_a_share_that_never_changes_is_not_certain():
     assert always.verdict(always.p_value) == "contradicted"
     fewer = Evidence(few, [Share(0, 40)] * 3)
     assert fewer.verdict(fewer.p_value) == "inconclusive"
+    assert fewer.power()[1] == 4, "more than were not enough"
 
 
 def test_what_could_have_been_seen_and_what_it_would_take():
