@@ -148,6 +148,7 @@ def _build(
         table = folder / "networks" / f"{subject.replace(' on ', '-')}-pages.md"
         table.write_text(verdict.pages(found[DECIDING[0]], subject), encoding="utf-8")
     (folder / "progress.md").write_text(verdict.progress(store), encoding="utf-8")
+    (folder / "full-size.md").write_text(verdict.of_full_size(store), encoding="utf-8")
     (folder / "lab.md").write_text(lab.page(), encoding="utf-8")
     answers_page = folder / "chapters" / "answers.md"
     text = answers.with_output(answers_page.read_text(encoding="utf-8"), answers_page.name, root)

@@ -13,7 +13,7 @@ from .isotropic import IsotropicNoise
 from .items import CLAIMS, ITEMS
 from .noise_structure import NoiseStructure
 from .page import Page
-from .scales import DECIDING, FULL_PLANNED, Scale
+from .scales import DECIDING, Scale
 from .schedules import Schedules
 from .spectral import SpectralNorm
 from .walks import GradientDescentWalk, StochasticTwin, StochasticWalk
@@ -158,11 +158,6 @@ def commands(scale: Scale) -> dict[Experiment, str]:
     for item in ITEMS.values():
         for experiment in item.experiments(scale) if scale in item.scales else ():
             found.setdefault(experiment, f"valleywalk figure {item.name} --scale {scale}")
-    if scale == "full":
-        planned: dict[str, Any] = {"models": list(FULL_PLANNED)}
-        for item in (ITEMS["tab1"], ITEMS["tab2"]):
-            for experiment in item.at(scale, **planned).experiments:
-                found.setdefault(experiment, item.papermill(scale, **planned))
     for experiment in all_experiments(scale) if scale in DECIDING else ():
         found.setdefault(experiment, f"valleywalk claims --scale {scale} --compute")
     return found
