@@ -125,6 +125,15 @@ def test_what_is_no_book_is_not_built_over(tmp_path, monkeypatch):
     assert (tmp_path / "mine").read_text() == "kept"
 
 
+def test_what_an_interruption_left_in_the_own_place_is_built_over(tmp_path, monkeypatch):
+    left = tmp_path / "build" / "book-building"
+    left.mkdir(parents=True)
+    monkeypatch.setattr(book, "checkout", lambda: tmp_path)
+    monkeypatch.setattr(book, "_build", lambda root, folder, *a, **k: folder.mkdir(exist_ok=True))
+    book.build("smoke")
+    assert [path.name for path in left.parent.iterdir()] == ["book"]
+
+
 def test_a_notebook_that_fails_is_named_and_never_in_the_book(commands, tmp_path, monkeypatch):
     item = ITEMS["fig28"]
     broken = SimpleNamespace(

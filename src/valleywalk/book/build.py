@@ -103,10 +103,11 @@ def build(
     root = checkout()
     if root is None:
         raise BookError("the book is built from a checkout of the project, not from a package")
-    if folder is None:
-        folder = root / "build" / "book"
+    given = folder is not None
+    folder = folder or root / "build" / "book"
     building = folder.with_name(f"{folder.name}-building")
-    for each in (folder, building):
+    # In the checkout's own place lies a book, or what an interruption left of one.
+    for each in (folder, building) if given else ():
         if os.path.lexists(each) and not (each / "_toc.yml").is_file():
             raise BookError(f"{each} is there and is no book; move it away, or build elsewhere")
     folder.parent.mkdir(parents=True, exist_ok=True)

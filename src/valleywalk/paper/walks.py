@@ -335,8 +335,8 @@ BOTH = {
     "subjects": EVERY_SUBJECT,
 }
 # What two walks must have in common to have walked on one surface.
-DESCENDS = "Likeliest reason: the first steps are mostly descent."
 SURFACE = ("dataset", "classes", "training_images", "augmentation", "width")
+DESCENDS = "Likeliest reason: the first steps are mostly descent."
 CREEPS = (
     "Likeliest reason: at this rate gradient descent creeps down one side of the valley, since the "
     "rate is below 1/λ."
