@@ -102,9 +102,9 @@ class Ours:
     """The probe, as a walk calls it: each segment begins where the one before ended."""
 
     def __init__(self, case: Case, dataset: Dataset, plan: EvaluationPlan, tolerance: float, start):
-        self.layout = models.memory_format(start)
-        self.model = copy.deepcopy(start).to(memory_format=self.layout)
         device = next(start.parameters()).device
+        self.layout = models.memory_format(start, device)
+        self.model = copy.deepcopy(start).to(memory_format=self.layout)
         images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
         batches = Batches(images, labels, lambda: plan.batches, dataset.normalise)
         self.evaluate = Evaluator(self.model, cross_entropy, batches)

@@ -35,7 +35,7 @@ def measure(device: torch.device, rounds: int) -> list[dict[str, float | str]]:
     """The heights of some segments of VGG-11 (width 1/8) in float64, and in each faster mode."""
     dataset = load("photos")
     model = models.build("vgg11", 3, 32, 10, 0.125, 0)
-    model.to(device, memory_format=models.memory_format(model))
+    model.to(device, memory_format=models.memory_format(model, device))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     images, labels = dataset.train_images.to(device), dataset.train_labels.to(device)
     order = np.random.default_rng(0)

@@ -25,7 +25,7 @@ def measure(case: Case, rounds: int, device: torch.device) -> dict[str, float | 
         )
         for _ in range(2)
     )
-    layout = models.memory_format(model)
+    layout = models.memory_format(model, device)
     for network in (model, twin):
         network.to(device, memory_format=layout)
     images = dataset.normalise(dataset.train_images[:BATCH].to(device))

@@ -58,3 +58,16 @@ def test_resnet56_is_as_deep_as_its_name():
     assert len(deep) + 1 == 56
     blocks = [m for m in model.modules() if isinstance(m, models.PreActivationBlock)]
     assert len(blocks) == 27
+
+
+@pytest.mark.parametrize(
+    ("width", "on", "layout"),
+    [
+        (1.0, "cpu", torch.channels_last),
+        (0.25, "cpu", torch.contiguous_format),
+        (1.0, "cuda", torch.contiguous_format),
+    ],
+)
+def test_the_layout_is_that_in_which_a_network_is_fastest_on_its_device(width, on, layout):
+    model = build("resnet56", 3, 32, 10, width)
+    assert models.memory_format(model, torch.device(on)) == layout

@@ -102,12 +102,15 @@ def resnet56(channels: int, image_size: int, classes: int, width: float = 1.0) -
     return _initialise_convolutions(model)
 
 
-def memory_format(network: nn.Module) -> torch.memory_format:
-    """The layout in which a network is fastest.
+def memory_format(network: nn.Module, device: torch.device) -> torch.memory_format:
+    """The layout in which a network is fastest on a device.
 
-    Channels-last halves VGG-11's time. In the narrowest networks it leaves vector registers half
-    empty: ResNet-56 with 4 channels goes forward a third faster in the plain layout.
+    Channels-last halves VGG-11's time on a CPU. In the narrowest networks it leaves vector
+    registers half empty: ResNet-56 with 4 channels goes forward a third faster in the plain layout.
+    On a GPU it is for the reduced precisions that are off here.
     """
+    if device.type != "cpu":
+        return torch.contiguous_format
     layers = (layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
     narrowest = min((layer.out_channels for layer in layers), default=NARROW)
     return torch.channels_last if narrowest >= NARROW else torch.contiguous_format

@@ -73,7 +73,10 @@ class Dataset:
         shape = (1, -1, 1, 1)
         mean = torch.tensor(self.mean, device=images.device).view(shape) * 255
         std = torch.tensor(self.std, device=images.device).view(shape) * 255
-        images = images.contiguous(memory_format=torch.channels_last)
+        # See `models.memory_format`: the network's first layer says what follows.
+        cpu = images.device.type == "cpu"
+        layout = torch.channels_last if cpu else torch.contiguous_format
+        images = images.contiguous(memory_format=layout)
         return images.to(torch.float32, copy=True).sub_(mean).div_(std)
 
     def first(self, training_images: int | None) -> "Dataset":
