@@ -304,7 +304,7 @@ def test_other_epochs_are_shown_where_a_walk_opens_more_than_one(explored, monke
     _, scales, store = explored
     shown = []
     monkeypatch.setattr(notebook, "display", shown.append)
-    several, one = (ITEMS[name].at(scales[name]) for name in ("fig11", "fig10"))
+    several, one = (ITEMS[name].at(scales[name]) for name in ("fig11", "fig18"))
     assert not one.other_epochs
     notebook.epochs(one, [store.get(one.experiments[0])])
     assert shown == []

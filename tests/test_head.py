@@ -33,7 +33,7 @@ def scope_of(name, scale):
         (
             "fig2",
             "full",
-            "VGG-11, 45,000 images of `cifar10-jpeg`, augmented, 77 of 450 steps in 3 of 10 "
+            "VGG-11, 45,000 images of `cifar10-jpeg`, augmented, 77 of 450 steps in 4 of 25 "
             "epochs measured on 1,000 images, seed 0",
             "the paper: 45,000 images of CIFAR-10, 40 of 450 steps measured on all images",
         ),

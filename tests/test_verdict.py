@@ -184,16 +184,6 @@ def test_progress_counts_each_walk_once(tmp_path):
     assert "StochasticWalk, Factors | 1 of 70 |" in verdict.progress(store)
 
 
-def test_walks_of_the_paper_s_size_are_there_or_not_yet(tmp_path):
-    store = Store(tmp_path / "cache", tmp_path / "recorded")
-    store.folder.mkdir()
-    (store.folder / "e086752569a1b277.nc").touch()
-    rows = verdict.of_full_size(store).splitlines()[2:]
-    assert len(rows) == 6
-    assert "| `e086752569a1b277` | ResNet-56, 0.3 | yes |" in rows
-    assert "| `5b8c81577af5f53c` | ResNet-56, 0.1 | not yet |" in rows
-
-
 def test_the_front_page_has_primary_rows_first_and_says_where_there_are_none():
     text = verdict.front(FOUND)
     first, others = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)

@@ -22,6 +22,7 @@ from ..files import check_writable
 from ..folders import checkout
 from ..machine import cores
 from ..markdown import fenced, with_minus, without_marks
+from ..paper import full_size
 from ..paper.claim import ALPHA, FEWEST_SEEDS, SUBJECTS
 from ..paper.items import ITEMS, Item
 from ..paper.ledger import Finding, findings, findings_without_walks
@@ -149,7 +150,8 @@ def _build(
         table = folder / "networks" / f"{subject.replace(' on ', '-')}-pages.md"
         table.write_text(verdict.pages(found[DECIDING[0]], subject), encoding="utf-8")
     (folder / "progress.md").write_text(verdict.progress(store), encoding="utf-8")
-    (folder / "full-size.md").write_text(verdict.of_full_size(store), encoding="utf-8")
+    (folder / "full-size.md").write_text(full_size.there(store), encoding="utf-8")
+    (folder / "drawn-steps.md").write_text(full_size.drawn_steps(store), encoding="utf-8")
     (folder / "lab.md").write_text(lab.page(), encoding="utf-8")
     answers_page = folder / "chapters" / "answers.md"
     text = answers.with_output(answers_page.read_text(encoding="utf-8"), answers_page.name, root)

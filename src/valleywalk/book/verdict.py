@@ -21,7 +21,7 @@ from ..paper.items import CLAIMS, ITEMS
 from ..paper.ledger import FAMILY, FAMILY_CONFIDENCE, Finding
 from ..paper.ledger_text import counts
 from ..paper.page import markdown_table
-from ..paper.protocol import commands, groups
+from ..paper.protocol import groups
 from ..paper.scales import DECIDING, Scale
 from ..statistics import CONFIDENCE
 from ..walks.catalogue import DATASETS, NETWORKS, network_info
@@ -352,24 +352,6 @@ def progress(store: Store, scale: Scale = DECIDING[0]) -> str:
         there = sum(store.find(walk) is not None for walk in walks.values())
         rows.append([title_of(subject), ", ".join(pages), f"{there} of {len(walks)}"])
     return markdown_table(["walked on", "pages", "walked"], rows)
-
-
-def of_full_size(store: Store) -> str:
-    """Which of the walks at the paper's own size are there; Markdown.
-
-    Parameters
-    ----------
-    store : Store
-    """
-    rows = [
-        [
-            f"`{walk.hash}`",
-            f"{network_info(walk.model).title}, {walk.learning_rate:g}",
-            "yes" if store.find(walk) else "not yet",
-        ]
-        for walk in commands("full")
-    ]
-    return markdown_table(["walk", "network, rate", "walked"], rows)
 
 
 def _raw(svg: str) -> str:

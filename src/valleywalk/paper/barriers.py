@@ -22,7 +22,7 @@ from .page import (
     markdown_table,
     setting_of,
 )
-from .scales import EVERY, FULL_PLANNED, SCALES, Scale, Settings
+from .scales import EVERY, FULL_SIZE, SCALES, Scale, Settings
 from .walks import EPOCH_OF_THE_PAPER, window_experiment
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def table_walk(
         fields["learning_rate"] = learning_rate
         if fields.get("sampled_iterations"):
             fields["iterations"] = None  # Of steps drawn from the whole epoch no window is needed.
+        if "epochs_shown" not in page.given:
+            shown = fields.get("epochs_at_other_rates", shown)
         shown = table_epochs(page, shown)
     return window_experiment(fields, shown)
 
@@ -253,7 +255,7 @@ class TablePage(NetworksPage):
     @classmethod
     def parameters_at(cls, scale: Scale, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """At full size those networks whose walks the protocol has."""
-        own = {"models": list(FULL_PLANNED)} if scale == "full" else {}
+        own = {"models": list(FULL_SIZE)} if scale == "full" else {}
         return super().parameters_at(scale, {**chosen, **own})
 
     def panels(
@@ -291,11 +293,18 @@ class TablePage(NetworksPage):
         sns.despine(figure)
         return figure
 
-    def counted(self, model: ModelName, trace: xr.Dataset) -> list[dict[str, Any]]:
+    def counted(
+        self, model: ModelName, walked: Experiment, trace: xr.Dataset
+    ) -> list[dict[str, Any]]:
         """What `measures.count_steps` finds in each epoch that is shown of a network's walk."""
         fields = self.fields_of(model)
         epochs = table_epochs(self, tuple(fields["epochs_shown"]))
-        return [measures.count_steps(trace, epoch, fields["iterations"]) for epoch in epochs]
+        seen = walked.probed_epochs or epochs
+        return [
+            measures.count_steps(trace, epoch, fields["iterations"])
+            for epoch in epochs
+            if epoch in seen
+        ]
 
 
 class BarrierTable(TablePage):
@@ -306,6 +315,7 @@ class BarrierTable(TablePage):
     settings: ClassVar[Settings] = COUNTED | {
         "full": {
             EVERY: {"iterations": None, "sampled_iterations": None, "epochs_shown": (1, 10)},
+            "vgg11": {"epochs_shown": (1, 10, 25)},
         },
     }
     alternative_text: ClassVar[str] = (
@@ -328,8 +338,8 @@ class BarrierTable(TablePage):
                 "share": statistics.proportion(row["both"], row["steps"]),
                 "paper": PRINTED.get(model, {}).get(row["epoch"], np.nan),
             }
-            for model, trace in zip(self.models, traces, strict=True)
-            for row in self.counted(model, trace)
+            for model, walked, trace in zip(self.models, self.experiments, traces, strict=True)
+            for row in self.counted(model, walked, trace)
         )
 
     def numbers(self, traces: list[xr.Dataset]) -> dict[str, Any]:

@@ -83,8 +83,8 @@ class HeightTable(TablePage):
         import pandas as pd
 
         rows = []
-        for (model, rate), trace in zip(self.walks, traces, strict=True):
-            for row in self.counted(model, trace):
+        for ((model, rate), walked), trace in zip(self.walks.items(), traces, strict=True):
+            for row in self.counted(model, walked, trace):
                 paper = PRINTED.get((model, rate), {}).get(row["epoch"], np.nan)
                 own = {"model": model, "rate": rate, "paper": paper, "interval": _interval(row)}
                 rows.append(row | own)

@@ -23,10 +23,8 @@ BookScale = Scale | Literal["recorded"]
 JUDGED: tuple[Scale, ...] = tuple(scale for scale in SCALES if scale != "full")
 # Scales whose ledger the book shows; the others' seeds are a reader's own.
 DECIDING: tuple[Scale, ...] = ("overnight", "paper")
-# Networks whose walks at full size figures show, and the paper's data set they walk on.
-FULL_SIZE: dict[ModelName, str] = {"vgg11": "cifar10"}
-# Those whose walks at full size the protocol has for the tables.
-FULL_PLANNED: tuple[ModelName, ...] = ("vgg11", "resnet56")
+# Networks of the full scale, and the paper's data set on which they walk there.
+FULL_SIZE: dict[ModelName, str] = {"vgg11": "cifar10", "resnet56": "cifar10"}
 
 # At each scale, what is walked on in place of a data set of the paper: at two of them, where no
 # download is wanted, what its entry in the catalogue names.
@@ -51,9 +49,17 @@ FIRST_SEEDS: dict[Scale, int] = {"overnight": 10}
 Settings = dict[Scale, dict[str, dict[str, Any]]]
 EVERY = "every"
 # No experiment fields: the length of the window that a figure shows, the epochs at whose start one
-# walk opens such windows, whether it opens that of the first epoch, too, and whether a page shows a
-# walk of Tables 1 and 2.
-OF_PAGES = {"iterations", "epochs_shown", "first_too", "of_the_tables"}
+# walk opens such windows (and where they are fewer at another learning rate than 0.1), whether it
+# opens that of the first epoch, too, whether the whole epoch is measured, and whether a page shows
+# a walk of Tables 1 and 2.
+OF_PAGES = {
+    "iterations",
+    "epochs_shown",
+    "epochs_at_other_rates",
+    "first_too",
+    "whole_epoch",
+    "of_the_tables",
+}
 
 SETTINGS: Settings = {
     "smoke": {
@@ -119,9 +125,11 @@ SETTINGS: Settings = {
             "evaluate_every": 1,
             "sampled_iterations": 40,
             "iterations": 40,
-            "epochs_shown": (1, 2, 10),
+            "epochs_shown": (1, 10),
             "first_too": True,
         },
+        # That at 0.1 was extended, that at 0.05 was not.
+        "vgg11": {"epochs_shown": (1, 2, 10, 25), "epochs_at_other_rates": (1, 10)},
         "cifar10-jpeg": {"augmentation": True},
     },
     "paper": {

@@ -25,16 +25,15 @@ from .page import (
     setting_of,
 )
 from .scales import (
-    EVERY,
     FULL_SIZE,
     GRADIENT_DESCENT,
     JUDGED,
     SCALES,
-    SETTINGS,
     Scale,
     Settings,
     dataset_at,
     original_dataset,
+    settings_of,
 )
 
 if TYPE_CHECKING:
@@ -136,16 +135,20 @@ class WalkPage(ModelPage):
     # an eighth of the width not within forty steps.
     settings: ClassVar[Settings] = {
         "overnight": {"vgg11": {"width": 0.5}, "tiny-imagenet": {"width": 0.25}},
+        # That of Table 1.
+        "full": {"resnet56": {"whole_epoch": True, "sampled_iterations": None}},
     }
 
     @property
     def tables(self) -> Iterable[Settings]:
-        return (self.settings,) if self.epoch == 1 else ()
+        return (self.settings,) if self.epoch == 1 or self.scale == "full" else ()
 
     @property
     def experiments(self) -> list[Experiment]:
         """The one walk that is drawn; later epochs of one network come from one walk."""
         fields = self.fields | {"update": self.update}
+        if fields.get("whole_epoch"):
+            fields["iterations"] = None
         shown = fields["epochs_shown"]
         first = 1 if fields.get("first_too") else 2
         together = self.update == "sgd" and first <= self.epoch in shown
@@ -293,7 +296,7 @@ class StochasticWalk(WalkPage):
         model, dataset = chosen.get("model", "vgg11"), chosen.get("dataset", "cifar10")
         walked = dataset_at("full", model, FULL_SIZE.get(model, ""))
         own = dataset_at("full", model, dataset) == walked
-        shown = SETTINGS["full"][EVERY]["epochs_shown"]
+        shown = settings_of("full", model, walked, ())["epochs_shown"]
         return SCALES if own and chosen.get("epoch", 1) in shown else JUDGED
 
     @property
