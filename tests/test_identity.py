@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -196,6 +197,15 @@ def test_the_path_is_kept_nowhere(tmp_path, store, capsys):
     assert experiment_of(trace) == identified(on(root, epochs=2))
     assert "a-secret-place" not in provenance(trace) + provenance(trace, trace) + repr(trace.attrs)
     assert trace.attrs["dataset_description"].startswith("pictures: 2 classes")
+
+
+def test_walks_made_by_several_versions_name_each_of_them():
+    one = walk(Experiment(**FIELDS, dataset="mnist5k", training_images=60), progress=False)
+    older = json.dumps(json.loads(one.attrs["versions"]) | {"torch": "2.9.0"})
+    other = one.assign_attrs(versions=older)
+    torch_version = json.loads(one.attrs["versions"])["torch"]
+    assert f"; torch {torch_version}, 2.9.0, valleywalk " in provenance(one, other)
+    assert f"; torch {torch_version}, valleywalk " in provenance(one, one)
 
 
 def _after(steps, act):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from .. import measures
 from ..markdown import plain
 from ..walks.catalogue import network_info
+from ..walks.cost import duration
 from ..walks.experiment import Experiment, ModelName
 from ..walks.store import Store
 from .page import markdown_table
@@ -69,11 +70,13 @@ def there(store: Store) -> str:
     """
     rows = []
     for letter, walk in walks().items():
-        found = store.find(walk) is not None
-        walked = plain(store.get(walk).attrs["device"]) if found else "not yet"
+        walked = ["not yet", ""]
+        if store.find(walk) is not None:
+            of_trace = store.get(walk).attrs
+            walked = [plain(of_trace["device"]), duration(float(of_trace["wall_seconds"]))]
         network = f"{network_info(walk.model).title}, {walk.learning_rate:g}"
-        rows.append([letter, f"`{walk.hash}`", network, str(walk.epochs), walked])
-    return markdown_table(["walk", "hash", "network, rate", "epochs", "walked on"], rows)
+        rows.append([letter, f"`{walk.hash}`", network, str(walk.epochs), *walked])
+    return markdown_table(["walk", "hash", "network, rate", "epochs", "walked on", "took"], rows)
 
 
 def drawn_steps(store: Store) -> str:

@@ -148,13 +148,17 @@ def _common_provenance(traces: Sequence[xr.Dataset]) -> str:
     def all_of(name: str) -> str:
         return ", ".join(dict.fromkeys(str(trace.attrs[name]) for trace in traces))
 
-    versions = json.loads(traces[0].attrs["versions"])
+    versions = [json.loads(trace.attrs["versions"]) for trace in traces]
+
+    def versions_of(package: str) -> str:
+        return ", ".join(dict.fromkeys(of_one[package] for of_one in versions))
+
     seconds = sum(float(trace.attrs["wall_seconds"]) for trace in traces)
     days = sorted({trace.attrs["started"][:10] for trace in traces})
     return (
         f"{all_of('dataset_description')}; {len(traces)} walks that differ in {', '.join(differ)} "
         f"and have in common {', '.join(same)}; {all_of('device')}, {seconds:.0f} s in all, "
-        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}; torch {versions['torch']}, valleywalk "
-        f"{versions['valleywalk']} ({all_of('git_commit')}); experiments "
+        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}; torch {versions_of('torch')}, "
+        f"valleywalk {versions_of('valleywalk')} ({all_of('git_commit')}); experiments "
         f"{all_of('experiment_hash')}"
     )
