@@ -4,12 +4,14 @@ import math
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from valleywalk import Store
 from valleywalk.book import verdict
+from valleywalk.folders import checkout
 from valleywalk.paper.claim import SUBJECTS
-from valleywalk.paper.items import CLAIMS
+from valleywalk.paper.items import CLAIMS, ITEMS
 from valleywalk.paper.ledger import FAMILY, Finding
 from valleywalk.paper.protocol import ORDER, all_experiments
 
@@ -191,3 +193,21 @@ def test_the_front_page_has_primary_rows_first_and_says_where_there_are_none():
     assert "interior minimum" not in others
     assert "travels farther" in others
     assert verdict.front([]) == "No walk that decides has been made yet.\n"
+
+
+def test_the_paper_s_tables_stand_beside_the_walks_at_its_own_size(tmp_path):
+    recorded = Store(tmp_path / "cache", checkout() / "data" / "traces")
+    rows = [row.strip("| ").split(" | ") for row in verdict.beside_the_paper(recorded).splitlines()]
+    cells = {tuple(row[:3]): row[3:] for row in rows[2:]}
+    assert cells["VGG-11", "0.1", "25"][0] == "0.0104"
+    assert cells["VGG-11", "0.1", "25"][2] == "5"
+    # By hand, from the drawn steps of the walk.
+    (trace,) = (recorded.get(e) for e in ITEMS["fig15"].experiments("full"))
+    loss = trace["loss"].values[24 * 450 : 25 * 450]
+    drawn = loss[~np.isnan(trace["stretch"].values[24 * 450 : 25 * 450])]
+    height = ((drawn[:, 0] + drawn[:, -1]) / 2 - drawn.min(axis=1)).mean()
+    assert len(drawn) == 40
+    assert float(cells["VGG-11", "0.1", "25"][1].split()[0]) == pytest.approx(height, rel=5e-3)
+    assert cells["ResNet-56", "0.1", "10"] == ["", "", "0", "0 of 450"]
+    nowhere = Store(tmp_path / "cache", tmp_path / "recorded")
+    assert verdict.beside_the_paper(nowhere) == "They are not all there yet.\n"

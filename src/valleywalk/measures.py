@@ -831,7 +831,7 @@ def last_cosine(trace: xr.Dataset) -> float:
     >>> measures.last_cosine(assemble(steps, alpha=[0, 1]))
     -0.7
     """
-    return float(measured_steps(trace)["cosine"][-10:].mean())
+    return float(measured_steps(trace)["cosine"][-10:].mean(dtype=np.float64))
 
 
 @dataclass(frozen=True)

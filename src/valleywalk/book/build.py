@@ -150,6 +150,8 @@ def _build(
         table = folder / "networks" / f"{subject.replace(' on ', '-')}-pages.md"
         table.write_text(verdict.pages(found[DECIDING[0]], subject), encoding="utf-8")
     (folder / "progress.md").write_text(verdict.progress(store), encoding="utf-8")
+    beside = verdict.beside_the_paper(store)
+    (folder / "beside-the-paper.md").write_text(beside, encoding="utf-8")
     (folder / "full-size.md").write_text(full_size.there(store), encoding="utf-8")
     (folder / "drawn-steps.md").write_text(full_size.drawn_steps(store), encoding="utf-8")
     (folder / "lab.md").write_text(lab.page(), encoding="utf-8")

@@ -16,7 +16,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from .. import figures
 from ..markdown import with_minus
+from ..paper.barriers import USUAL_RATE, BarrierTable
 from ..paper.claim import SUBJECTS, Claim, Verdict
+from ..paper.heights import HeightTable
 from ..paper.items import CLAIMS, ITEMS
 from ..paper.ledger import FAMILY, FAMILY_CONFIDENCE, Finding
 from ..paper.ledger_text import counts
@@ -352,6 +354,43 @@ def progress(store: Store, scale: Scale = DECIDING[0]) -> str:
         there = sum(store.find(walk) is not None for walk in walks.values())
         rows.append([title_of(subject), ", ".join(pages), f"{there} of {len(walks)}"])
     return markdown_table(["walked on", "pages", "walked"], rows)
+
+
+def beside_the_paper(store: Store) -> str:
+    """Tables 1 and 2 of the paper beside the walks at its own size, as far as they are; Markdown.
+
+    Parameters
+    ----------
+    store : Store
+    """
+    heights, barriers = (ITEMS[name].at("full") for name in ("tab2", "tab1"))
+    assert isinstance(heights, HeightTable)
+    assert isinstance(barriers, BarrierTable)
+    if not all(map(store.find, heights.experiments + barriers.experiments)):
+        return "They are not all there yet.\n"
+    traces, counted = (
+        [store.get(walk) for walk in page.experiments] for page in (heights, barriers)
+    )
+    rows: dict[tuple[str, float, int], list[str]] = {}
+    for row in heights.heights(traces).to_dict("records"):
+        cells = [_printed(row["paper"], ".4f"), str(row["interval"]), "", ""]
+        rows[row["model"], row["rate"], row["epoch"]] = cells
+    for row in barriers.counts(counted).to_dict("records"):
+        cells = rows.setdefault((row["model"], USUAL_RATE, row["epoch"]), [""] * 4)
+        cells[2:] = [_printed(row["paper"], ".0f"), f"{row['both']} of {row['steps']}"]
+    networks = list(dict.fromkeys(model for model, _, _ in rows))
+    table = [
+        [network_info(model).title, f"{rate:g}", str(epoch), *rows[model, rate, epoch]]
+        for model, rate, epoch in sorted(
+            rows, key=lambda key: (networks.index(key[0]), -key[1], key[2])
+        )
+    ]
+    of_the_paper = ["height, paper", "height, ours", "barriers, paper", "barriers, ours"]
+    return markdown_table(["network", "rate", "epoch", *of_the_paper], table) + "\n"
+
+
+def _printed(value: float, form: str) -> str:
+    return "" if math.isnan(value) else f"{value:{form}}"
 
 
 def _raw(svg: str) -> str:

@@ -1,13 +1,20 @@
 """What a walk costs before it is walked: passes, time on this machine, disk."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .catalogue import dataset_info
 from .experiment import REDRAWN_PLANS, Experiment, Phase
 from .networks import Network, device_named, image_seconds, size_of
 from .resources import Resources
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Images of a class of Tiny-ImageNet, and of a folder until its files are read.
 CLASS_TRAINING_IMAGES, CLASS_VALIDATION_IMAGES = 500, 50
@@ -88,7 +95,7 @@ def all_steps(experiment: Experiment) -> int:
 
 def measured_segments(experiment: Experiment) -> int:
     """Segments along which the loss is measured."""
-    return len(experiment.probed_steps(steps_in_epoch(experiment)))
+    return len(_measured_steps(experiment))
 
 
 def segment_runs(experiment: Experiment) -> int:
@@ -97,10 +104,16 @@ def segment_runs(experiment: Experiment) -> int:
     Within a run a segment begins where the one before ended, whose loss is known. Batch norm in
     eval mode also depends on running statistics, which a step moves: there each stands alone.
     """
-    steps = experiment.probed_steps(steps_in_epoch(experiment))
+    steps = _measured_steps(experiment)
     if experiment.batch_norm == "eval" or not len(steps):
         return len(steps)
     return 1 + int((steps[1:] - steps[:-1] > 1).sum())
+
+
+@lru_cache(maxsize=8)
+def _measured_steps(experiment: Experiment) -> np.ndarray:
+    """Iterations whose segments are measured; asked for several times in a row."""
+    return experiment.probed_steps(steps_in_epoch(experiment))
 
 
 def passes_a_segment(experiment: Experiment) -> float:
@@ -159,7 +172,7 @@ def _measured_at_epochs(experiment: Experiment, evaluated: int) -> int:
     if not every:
         return 0
     measured = experiment.epochs // every
-    steps = experiment.probed_steps(steps_in_epoch(experiment))
+    steps = _measured_steps(experiment)
     probed = {int(epoch) + 1 for epoch in steps // steps_in_epoch(experiment)}
     redrawn = REDRAWN_PLANS * sum(epoch % every == 0 for epoch in probed)
     each = evaluated + validation_images(experiment)
