@@ -19,7 +19,7 @@ test: .venv/ready
 	$(BIN)/nbstripout --verify notebooks/*.ipynb book/course/*.ipynb
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/pytest --doctest-modules src/valleywalk
-	$(BIN)/pytest -n auto $(COVERAGE)
+	$(BIN)/pytest -n auto --dist worksteal $(COVERAGE)
 
 # Lines and branches of src that the tests run, those in notebooks' and workers' processes included.
 coverage:
