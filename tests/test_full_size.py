@@ -6,7 +6,7 @@ import pytest
 from valleywalk import Store
 from valleywalk.folders import checkout
 from valleywalk.paper import full_size
-from valleywalk.paper.full_size import planned, walks
+from valleywalk.paper.full_size import command, planned, walks
 from valleywalk.paper.protocol import commands
 
 LETTERS = "ABCDEF"
@@ -17,6 +17,10 @@ def test_the_walks_are_those_that_the_protocol_prints():
     text = (checkout() / "book" / "protocol.md").read_text(encoding="utf-8")
     printed = dict(re.findall(r"^\| (\w) \| `([0-9a-f]{16})` \|", text, flags=re.MULTILINE))
     assert printed == {letter: planned(letter).hash for letter in LETTERS}
+    commands = dict(re.findall(r"^    # (\w)\n    (valleywalk walk .*)$", text, flags=re.MULTILINE))
+    assert {name: sorted(words.split()) for name, words in commands.items()} == {
+        letter: sorted(command(planned(letter)).split()) for letter in LETTERS
+    }
 
 
 def test_the_longer_walks_extend_the_shorter_ones():
@@ -48,8 +52,32 @@ def test_drawn_steps_are_held_against_all_of_them(tmp_path):
         steps = loss[(epoch - 1) * 450 : epoch * 450]
         height = ((steps[:, 0] + steps[:, -1]) / 2 - steps.min(axis=1)).mean()
         assert float(row[1]) == pytest.approx(height, rel=1e-3)
-        drawn = store.get(walks()["A25"])["loss"].values[(epoch - 1) * 450 : epoch * 450]
-        assert np.isfinite(drawn).all(axis=1).sum() >= full_size.DRAWN
-    assert rows[2][2] == rows[2][3] == ""
+        for letter, interval, inside in (("A", *row[2:4]), ("A25", *row[4:])):
+            if (letter, epoch) == ("A", 25):
+                assert interval == inside == ""
+                continue
+            trace = store.get(walks()[letter]).isel(iteration=slice((epoch - 1) * 450, epoch * 450))
+            drawn = trace["loss"].values[~np.isnan(trace["stretch"].values)]
+            mean = ((drawn[:, 0] + drawn[:, -1]) / 2 - drawn.min(axis=1)).mean()
+            estimate, low, high = map(float, re.findall(r"[\d.]+", interval))
+            assert estimate == pytest.approx(mean, rel=5e-3)
+            assert low < estimate < high
+            assert inside.strip(" |") == ("yes" if low <= height <= high else "no")
+    text = full_size.drawn_steps(store)
+    assert text.endswith("\n\nA25 and C25 end in one state, to the last bit.")
     nowhere = Store(tmp_path / "cache", tmp_path / "recorded")
-    assert full_size.drawn_steps(nowhere) == "Walk C is not there yet."
+    assert full_size.drawn_steps(nowhere) == "Walk C25 is not there yet."
+
+
+def test_the_check_says_no_where_all_steps_lie_outside(monkeypatch, tmp_path):
+    """As if C25 had been a walk of ten times the height."""
+    store = Store(tmp_path / "cache", RECORDED)
+    higher = store.get(walks()["C25"])
+    higher["loss"] = higher["loss"] * 10
+    given = {walks()["C25"].hash: higher.assign_attrs(final_state_hash="0" * 16)}
+    get = Store.get
+    monkeypatch.setattr(Store, "get", lambda self, e: given.get(e.hash) or get(self, e))
+    text = full_size.drawn_steps(store)
+    assert "yes" not in text
+    assert text.count(" no |") == 5
+    assert text.endswith("A25 and C25 end in different states.")

@@ -777,7 +777,7 @@ def walk_numbers(window: xr.Dataset) -> dict[str, float | int | None]:
         "first_negative": None
         if negative is None
         else int(window["iteration"][0]) + skipped + negative,
-        "last_cosines": float(cosine[-10:].mean()) if len(cosine) else None,
+        "last_cosines": float(cosine[-10:].mean(dtype=np.float64)) if len(cosine) else None,
         "interior_minimum": float(analysis.has_interior_minimum(loss).mean()),
         "height": window_height(window).value,
         "height_inside": None if np.isnan(inside) else inside,

@@ -18,7 +18,7 @@ from .. import figures
 from ..markdown import with_minus
 from ..paper.barriers import USUAL_RATE, BarrierTable
 from ..paper.claim import SUBJECTS, Claim, Verdict
-from ..paper.heights import HeightTable
+from ..paper.heights import HeightTable, shown
 from ..paper.items import CLAIMS, ITEMS
 from ..paper.ledger import FAMILY, FAMILY_CONFIDENCE, Finding
 from ..paper.ledger_text import counts
@@ -357,7 +357,7 @@ def progress(store: Store, scale: Scale = DECIDING[0]) -> str:
 
 
 def beside_the_paper(store: Store) -> str:
-    """Tables 1 and 2 of the paper beside the walks at its own size, as far as they are; Markdown.
+    """Tables 1 and 2 of the paper beside the walks at its own size, once all are there; Markdown.
 
     Parameters
     ----------
@@ -373,11 +373,11 @@ def beside_the_paper(store: Store) -> str:
     )
     rows: dict[tuple[str, float, int], list[str]] = {}
     for row in heights.heights(traces).to_dict("records"):
-        cells = [_printed(row["paper"], ".4f"), str(row["interval"]), "", ""]
+        cells = [shown(row["paper"], ".4f", ""), str(row["interval"]), "", ""]
         rows[row["model"], row["rate"], row["epoch"]] = cells
     for row in barriers.counts(counted).to_dict("records"):
         cells = rows.setdefault((row["model"], USUAL_RATE, row["epoch"]), [""] * 4)
-        cells[2:] = [_printed(row["paper"], ".0f"), f"{row['both']} of {row['steps']}"]
+        cells[2:] = [shown(row["paper"], ".0f", ""), f"{row['both']} of {row['steps']}"]
     networks = list(dict.fromkeys(model for model, _, _ in rows))
     table = [
         [network_info(model).title, f"{rate:g}", str(epoch), *rows[model, rate, epoch]]
@@ -387,10 +387,6 @@ def beside_the_paper(store: Store) -> str:
     ]
     of_the_paper = ["height, paper", "height, ours", "barriers, paper", "barriers, ours"]
     return markdown_table(["network", "rate", "epoch", *of_the_paper], table) + "\n"
-
-
-def _printed(value: float, form: str) -> str:
-    return "" if math.isnan(value) else f"{value:{form}}"
 
 
 def _raw(svg: str) -> str:

@@ -314,7 +314,7 @@ class BarrierTable(TablePage):
     # Each step of an epoch, where barriers are few.
     settings: ClassVar[Settings] = COUNTED | {
         "full": {
-            EVERY: {"iterations": None, "sampled_iterations": None, "epochs_shown": (1, 10)},
+            EVERY: {"iterations": None, "sampled_iterations": None},
             "vgg11": {"epochs_shown": (1, 10, 25)},
         },
     }

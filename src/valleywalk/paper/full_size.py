@@ -12,6 +12,19 @@ from .page import markdown_table
 
 EPOCHS, EXTENDED_TO = 10, 25
 DRAWN = 40
+# What a command says of a walk; all else is as it is by default.
+SAID = (
+    "model",
+    "dataset",
+    "augmentation",
+    "learning_rate",
+    "epochs",
+    "evaluation_images",
+    "tolerance",
+    "probed_epochs",
+    "probed_iterations",
+    "sampled_iterations",
+)
 # Network, learning rate, epochs in which segments are measured, how many at the start of each and
 # how many drawn ones; None and None: all.
 PLANNED: Mapping[str, tuple[ModelName, float, tuple[int, ...], int | None, int | None]] = {
@@ -25,7 +38,7 @@ PLANNED: Mapping[str, tuple[ModelName, float, tuple[int, ...], int | None, int |
 
 
 def planned(letter: str, epochs: int = EPOCHS) -> Experiment:
-    """A walk of the protocol's, to the epoch that was planned or extended.
+    """A walk of the protocol, to the epoch that was planned or to which it is extended.
 
     Parameters
     ----------
@@ -55,10 +68,38 @@ def planned(letter: str, epochs: int = EPOCHS) -> Experiment:
 
 
 def walks() -> dict[str, Experiment]:
-    """All walks of the protocol's at the paper's size by their letters, A to F, A25 to F25."""
+    """All walks of the protocol at the paper's size by their letters, A to F, A25 to F25."""
     return {letter: planned(letter) for letter in PLANNED} | {
         f"{letter}{EXTENDED_TO}": planned(letter, EXTENDED_TO) for letter in PLANNED
     }
+
+
+def command(walk: Experiment) -> str:
+    """The command that makes a walk, and keeps its end so that it can be extended.
+
+    Parameters
+    ----------
+    walk : Experiment
+
+    Examples
+    --------
+    >>> from valleywalk.paper.full_size import command, planned
+    >>> command(planned("F")).split()[-4:]
+    ['0.02', '--probed-epochs', '1', '10']
+    """
+    words = ["valleywalk walk --keep-state"]
+    for name in SAID:
+        value = getattr(walk, name)
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value is not None:
+            several = value if isinstance(value, tuple) else (value,)
+            words += [
+                option,
+                *(f"{each:g}" if isinstance(each, float) else str(each) for each in several),
+            ]
+    return " ".join(words)
 
 
 def there(store: Store) -> str:
@@ -88,7 +129,7 @@ def drawn_steps(store: Store) -> str:
     """
     known = walks()
     if store.find(known["C25"]) is None:
-        return "Walk C is not there yet."
+        return "Walk C25 is not there yet."
     whole = store.get(known["C25"])
     rows = []
     for epoch in known["C25"].probed_epochs or ():

@@ -104,7 +104,9 @@ class HeightTable(TablePage):
         for row in heights.to_dict("records"):
             model, rate, epoch = row["model"], row["rate"], row["epoch"]
             first = self.rates(model)[0]
-            if rate != first:
+            both = heights[(heights["model"] == model) & (heights["epoch"] == epoch)]["rate"]
+            # Not every walk at full size goes on for as long.
+            if rate != first and first in both.values:
                 above = PRINTED.get((model, first), {}).get(epoch, np.nan)
                 ours = self.ratio(heights, model, rate, epoch)
                 own = {"model": model, "rate": rate, "epoch": epoch}
@@ -190,17 +192,17 @@ class HeightTable(TablePage):
         for row in heights.to_dict("records"):
             ratio, printed = "", ""
             if found := ratios.get((row["model"], row["rate"], row["epoch"])):
-                ratio, printed = str(found["ratio"]), _shown(found["printed"], ".2g")
+                ratio, printed = str(found["ratio"]), shown(found["printed"], ".2g")
             rows.append(
                 [
                     network_info(row["model"]).title,
                     f"{row['rate']:g}",
                     row["epoch"],
-                    _shown(row["paper"], ".4f"),
+                    shown(row["paper"], ".4f"),
                     str(row["interval"]),
-                    _shown(row["height inside"].value, ".3g", "none"),
+                    shown(row["height inside"].value, ".3g", "none"),
                     f"{row['loss']:.2g}",
-                    _shown(row["images error"], ".1g", "not measured"),
+                    shown(row["images error"], ".1g", "not measured"),
                     printed,
                     ratio,
                 ]
@@ -218,7 +220,7 @@ def _interval(row: dict[str, Any]) -> Interval:
     return statistics.mean_of_steps(row["heights"], positive=True)
 
 
-def _shown(value: float, form: str, otherwise: str = "not printed") -> str:
+def shown(value: float, form: str, otherwise: str = "not printed") -> str:
     return otherwise if np.isnan(value) else f"{value:{form}}"
 
 

@@ -159,8 +159,8 @@ def commands(scale: Scale) -> dict[Experiment, str]:
     for item in ITEMS.values():
         for experiment in item.experiments(scale) if scale in item.scales else ():
             found.setdefault(experiment, f"valleywalk figure {item.name} --scale {scale}")
-    for letter, walk in full_size.walks().items() if scale == "full" else ():
-        found.setdefault(walk, f"valleywalk walk, as walk {letter} on the protocol's page")
+    for walk in full_size.walks().values() if scale == "full" else ():
+        found.setdefault(walk, full_size.command(walk))
     for experiment in all_experiments(scale) if scale in DECIDING else ():
         found.setdefault(experiment, f"valleywalk claims --scale {scale} --compute")
     return found

@@ -13,7 +13,7 @@ from ..walks.catalogue import DATASETS, NETWORKS, network_info
 from ..walks.experiment import Experiment, ModelName
 
 # Seconds for tests; minutes on data that need no download; hours on real data sets, on a CPU; the
-# paper's network, images and batches on a CPU, few steps measured, of some pages alone; the paper's
+# paper's network, images and batches, of some pages alone, measured on fewer images; the paper's
 # own setting, on a GPU.
 Scale = Literal["smoke", "quick", "overnight", "full", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)

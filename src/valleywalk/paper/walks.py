@@ -147,7 +147,7 @@ class WalkPage(ModelPage):
     def experiments(self) -> list[Experiment]:
         """The one walk that is drawn; later epochs of one network come from one walk."""
         fields = self.fields | {"update": self.update}
-        if fields.get("whole_epoch"):
+        if fields.get("whole_epoch") and "iterations" not in self.given:
             fields["iterations"] = None
         shown = fields["epochs_shown"]
         first = 1 if fields.get("first_too") else 2
