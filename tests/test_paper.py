@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from valleywalk import Experiment
+from valleywalk import Experiment, Store
 from valleywalk.folders import checkout
 from valleywalk.measures import hovering
 from valleywalk.paper import full_size
@@ -413,9 +413,10 @@ def test_pages_of_the_full_scale_show_the_walks_of_the_protocol():
     assert asked.experiments[0].probed_iterations == asked.length == 600
 
 
-def test_rates_of_walks_that_end_in_different_epochs_are_compared_where_both_were():
+def test_rates_of_walks_that_end_in_different_epochs_are_compared_where_both_were(tmp_path):
     page = HeightTable(scale="full", models=["vgg11"], learning_rates=[0.05, 0.1])
-    traces = [page.store.get(walk) for walk in page.experiments]
+    store = Store(tmp_path, checkout() / "data" / "traces")
+    traces = [store.get(walk) for walk in page.experiments]
     compared = page.ratios(page.heights(traces))
     assert [each["epoch"] for each in compared] == [1, 10]
     with pytest.raises(ValidationError, match="no walks of this page at the full scale; use smoke"):
