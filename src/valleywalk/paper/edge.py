@@ -153,7 +153,7 @@ def edge_numbers(walked: Experiment, trace: xr.Dataset) -> dict[str, Any]:
     reasons={
         "vgg11": (
             "Likeliest reason: it is measured at the iterates, which stand high on the walls of "
-            "the valley. Midway between two of them it is smaller, and near 2/η."
+            "the valley. Midway along a segment it is smaller, and near 2/η."
         ),
         "mlp": (
             "Likeliest reason: the network fits its digits while the curvature is still far below "
