@@ -68,6 +68,6 @@ def test_resnet56_is_as_deep_as_its_name():
         (1.0, "cuda", torch.contiguous_format),
     ],
 )
-def test_the_layout_is_that_in_which_a_network_is_fastest_on_its_device(width, on, layout):
+def test_the_layout_goes_by_the_network_and_its_device(width, on, layout):
     model = build("resnet56", 3, 32, 10, width)
     assert models.memory_format(model, torch.device(on)) == layout

@@ -411,6 +411,9 @@ def test_pages_of_the_full_scale_show_the_walks_of_the_protocol():
     assert [e.probed_epochs for e in asked.experiments] == [(3,), (3,)]
     asked = StochasticWalk(scale="full", model="resnet56", dataset="cifar10-jpeg", iterations=600)
     assert asked.experiments[0].probed_iterations == asked.length == 600
+    with pytest.raises(ValidationError, match="no walks of this page at the full scale; use smoke"):
+        Factors(scale="full")
+    assert "full" not in ITEMS["fig16"].scales
 
 
 def test_rates_of_walks_that_end_in_different_epochs_are_compared_where_both_were(tmp_path):
@@ -419,9 +422,6 @@ def test_rates_of_walks_that_end_in_different_epochs_are_compared_where_both_wer
     traces = [store.get(walk) for walk in page.experiments]
     compared = page.ratios(page.heights(traces))
     assert [each["epoch"] for each in compared] == [1, 10]
-    with pytest.raises(ValidationError, match="no walks of this page at the full scale; use smoke"):
-        Factors(scale="full")
-    assert "full" not in ITEMS["fig16"].scales
 
 
 @pytest.mark.slow
