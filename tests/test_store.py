@@ -1,16 +1,18 @@
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import psutil
 import pytest
 import xarray as xr
 from made import FIELDS
 
 from valleywalk import Experiment, Resources, Store, TraceError, compute, open_trace, save
-from valleywalk.trace import VARIABLES
+from valleywalk.trace import VARIABLES, assemble
 from valleywalk.walks.provenance import experiment_of, provenance
 
 
@@ -85,6 +87,18 @@ def test_other_programs_read_a_trace(kept):
     _, path, _ = kept
     with xr.open_dataset(path, engine="h5netcdf") as opened:
         assert opened.identical(open_trace(path))
+
+
+def test_a_file_takes_little_more_than_its_numbers(tmp_path):
+    """In the older format of HDF5 this one takes 21 kB."""
+    steps = np.arange(480)
+    records = [{"cosine": math.cos(step), "distance": step**0.5} for step in steps]
+    trace = assemble(records, alpha=[0, 1])
+    trace["learning_rate"] = ("iteration", np.full(480, 0.1))
+    numbers = trace.cosine.nbytes + trace.distance.nbytes
+    save(trace, tmp_path / "walk.nc")
+    assert open_trace(tmp_path / "walk.nc").identical(trace)
+    assert (tmp_path / "walk.nc").stat().st_size < numbers + 10_000
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,10 @@ SCHEMA = "valleywalk-trace"
 SCHEMA_VERSION = 1
 # What a watch appends to while it runs.
 STREAM, STREAM_VERSION = "valleywalk-stream", 1
-# Bytes: what HDF5 keeps beside a compressed variable takes some kilobytes.
-WORTH_COMPRESSING = 8192
+# Bytes: below, what HDF5 keeps beside a compressed variable is more than compression saves.
+WORTH_COMPRESSING = 1024
+# The format of HDF5 1.10: the one before takes some kilobytes more for each compressed variable.
+HDF5_FORMAT = "v110"
 _MARK = b"valleywalk-sha256:"
 REMEDY = "delete it, or ask for it to be recomputed"
 
@@ -278,7 +280,9 @@ def save(trace: xr.Dataset, path: str | PathLike[str]) -> None:
     # In memory first: HDF5 that writes into a file crashes on a full disk. Not by `to_netcdf`: it
     # asks the scheduler of a Dask client for a lock, where there is one, and fails for no file.
     stream = BytesIO()
-    store = xr.backends.H5NetCDFStore.open(stream, mode="w", lock=False)
+    store = xr.backends.H5NetCDFStore.open(
+        stream, mode="w", lock=False, driver_kwds={"libver": HDF5_FORMAT}
+    )
     trace.dump_to_store(store, encoding=encoding)
     store.close()
     write(Path(path), sealed(stream.getvalue()))
