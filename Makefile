@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Compiled bytecode makes each start several times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: book test coverage lint lab benchmarks clean
+.PHONY: book test test-book coverage lint lab benchmarks clean
 
 book: .venv/ready
 	$(BIN)/valleywalk book --scale $(SCALE) $(if $(REPOSITORY),--repository $(REPOSITORY))
@@ -19,11 +19,17 @@ test: .venv/ready
 	$(BIN)/nbstripout --verify notebooks/*.ipynb book/course/*.ipynb
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/pytest --doctest-modules src/valleywalk
-	$(BIN)/pytest -n auto --dist worksteal $(COVERAGE)
+	$(BIN)/pytest -n auto --dist worksteal --ignore tests/book $(COVERAGE)
+
+# Builds the book from tiny walks, warnings as errors; looks at its pages in Chromium; the course.
+test-book: .venv/ready
+	VALLEYWALK_DATA=build/test-book $(BIN)/valleywalk book --scale smoke --strict
+	VALLEYWALK_BOOK=build/book/_build/html $(BIN)/pytest -n auto tests/book $(COVERAGE)
 
 # Lines and branches of src that the tests run, those in notebooks' and workers' processes included.
 coverage:
-	$(MAKE) test COVERAGE="--cov --cov-report=term-missing:skip-covered"
+	$(MAKE) test COVERAGE="--cov --cov-fail-under=0 --cov-report="
+	$(MAKE) test-book COVERAGE="--cov --cov-append --cov-report=term-missing:skip-covered"
 
 lint: .venv/ready
 	$(BIN)/ruff check --fix src tests notebooks book benchmarks

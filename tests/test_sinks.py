@@ -261,8 +261,10 @@ def messages(path):
             at += left
             continue
         _, length, kind = struct.unpack("<IHB", content[at : at + 7])
-        message += content[at + 7 : at + 7 + length]
         at += 7 + length
+        if at > len(content):
+            return  # the end of the last one is still to be written
+        message += content[at - length : at]
         # Whole, first, middle, last.
         if kind in (1, 4):
             yield message

@@ -103,7 +103,7 @@ def _timed(network: Network, device: str) -> float:
     spent, quickest, size = 0.0, math.inf, SMALLEST_BATCH
     with ONE_AT_A_TIME, reproducible(threads=1):
         built = models.build(*network).to(chosen)
-        built.to(memory_format=models.memory_format(built, chosen))  # type: ignore[call-overload]
+        built.to(memory_format=models.memory_format(built))  # type: ignore[call-overload]
         if chosen.type == "cuda":
             # Its libraries are loaded at the first pass.
             _seconds_of_batch(built, network, size, generator, chosen)
@@ -128,8 +128,7 @@ def _seconds_of_batch(
 
     shape = (size, network.channels, network.image_size, network.image_size)
     images = torch.rand(shape, generator=generator).to(device)
-    if device.type == "cpu":
-        images = images.contiguous(memory_format=torch.channels_last)
+    images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(size, dtype=torch.int64, device=device)
     evaluate = Evaluator(built, cross_entropy, [(images, labels)])
     started = time.perf_counter()

@@ -171,7 +171,7 @@ class _Walk:
             experiment.width,
             seeds[0],
         )
-        layout = models.memory_format(model, device)
+        layout = models.memory_format(model)
         self.model = model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
         self.loader = Loader(experiment, dataset, device, seeds[1:4])
         self.optimizer = torch.optim.SGD(trainable(self.model), lr=experiment.learning_rate)

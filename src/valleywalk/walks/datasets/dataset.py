@@ -74,9 +74,7 @@ class Dataset:
         mean = torch.tensor(self.mean, device=images.device).view(shape) * 255
         std = torch.tensor(self.std, device=images.device).view(shape) * 255
         # See `models.memory_format`: the network's first layer says what follows.
-        cpu = images.device.type == "cpu"
-        layout = torch.channels_last if cpu else torch.contiguous_format
-        images = images.contiguous(memory_format=layout)
+        images = images.contiguous(memory_format=torch.channels_last)
         return images.to(torch.float32, copy=True).sub_(mean).div_(std)
 
     def first(self, training_images: int | None) -> "Dataset":
