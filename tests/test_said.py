@@ -407,7 +407,17 @@ def test_what_noise_does(smoke):
         assert f'{left:.3g} with "{label}"' in text
     text = in_words(page, numbers | {"stays": 0.5, "stuck": 0.8, "variance_error": None})
     assert "and is not stuck" in text
+    assert "by this measure" not in text
     assert "standard error" not in text
+    for quiet, said_so in ((0.85, True), (0.75, False)):
+        text = in_words(page, numbers | {"stays": 0.9, "stuck": 0.8, "without_noise": quiet})
+        assert f"keeps {quiet} of its own loss" in text
+        assert ("by this measure it is stuck, too" in text) is said_so
+    quiet = next(t for w, t in zip(page.walks, traces, strict=True) if w.role == "gd")
+    switch = page.walks[-1].experiment.switch_epoch
+    loss = quiet["train_loss"].dropna("epoch")
+    left = float(loss[-1] / loss.sel(epoch=slice(1, switch))[-1])
+    assert numbers["without_noise"] == pytest.approx(left)
     assert "noise × 0.1" in text
 
 

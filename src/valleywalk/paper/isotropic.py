@@ -269,7 +269,7 @@ class IsotropicNoise(ModelPage):
         (gd,) = (end for end in ends if end["role"] == "gd")
         noisy = [end for end in ends if end["role"] == "noise"]
         about = next(t.attrs for t in traces if "gradient_variance" in t.attrs)
-        left = {role: _left(walked, role) for role in ("noise", *LEAVING)}
+        left = {role: _left(walked, role) for role in ("noise", "gd", *LEAVING)}
         return {
             "setting": setting_of(self.experiments[0]),
             "epochs": self.walks[0].experiment.epochs,
@@ -286,6 +286,7 @@ class IsotropicNoise(ModelPage):
             "times_the_norm": [end["parameter_norm"] / gd["parameter_norm"] for end in noisy],
             "leaving": {e["label"]: left[e["role"]] for e in ends if e["role"] in LEAVING},
             "stays": left["noise"],
+            "without_noise": left["gd"],
             "stuck": STAYS,
             "variance": float(about["gradient_variance"]),
             "variance_of_the_paper": PRINTED_VARIANCE,
@@ -358,8 +359,12 @@ def _ends(walked: Walked, column: str) -> tuple[float, float]:
 
 
 def _left(walked: Walked, role: Role) -> float:
-    """Training loss at the end of a walk over that of the noisiest walk at the switch."""
+    """Training loss at the end of a walk over that at the switch.
+
+    Of a role that leaves the noisiest walk, and of "noise", that is this walk's; "gd" has its own.
+    """
     ways = zip(walked.page.walks, walked.traces, strict=True)
+    # The noisiest walk comes first.
     loss = next(trace["train_loss"] for way, trace in ways if way.role == role)
     switch = walked.page.walks[-1].experiment.switch_epoch
     return _settled(loss) / _settled(loss.sel(epoch=slice(1, switch)))
@@ -367,7 +372,6 @@ def _left(walked: Walked, role: Role) -> float:
 
 def stuck(walked: Walked) -> str:
     """The walk is stuck: more than 0.8 of its loss is left if it goes on under the noise."""
-    # The noisiest walk, which was left, comes first.
     left = _left(walked, "noise")
     return "" if left > STAYS else f"{left:.2g} is left"
 
@@ -434,6 +438,12 @@ def travels_far(walked: Walked) -> float:
     printed={"vgg11": 369 / 87},
     above=1.2,
     quantity="ratio",
+    reasons={
+        "resnet56": (
+            "Likeliest reason: noise leads away from the initialisation at right angles, and in as "
+            "many steps it has not come far beside the norm that the network begins with."
+        )
+    },
     **SHARED,
 )
 def ends_with_large_norm(walked: Walked) -> float:
@@ -486,6 +496,12 @@ def stuck_under_gd(walked: Walked) -> float:
     below=STAYS,
     quantity="ratio",
     premises=(stuck,),
+    reasons={
+        "resnet56": (
+            "Likeliest reason: SGD lowers the loss about as slowly from there as from the "
+            "initialisation, and the walk ends too soon."
+        )
+    },
     **SHARED,
 )
 def freed_by_sgd(walked: Walked) -> float:
