@@ -148,6 +148,15 @@ def test_recorded_walks_stay_small():
     assert sum(path.stat().st_size for path in TRACES.glob("*.nc")) < 60e6
 
 
+def test_what_each_making_of_the_book_walks_again_needs_no_download():
+    twin = ITEMS["twin"]
+    for scale in twin.scales:
+        (experiment,) = twin.experiments(scale)
+        assert DATASETS[experiment.dataset].file is None
+    with pytest.raises(ValueError, match="no walks of this page at the overnight scale"):
+        twin.at("overnight")
+
+
 def test_every_page_has_recorded_walks():
     """So that the book is there minutes after cloning."""
     store = Store(TRACES.parent / "no-cache", TRACES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..trace import VARIABLES, TraceError
 from ..walks.experiment import Experiment
 from ..walks.provenance import experiment_of, provenance
 from .page import ModelPage, markdown_table
+from .scales import Scale
 from .walks import StochasticWalk
 
 if TYPE_CHECKING:
@@ -32,6 +34,11 @@ class Twin(ModelPage):
         "Two panels over the iteration: the losses along the segments of both walks, one drawn "
         "over the other, and the difference of the two."
     )
+
+    @classmethod
+    def scales_of(cls, chosen: Mapping[str, Any]) -> tuple[Scale, ...]:
+        """Whose images come with packages, since each making of the book walks it again."""
+        return ("smoke", "quick")
 
     @property
     def experiments(self) -> list[Experiment]:
