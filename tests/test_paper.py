@@ -275,7 +275,7 @@ def test_every_notebook_serves_an_item():
 @pytest.mark.parametrize("item", ITEMS.values(), ids=lambda item: item.name)
 def test_every_item_has_experiments_at_every_scale(item, scale):
     if scale not in item.scales:
-        assert item.name in ("optimizers", "twin")
+        assert item.name == "optimizers"
         return
     experiments = item.experiments(scale)
     assert len({experiment.hash for experiment in experiments}) == len(experiments)

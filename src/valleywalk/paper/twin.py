@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -10,10 +9,11 @@ import numpy as np
 from .. import figures, measures
 from ..markdown import plain
 from ..trace import VARIABLES, TraceError
+from ..walks.catalogue import dataset_info
 from ..walks.experiment import Experiment
 from ..walks.provenance import experiment_of, provenance
+from ..walks.store import Store
 from .page import ModelPage, markdown_table
-from .scales import Scale
 from .walks import StochasticWalk
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ class Twin(ModelPage):
         "over the other, and the difference of the two."
     )
 
-    @classmethod
-    def scales_of(cls, chosen: Mapping[str, Any]) -> tuple[Scale, ...]:
-        """Whose images come with packages, since each making of the book walks it again."""
-        return ("smoke", "quick")
-
     @property
     def experiments(self) -> list[Experiment]:
         return StochasticWalk(**self.given | {"seed": self.seed}).experiments
+
+    def is_there(self, store: Store) -> bool:
+        """Whether it is recorded or cached, on images that are everywhere to be walked on again."""
+        (experiment,) = self.experiments
+        return dataset_info(experiment.dataset).file is None and super().is_there(store)
 
     def get_traces(self) -> list[xr.Dataset]:
         """The trace that is kept, and one that is walked now.
