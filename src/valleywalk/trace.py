@@ -33,7 +33,7 @@ SCHEMA = "valleywalk-trace"
 SCHEMA_VERSION = 1
 # What a watch appends to while it runs.
 STREAM, STREAM_VERSION = "valleywalk-stream", 1
-# Bytes: below, what HDF5 keeps beside a compressed variable is more than compression saves.
+# Bytes: to compress smaller variables, too, would save a hundredth of the recorded traces.
 WORTH_COMPRESSING = 1024
 # The format of HDF5 1.10: the one before takes some kilobytes more for each compressed variable.
 HDF5_FORMAT = "v110"
