@@ -39,6 +39,7 @@ def commands(monkeypatch):
     monkeypatch.setattr(book.answers, "with_output", lambda *text_page_folder: "# Run\n")
     monkeypatch.setattr(book.explorer, "data", lambda scales, store: "")
     monkeypatch.setattr(book.explorer, "two_plans", lambda scales, store: "")
+    monkeypatch.setattr(book.explorer, "plans_beside", lambda scales, store: "")
     return run
 
 

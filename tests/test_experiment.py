@@ -83,6 +83,7 @@ def test_frozen():
         ({"image_size": 64}, "folder:PATH only"),
         ({"classes": 3}, "tiny-imagenet only"),
         ({"convention": "paper"}, "'text' or 'code'"),
+        ({"convention": "code", "tolerance": 0.02}, "on a plan of its own"),
         ({"seed": -1}, "greater than or equal to 0"),
     ],
 )

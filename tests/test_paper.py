@@ -202,6 +202,15 @@ def test_a_single_parameter_can_be_overridden():
         assert getattr(changed, name) == value
 
 
+@pytest.mark.parametrize("page", [StochasticWalk, SpectralNorm])
+def test_the_code_s_reading_measures_every_point(page):
+    """Points on plans of their own lie on no curve; a polynomial would smooth barriers away."""
+    for convention, points in (("text", 0.02), ("code", 0.0)):
+        (walk,) = page(scale="overnight", convention=convention).experiments
+        assert walk.tolerance == points
+        assert not (walk.whole_every and convention == "code")
+
+
 def test_an_epoch_of_one_s_own():
     (experiment,) = StochasticWalk(epoch=50, iterations=15).experiments
     assert experiment.probed_epochs == (50,)

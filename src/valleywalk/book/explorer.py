@@ -9,18 +9,21 @@ import xarray as xr
 
 from .. import analysis, measures
 from ..markdown import without_marks
-from ..paper.conventions import READINGS
+from ..paper.conventions import READINGS, Conventions
 from ..paper.items import ITEMS, Item
 from ..paper.page import setting_of
 from ..paper.scales import Scale
 from ..paper.walks import GradientDescentWalk, StochasticWalk, WalkPage
 from ..walks.experiment import Convention, Experiment
 from ..walks.store import Store
+from .prose import out_of
 
 # The paper's figures that show one walk.
 EXPLORED = tuple(
     name for name, item in ITEMS.items() if item.page in (GradientDescentWalk, StochasticWalk)
 )
+# Where the plan is drawn anew, its walk is shown on few images: there the plan matters most.
+FEW_IMAGES: Scale = "quick"
 # What may differ between two windows of one walk: how long it is, and where it is looked at.
 LENGTHS = {"epochs", "probed_epochs", "evaluate_every"}
 
@@ -58,13 +61,44 @@ def two_plans(scales: Mapping[str, Scale], store: Store) -> str:
     Parameters
     ----------
     scales : mapping
-        Scale at which each item is shown; the walks are those of `text_against_code`.
+        Scale at which each item is shown. The walks are those of `text_against_code`, on few images
+        if they are there.
     store : Store
         Has their traces.
     """
-    scale = scales["text_against_code"]
+    scale = _scale_of_plans(scales, store)
     walks = _both_readings(StochasticWalk, scale, store)
     return script("two-plans-data", {"scale": scale, "walks": walks})
+
+
+def plans_beside(scales: Mapping[str, Scale], store: Store) -> str:
+    """What the plan changes on the images of `text_against_code`, where `two_plans` has others.
+
+    Returns
+    -------
+    str
+        Markdown; empty where it is the same walk.
+    """
+    here, there = _scale_of_plans(scales, store), scales["text_against_code"]
+    if here == there:
+        return ""
+    shown, other = (Conventions(scale=scale) for scale in (here, there))
+    numbers = other.numbers([store.get(each) for each in other.experiments])
+    frozen, redrawn = (
+        out_of(int(count), numbers["steps"], "step") for count in numbers["barriers"]
+    )
+    images, more = (page.walks["sgd", "text"].evaluation_images for page in (shown, other))
+    return (
+        f"These losses are means over {images:,} images. The more images, the less the plan moves "
+        f"their mean: {{doc}}`text against code </figures/text_against_code>` takes {more:,} "
+        f"({numbers['setting_of_sgd']}), and there a barrier is seen in {frozen} on the frozen "
+        f"plan, and in {redrawn} on plans that are drawn anew.\n"
+    )
+
+
+def _scale_of_plans(scales: Mapping[str, Scale], store: Store) -> Scale:
+    few = ITEMS["text_against_code"].at(FEW_IMAGES)
+    return FEW_IMAGES if few.is_there(store) else scales["text_against_code"]
 
 
 def script(name: str, content: Any) -> str:

@@ -231,6 +231,9 @@ class WalksPage(Page):
         fields = settings_of(self.scale, model, dataset, self.tables)
         known = Experiment.model_fields.keys() | fields.keys()
         given = {name: value for name, value in self.given.items() if name in known}
+        if given.get("convention") == "code":
+            # It measures each point of a segment on a plan of its own.
+            fields |= {"tolerance": 0.0, "whole_every": 0}
         found = fields | given | {"model": model, "dataset": dataset}
         available = images_for(found)
         # The settings' sizes are bounded by the images there are; one that was given is taken as

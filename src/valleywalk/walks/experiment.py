@@ -250,6 +250,12 @@ class Experiment(Strict):
             self._check_sample(available)
         if available is not None:
             self.check_length(available)
+        if self.tolerance and self.convention == "code":
+            raise ValueError(
+                f"tolerance is {self.tolerance:g} with convention 'code', which measures each "
+                "point of a segment on a plan of its own: there is no curve to read others off; "
+                "leave tolerance out"
+            )
         if self.whole_every and not self.tolerance:
             raise ValueError("whole_every needs a tolerance; without one all points are measured")
         if self.noise_structure and not self.curvature_every:
