@@ -15,9 +15,10 @@ from valleywalk import Store, analysis, measures
 from valleywalk.book import build as book
 from valleywalk.book import explorer, notebook
 from valleywalk.book.notebook import ParameterError, check
-from valleywalk.book.prose import typed_numbers
+from valleywalk.book.prose import out_of, typed_numbers
 from valleywalk.cli import main
 from valleywalk.folders import checkout
+from valleywalk.paper.conventions import READINGS, Conventions
 from valleywalk.paper.items import ITEMS
 from valleywalk.paper.walks import StochasticWalk
 from valleywalk.walks.store import only_one
@@ -39,7 +40,7 @@ def commands(monkeypatch):
     monkeypatch.setattr(book.answers, "with_output", lambda *text_page_folder: "# Run\n")
     monkeypatch.setattr(book.explorer, "data", lambda scales, store: "")
     monkeypatch.setattr(book.explorer, "two_plans", lambda scales, store: "")
-    monkeypatch.setattr(book.explorer, "plans_beside", lambda scales, store: "")
+    monkeypatch.setattr(book.explorer, "plans_beside", lambda store: "")
     return run
 
 
@@ -275,6 +276,20 @@ def test_two_plans_measure_the_same_steps(explored):
     counted = page.numbers([store.get(experiment) for experiment in page.experiments])["barriers"]
     assert (sum(frozen["barrier"]), sum(redrawn["barrier"])) == counted
     assert counted.text < counted.code, "what the page says"
+
+
+def test_beside_the_two_plans_stands_what_more_images_show(explored, tmp_path):
+    store = explored[2]
+    page = Conventions(scale=explorer.MORE_IMAGES)
+    frozen, redrawn = (
+        measures.walk_numbers(measures.window(store.get(page.walks["sgd", each]), 1, 40))
+        for each in READINGS
+    )
+    beside = explorer.plans_beside(store)
+    assert "mean over 200 images. Over 1,000 images" in beside
+    for walk, where in ((frozen, "on the frozen plan"), (redrawn, "where the plan is drawn anew")):
+        assert f"in {out_of(walk['barriers'], 40, 'step')} {where}" in beside
+    assert explorer.plans_beside(Store(tmp_path, recorded=tmp_path / "none")) == ""
 
 
 def test_no_title_ends_the_script(explored, monkeypatch):

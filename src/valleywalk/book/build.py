@@ -161,7 +161,7 @@ def _build(
     (folder / "explorer-data.html").write_text(explorer.data(scales, store), encoding="utf-8")
     two_plans = explorer.two_plans(scales, store)
     (folder / "two-plans-data.html").write_text(two_plans, encoding="utf-8")
-    plans_beside = explorer.plans_beside(scales, store)
+    plans_beside = explorer.plans_beside(store)
     (folder / "two-plans-beside.md").write_text(plans_beside, encoding="utf-8")
     (folder / "play-data.html").write_text(play.data(), encoding="utf-8")
     if repository is not None:

@@ -14,6 +14,7 @@ from ..paper.items import ITEMS, Item
 from ..paper.page import setting_of
 from ..paper.scales import Scale
 from ..paper.walks import GradientDescentWalk, StochasticWalk, WalkPage
+from ..walks.cost import evaluation_images
 from ..walks.experiment import Convention, Experiment
 from ..walks.store import Store
 from .prose import out_of
@@ -22,8 +23,10 @@ from .prose import out_of
 EXPLORED = tuple(
     name for name, item in ITEMS.items() if item.page in (GradientDescentWalk, StochasticWalk)
 )
-# Where the plan is drawn anew, its walk is shown on few images: there the plan matters most.
+# Where few images are measured, the plan matters most: two plans are shown at the first of these
+# scales; what is seen at the other one is said beside.
 FEW_IMAGES: Scale = "quick"
+MORE_IMAGES: Scale = "overnight"
 # What may differ between two windows of one walk: how long it is, and where it is looked at.
 LENGTHS = {"epochs", "probed_epochs", "evaluate_every"}
 
@@ -66,39 +69,39 @@ def two_plans(scales: Mapping[str, Scale], store: Store) -> str:
     store : Store
         Has their traces.
     """
-    scale = _scale_of_plans(scales, store)
+    scale = FEW_IMAGES if _twice_measured(FEW_IMAGES, store) else scales["text_against_code"]
     walks = _both_readings(StochasticWalk, scale, store)
     return script("two-plans-data", {"scale": scale, "walks": walks})
 
 
-def plans_beside(scales: Mapping[str, Scale], store: Store) -> str:
-    """What the plan changes on the images of `text_against_code`, where `two_plans` has others.
+def plans_beside(store: Store) -> str:
+    """What the plan changes where more images are measured than in `two_plans`.
 
     Returns
     -------
     str
-        Markdown; empty where it is the same walk.
+        Markdown; empty where the walks of both scales are not there.
     """
-    here, there = _scale_of_plans(scales, store), scales["text_against_code"]
-    if here == there:
+    few, more = (_twice_measured(scale, store) for scale in (FEW_IMAGES, MORE_IMAGES))
+    if not (few and more):
         return ""
-    shown, other = (Conventions(scale=scale) for scale in (here, there))
-    numbers = other.numbers([store.get(each) for each in other.experiments])
-    frozen, redrawn = (
-        out_of(int(count), numbers["steps"], "step") for count in numbers["barriers"]
-    )
-    images, more = (page.walks["sgd", "text"].evaluation_images for page in (shown, other))
+    frozen, redrawn = _both_readings(StochasticWalk, MORE_IMAGES, store)
+    seen = [
+        out_of(sum(walk["barrier"]), len(walk["barrier"]), "step") for walk in (frozen, redrawn)
+    ]
+    images = [f"{evaluation_images(walk):,}" for walk in (few[0], more[0])]
     return (
-        f"These losses are means over {images:,} images. The more images, the less the plan moves "
-        f"their mean: {{doc}}`text against code </figures/text_against_code>` takes {more:,} "
-        f"({numbers['setting_of_sgd']}), and there a barrier is seen in {frozen} on the frozen "
-        f"plan, and in {redrawn} on plans that are drawn anew.\n"
+        f"Each loss is a mean over {images[0]} images. Over {images[1]} images, the choice of "
+        f"batches moves it less: on the walk of {setting_of(more[0])}, a barrier is seen in "
+        f"{seen[0]} on the frozen plan, and in {seen[1]} where the plan is drawn anew.\n"
     )
 
 
-def _scale_of_plans(scales: Mapping[str, Scale], store: Store) -> Scale:
-    few = ITEMS["text_against_code"].at(FEW_IMAGES)
-    return FEW_IMAGES if few.is_there(store) else scales["text_against_code"]
+def _twice_measured(scale: Scale, store: Store) -> list[Experiment]:
+    """SGD on a frozen plan and on plans drawn anew; nothing if one of them is not there."""
+    walks = Conventions(scale=scale).walks
+    both = [walks["sgd", reading] for reading in READINGS]
+    return both if all(store.find(walk) for walk in both) else []
 
 
 def script(name: str, content: Any) -> str:
