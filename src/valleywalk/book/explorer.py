@@ -69,7 +69,8 @@ def two_plans(scales: Mapping[str, Scale], store: Store) -> str:
     store : Store
         Has their traces.
     """
-    scale = FEW_IMAGES if _twice_measured(FEW_IMAGES, store) else scales["text_against_code"]
+    few_images = all(map(store.find, _readings(StochasticWalk, FEW_IMAGES).values()))
+    scale = FEW_IMAGES if few_images else scales["text_against_code"]
     walks = _both_readings(StochasticWalk, scale, store)
     return script("two-plans-data", {"scale": scale, "walks": walks})
 
@@ -82,26 +83,35 @@ def plans_beside(store: Store) -> str:
     str
         Markdown; empty where the walks of both scales are not there.
     """
-    few, more = (_twice_measured(scale, store) for scale in (FEW_IMAGES, MORE_IMAGES))
-    if not (few and more):
+    few, more = (_readings(StochasticWalk, scale) for scale in (FEW_IMAGES, MORE_IMAGES))
+    if not all(map(store.find, [*few.values(), *more.values()])):
         return ""
-    frozen, redrawn = _both_readings(StochasticWalk, MORE_IMAGES, store)
-    seen = [
-        out_of(sum(walk["barrier"]), len(walk["barrier"]), "step") for walk in (frozen, redrawn)
-    ]
-    images = [f"{evaluation_images(walk):,}" for walk in (few[0], more[0])]
+    seen = {}
+    for reading, walk in more.items():
+        barriers = analysis.barriers(_window(StochasticWalk, MORE_IMAGES, walk, store)["loss"])
+        seen[reading] = out_of(int(barriers.sum()), len(barriers), "step")
+    images = [f"{evaluation_images(walks['text']):,}" for walks in (few, more)]
     return (
         f"Each loss is a mean over {images[0]} images. Over {images[1]} images, the choice of "
-        f"batches moves it less: on the walk of {setting_of(more[0])}, a barrier is seen in "
-        f"{seen[0]} on the frozen plan, and in {seen[1]} where the plan is drawn anew.\n"
+        f"batches moves it less: on the walk of {setting_of(more['text'])}, a barrier is seen in "
+        f"{seen['text']} on the frozen plan, and in {seen['code']} where the plan is drawn anew.\n"
     )
 
 
-def _twice_measured(scale: Scale, store: Store) -> list[Experiment]:
-    """SGD on a frozen plan and on plans drawn anew; nothing if one of them is not there."""
-    walks = Conventions(scale=scale).walks
-    both = [walks["sgd", reading] for reading in READINGS]
-    return both if all(store.find(walk) for walk in both) else []
+def _conventions(scale: Scale) -> Conventions:
+    return Conventions(**ITEMS["text_against_code"].parameters(scale))
+
+
+def _readings(page: type[WalkPage], scale: Scale) -> dict[Convention, Experiment]:
+    """A walk as the paper's text has it, and as its code has it: see `paper.conventions`."""
+    walks = _conventions(scale).walks
+    return {reading: walks[page.update, reading] for reading in READINGS}
+
+
+def _window(page: type[WalkPage], scale: Scale, experiment: Experiment, store: Store) -> xr.Dataset:
+    """The first steps of a walk, as many as the paper's figure of its kind shows."""
+    length = page(**_conventions(scale).given).length
+    return measures.window(store.get(experiment), iterations=length)
 
 
 def script(name: str, content: Any) -> str:
@@ -125,23 +135,18 @@ def _walk_of(item: Item, page: WalkPage, scale: Scale, store: Store) -> dict[str
 
 
 def _both_readings(page: type[WalkPage], scale: Scale, store: Store) -> list[dict[str, Any]]:
-    """A walk as the paper's text has it, and as its code has it: see `paper.conventions`."""
-    both: Any = ITEMS["text_against_code"].at(scale)
-    length = page(**both.given).length
-    walks = []
-    for reading in READINGS:
-        experiment = both.walks[page.update, reading]
-        walks.append(
-            {
-                "id": f"{page.update}-{reading}",
-                "label": f"{page.update.upper()}, {reading}",
-                "title": TITLES[page.update, reading],
-                "page": "text_against_code",
-                "setting": _setting(experiment, scale),
-                **_numbers(measures.window(store.get(experiment), iterations=length)),
-            }
-        )
-    return walks
+    """A walk in both readings, for the charts."""
+    return [
+        {
+            "id": f"{page.update}-{reading}",
+            "label": f"{page.update.upper()}, {reading}",
+            "title": TITLES[page.update, reading],
+            "page": "text_against_code",
+            "setting": _setting(experiment, scale),
+            **_numbers(_window(page, scale, experiment, store)),
+        }
+        for reading, experiment in _readings(page, scale).items()
+    ]
 
 
 TITLES: dict[tuple[str, Convention], str] = {
