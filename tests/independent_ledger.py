@@ -328,14 +328,20 @@ def overlap_over_control(trace: Trace) -> float:
     )
 
 
-def at_the_edge(trace: Trace) -> float:
-    """Of a walk that begins above 2/η and never comes up to it again the stretch begins there."""
+def of_the_edge(trace: Trace) -> list[float]:
+    """Spectral norm over 2/η at the end of each epoch in which it was measured, until the fit."""
     loss, rate, ratios = numbers(trace, "minibatch_loss"), numbers(trace, "learning_rate"), []
     for epoch, norm in ends_of_epochs(trace, "hessian_max").items():
         # An epoch is one step, and the loss that before the next one, or before the last.
         if loss[min(epoch, len(loss) - 1)] < NEARLY_FITTED:
             break
         ratios.append(norm * rate[epoch - 1] / 2)
+    return ratios
+
+
+def at_the_edge(trace: Trace) -> float:
+    """Of a walk that begins above 2/η and never comes up to it again the stretch begins there."""
+    ratios = of_the_edge(trace)
     upwards = [i + 1 for i, (a, b) in enumerate(pairwise(ratios)) if a < 1 <= b]
     begin = upwards[0] if upwards else 0
     if len(ratios) - begin < 4 or ratios[begin] < 1:
@@ -405,6 +411,7 @@ PREMISES: dict[str, Callable[..., bool]] = {
     "gradient descent bounces at last": bounces_at_last,
     "gradient descent and SGD train one": on_the_same_images,
     "most segments have a minimum inside": lambda *w: all(2 * n > of for n, of in map(that_sag, w)),
+    "the spectral norm reaches": lambda gd: any(ratio >= 1 for ratio in of_the_edge(gd)),
     "the walk is stuck": lambda *w: left("more noise", *w) > STUCK,
 }
 
@@ -558,12 +565,13 @@ def row_of(claim: Mapping[str, Any], subject: str, there: Mapping[int, Any], pla
         row.holds = (below or above) == claim["holds"].startswith("not between")
         # Outside of the range against the end that it lies beyond, inside against both.
         against = [low] if below else [high] if above else claim["needed"]
-        p_values = [SMALLEST_P if len(values) >= FEWEST_SEEDS else 1.0]
+        p_values = [SMALLEST_P]
         if tested.spread:
             row.interval = tested.interval()
             for end in (end for end in against if end is not None):
                 p_values.append(1.0 if end == row.estimate else tested.p_against(end))
-            row.p_value = max(p_values) if complete and not gone else None
+            tells = complete and not gone and len(values) >= FEWEST_SEEDS
+            row.p_value = max(p_values) if tells else None
     return row
 
 

@@ -8,15 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from valleywalk import Store
 from valleywalk.book import prose
 from valleywalk.book.prose import in_words, said, typed_numbers
 from valleywalk.folders import checkout
+from valleywalk.paper import spectral
 from valleywalk.paper.barriers import BarriersByEpoch, BarrierTable
+from valleywalk.paper.claim import SUBJECTS
 from valleywalk.paper.factors import Factors
 from valleywalk.paper.heights import HeightTable
 from valleywalk.paper.items import CLAIMS, ITEMS
+from valleywalk.paper.protocol import pages_of
 from valleywalk.paper.quadratic import Quadratic
 from valleywalk.paper.schedules import Schedules
+from valleywalk.paper.twin import GIVEN
 from valleywalk.paper.walks import GradientDescentWalk, StochasticWalk
 from valleywalk.statistics import Interval
 from valleywalk.trace import assemble
@@ -339,15 +344,55 @@ def test_the_spectral_norm_falls_or_rises(smoke):
     assert "No rank correlation" in in_words(page, numbers)
     more = {"falls": 0.5, "rises": 1.25, "correlation": -0.75, "together": 9}
     text = in_words(page, numbers | more | {"above": 3, "measurements": 9, "not_converged": 2})
-    assert "it falls at first, to 0.5 times its size, and then rises, to 1.25 times" in text
+    assert "over the middle of what was measured is 0.5 times that over the beginning" in text
+    assert "over the end it is 1.25 times that over the middle" in text
     assert "above it in 3 of 9 measurements" in text
     assert "; 2 of 9 measurements had not converged, drawn hollow." in text
     assert "over 9 epochs is -0.75; the paper calls the link mild." in text
-    both = in_words(page, numbers | {"falls": 0.5, "rises": 0.8})
-    assert "and then falls further, to 0.8 times" in both
-    text = in_words(page, numbers | {"falls": 1.5, "rises": 0.5, "edge": None})
-    assert "it rises at first, to 1.5 times its size, and then falls, to 0.5 times" in text
+    assert "While the images are being fitted" not in text
+    fitting = {"epoch": 20, "first": 23.5, "last": 48.75}
+    text = in_words(page, numbers | more | {"fitting": fitting, "edge": None})
+    assert "(until epoch 20 the training loss is 0.1 or more) it rises, from 23.5 to 48.8." in text
     assert "Edge of stability" not in text
+    falling = in_words(page, numbers | {"fitting": fitting | {"last": 3.0}})
+    assert "it falls, from 23.5 to 3." in falling
+
+
+def test_what_the_norm_does_while_images_are_fitted():
+    def fitting(losses):
+        norms = [20.0, 30.0, 50.0, 4.0]
+        rows = zip(norms, losses, strict=True)
+        epochs = {
+            5 * (1 + i): {"hessian_max": norm, "train_loss": loss}
+            for i, (norm, loss) in enumerate(rows)
+        }
+        steps = [{"loss": [1.0, 1.0]}]
+        return spectral.while_fitting(assemble(steps, [0, 1], epochs=epochs, epoch_count=20))
+
+    assert fitting([1.0, 0.4, 0.11, 0.09]) == {"epoch": 15, "first": 20.0, "last": 50.0}
+    assert fitting([1.0, 0.4, 0.09, 0.5]) == {"epoch": 10, "first": 20.0, "last": 30.0}
+    assert fitting([1.0, 0.09, 0.01, 0.0]) is None, "one measurement says nothing"
+    assert fitting([1.0, 0.4, 0.3, 0.2]) is None, "not fitted"
+
+
+def test_the_caution_about_the_spectral_norm_is_true_of_each_recorded_walk(tmp_path):
+    store = Store(tmp_path / "cache", checkout() / "data" / "traces")
+    (claim,) = (each for each in CLAIMS if each.id == "sharpness-falls")
+    subject = SUBJECTS["vgg11"]
+    assert "while the images are being fitted the norm rises" in claim.cautions[subject.name]
+    for seed in subject.planned_seeds("overnight"):
+        (page,) = pages_of(claim, "overnight", subject, seed, {})
+        trace = store.get(page.experiments[0])
+        fitting = spectral.while_fitting(trace)
+        last = trace["hessian_max"].dropna("epoch")[-1]
+        assert last < fitting["first"] < fitting["last"], "it falls after it has risen"
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_no_caution_has_a_number_of_ours(claim):
+    for caution in claim.cautions.values():
+        assert typed_numbers(caution) == []
+        assert caution.startswith("caution: ")
 
 
 # Batch size and learning rate ---------------------------------------------------------------------
@@ -620,7 +665,8 @@ def test_a_walk_and_its_twin(smoke):
     moved = live.assign(loss=live["loss"] + 0.25).assign_attrs(final_state_hash="other")
     moved["loss"].attrs = kept["loss"].attrs
     text = said(page, [kept, moved])
-    count = len(kept.data_vars)
+    assert {"learning_rate", "loss"} <= {*kept.data_vars}
+    count = len({*kept.data_vars} - GIVEN)
     assert f"{count - 1} of {count} variables" in text
     assert "a difference of at most 0.25, where the largest loss is" in text
     assert "not the same to the last bit" in text

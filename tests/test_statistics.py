@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy import linalg, stats
-from statsmodels.stats.power import NormalIndPower, TTestPower
+from statsmodels.stats.power import TTestPower
 
 from valleywalk import statistics
 from valleywalk.seeds import (
@@ -11,11 +11,12 @@ from valleywalk.seeds import (
     holm,
     mean_of_seeds,
     p_value,
+    power_of_shares,
     seeds_needed,
     share_of_seeds,
     slopes,
     smallest_effect,
-    steps_needed,
+    smallest_of_shares,
 )
 
 pytestmark = pytest.mark.core
@@ -205,10 +206,30 @@ def test_seeds_needed_by_the_tables():
     assert seeds_needed(0.0, 0.05) is None
     assert seeds_needed(1e9, 0.05) == 2
     assert np.isnan(smallest_effect(1, 0.05))
-    assert steps_needed(0.1, 0.05) == pytest.approx(
-        NormalIndPower().solve_power(0.2, alpha=0.05, power=0.8, ratio=0), rel=1e-4
-    )
-    assert steps_needed(0.0, 0.05) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("share", "border", "steps", "alpha"),
+    [(0.1, 0.3, 40, 0.05), (0.0, 0.05, 67, 0.05), (0.0, 0.05, 73, 0.05), (0.8, 0.5, 30, 0.005)],
+)
+def test_power_of_a_share_is_that_of_the_exact_test(share, border, steps, alpha):
+    def finds(times):
+        interval = stats.binomtest(times, steps).proportion_ci(1 - alpha, "exact")
+        return interval.high < border if share < border else interval.low > border
+
+    power = sum(stats.binom.pmf(times, steps, share) for times in range(steps + 1) if finds(times))
+    assert power_of_shares(share, border, steps + 0.5, alpha) == pytest.approx(power, abs=1e-12)
+
+
+def test_the_smallest_share_is_found_with_the_power_that_was_asked_for():
+    for border, above in ((0.3, False), (0.3, True), (0.06, False), (0.5, True)):
+        seen = smallest_of_shares(border, 172.3, 0.05, above=above)
+        assert (seen > border) == above
+        assert power_of_shares(seen, border, 172.3, 0.05) == pytest.approx(0.8)
+    # None in 72 steps: (1 − 0.05)^72 is just below 0.025; and the same above the border.
+    assert np.isnan(smallest_of_shares(0.05, 71, 0.05, above=False))
+    assert smallest_of_shares(0.05, 72, 0.05, above=False) > 0
+    assert np.isnan(smallest_of_shares(0.95, 71, 0.05, above=True))
 
 
 @pytest.mark.parametrize("function", [statistics.mean_of_steps, mean_of_seeds])

@@ -154,13 +154,18 @@ def test_a_network_s_pages_stand_with_the_verdicts_that_rest_on_them():
     assert list(shown["vgg11 on tiny-imagenet"]) == tiny
 
 
+SAID_OF_THE_NORM = BY_ID["sharpness-falls"].cautions["vgg11"].removeprefix("caution: ")
+
+
 def test_the_sentences_count_what_was_found():
     text = verdict.summary(FOUND)
-    assert f"- **1 of {FAMILY} holds.** For most of training" in text
-    assert f"- **1 of {FAMILY} is not decided.** SGD crosses almost no barriers (0.01" in text
+    assert f"- **1 of {FAMILY} holds:**\n  - For most of training" in text
+    sags = "*Share of segments with an interior minimum*: 0.7 [0.6, 0.8]; the claim holds if it is"
+    assert f"{sags} above 0.5.\n" in text
+    assert f"- **1 of {FAMILY} is not decided:**\n  - SGD crosses almost no barriers." in text
     assert f"- **{FAMILY - 2} of {FAMILY} are not walked yet.**" in text
     assert "do not hold" not in text, "what is contradicted is not primary"
-    assert "Of all 6 rows" in text
+    assert "Of the 6 rows of the scale *overnight*" in text
     assert "1 supported, 2 contradicted, 2 inconclusive, 1 premise absent. Still waiting" in text
     assert "undecided until then: 1 of them." in text
     whole = [
@@ -168,7 +173,9 @@ def test_the_sentences_count_what_was_found():
         for claim in CLAIMS
         if claim.primary
     ]
-    assert f"- **{FAMILY} of {FAMILY} do not hold.**" in verdict.summary(whole)
+    assert f"- **{FAMILY} of {FAMILY} do not hold:**" in verdict.summary(whole)
+    falls = verdict.summary([finding("sharpness-falls")])
+    assert falls.split("\n")[1].endswith("below 1. Caution: " + SAID_OF_THE_NORM + ".")
     assert "not walked" not in verdict.summary(whole)
 
 
@@ -176,14 +183,17 @@ def test_progress_counts_each_walk_once(tmp_path):
     store = Store(tmp_path / "cache", tmp_path / "recorded")
     rows = [line.split(" | ") for line in verdict.progress(store).splitlines()[2:]]
     assert len(rows) == len(ORDER)
-    assert rows[0][:2] == ["| VGG-11", "StochasticWalk, Factors"]
+    first = "Figure 2, Figure 14, Figure 15, Figure 16; Figure 4"
+    assert rows[0][:2] == ["| VGG-11", first]
+    assert rows[1][1].startswith("as in Figure 8; Table 2; Figure 18"), "no figure of the MLP's"
+    assert rows[5][1].startswith("SGD at a tenth of the paper's learning rate (Section 6); ")
     assert all(row[2].startswith("0 of ") for row in rows)
     planned = sum(int(row[2].removeprefix("0 of ").rstrip(" |")) for row in rows)
     walks = all_experiments("overnight")
     assert planned == len(walks)
     store.folder.mkdir()
     (store.folder / f"{walks[0].hash}.nc").touch()
-    assert "StochasticWalk, Factors | 1 of 70 |" in verdict.progress(store)
+    assert f"{first} | 1 of 70 |" in verdict.progress(store)
 
 
 def test_the_front_page_has_primary_rows_first_and_says_where_there_are_none():

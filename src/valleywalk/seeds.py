@@ -17,7 +17,7 @@ from .statistics import CONFIDENCE, Interval, as_series
 
 POWER = 0.8
 # Intraclass correlation of the steps of one walk: at least this is assumed of a share. In the
-# recorded walks it is 0.01 or less.
+# recorded walks it is 0.02 or less.
 LIKENESS = 0.05
 # A p-value is not followed further down, nor a number of seeds further up.
 SMALLEST_P = 1e-12
@@ -86,7 +86,9 @@ class Share(NamedTuple):
         return self.times / self.steps if self.steps else math.nan
 
 
-def steps_that_count(shares: Sequence[Share], confidence: float = CONFIDENCE) -> float:
+def steps_that_count(
+    shares: Sequence[Share], confidence: float = CONFIDENCE, walks: int | None = None
+) -> float:
     """How many independent steps would tell a share as well as those of some walks.
 
     p (1 − p) over the variance between walks, times (z / t)² since few walks tell that variance
@@ -100,6 +102,8 @@ def steps_that_count(shares: Sequence[Share], confidence: float = CONFIDENCE) ->
         One a walk, from two on.
     confidence : float
         Of the interval that is made from it.
+    walks : int, optional
+        Of so many walks like these, at least two; default as many as there are.
 
     Returns
     -------
@@ -110,16 +114,19 @@ def steps_that_count(shares: Sequence[Share], confidence: float = CONFIDENCE) ->
     >>> from valleywalk.seeds import Share, steps_that_count
     >>> steps_that_count([Share(0, 41), Share(0, 41)])
     27.3
+    >>> steps_that_count([Share(0, 41), Share(0, 41)], walks=4)
+    54.7
     >>> steps_that_count([Share(4, 41), Share(37, 41)])
     0.0367
     """
     from scipy import special
 
     counts, totals = np.array(shares, dtype=float).T
-    share, walks = counts.sum() / totals.sum(), len(shares)
-    assumed = float((totals / (1 + (totals - 1) * LIKENESS)).sum())
+    share, seen = counts.sum() / totals.sum(), len(shares)
+    walks = walks or seen
+    assumed = float((totals / (1 + (totals - 1) * LIKENESS)).sum()) * walks / seen
     deviations = (counts - share * totals) / totals.sum()
-    variance = float(deviations @ deviations) * walks / (walks - 1)
+    variance = float(deviations @ deviations) * seen / (seen - 1) * seen / walks
     if not variance:
         return assumed
     tail = (1 - confidence) / 2
@@ -300,51 +307,84 @@ def seeds_needed(effect: float, alpha: float, power: float = POWER) -> int | Non
     return high
 
 
-def smallest_of_shares(steps: float, alpha: float, power: float = POWER) -> float:
-    """Effect that a two-sided test of a share would find with this power.
+def smallest_of_shares(
+    border: float, steps: float, alpha: float, *, above: bool, power: float = POWER
+) -> float:
+    """Share nearest to a border that the exact two-sided test would tell from it with this power.
 
     Parameters
     ----------
+    border : float
     steps : float
         Independent ones (see `steps_that_count`).
-    alpha, power : float
+    alpha : float
+    above : bool
+        Whether shares above the border are asked for, or those below.
+    power : float
 
     Returns
     -------
     float
-        As a difference of arcsines of roots of shares, half of Cohen's h.
+        NaN where not even a share of 1, or of 0, would be told from it.
 
     Examples
     --------
+    No success in 67 steps leaves 5 % possible, none in 73 does not:
+
     >>> from valleywalk.seeds import smallest_of_shares
-    >>> 2 * smallest_of_shares(steps=196.2, alpha=0.05)
-    0.2
+    >>> smallest_of_shares(0.05, steps=67, alpha=0.05, above=False)
+    nan
+    >>> smallest_of_shares(0.05, steps=73, alpha=0.05, above=False)
+    0.00305
+    """
+    from scipy import special
+
+    if above:
+        return 1 - smallest_of_shares(1 - border, steps, alpha, above=False, power=power)
+    most, whole = _most_below(border, steps, alpha)
+    if most < 0:
+        return math.nan
+    return float(special.betaincinv(most + 1, whole - most, 1 - power))
+
+
+def power_of_shares(share: float, border: float, steps: float, alpha: float) -> float:
+    """Power of the exact two-sided test of a share.
+
+    Parameters
+    ----------
+    share, border : float
+        What is true, and what is tested.
+    steps : float
+        Independent ones (see `steps_that_count`).
+    alpha : float
+
+    Returns
+    -------
+    float
+        Of finding the side on which the share lies.
+
+    Examples
+    --------
+    >>> from valleywalk.seeds import power_of_shares
+    >>> power_of_shares(0.00305, 0.05, steps=73, alpha=0.05)
+    0.8
     """
     from scipy import stats
 
-    return float(stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) / 2 / steps**0.5
+    if share > border:
+        share, border = 1 - share, 1 - border
+    most, whole = _most_below(border, steps, alpha)
+    return float(stats.binom.cdf(most, whole, share))
 
 
-def steps_needed(effect: float, alpha: float, power: float = POWER) -> float:
-    """Independent steps with which a two-sided test of a share would find an effect.
-
-    Parameters
-    ----------
-    effect : float
-        See `smallest_of_shares`.
-    alpha, power : float
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> from valleywalk.seeds import steps_needed
-    >>> steps_needed(effect=0.1, alpha=0.05)
-    196.2
+def _most_below(border: float, steps: float, alpha: float) -> tuple[int, int]:
+    """In how many steps it may happen at most to be told to be rarer than the border; −1: not even
+    none is told from it. And whole steps.
     """
-    return (smallest_of_shares(1, alpha, power) / effect) ** 2 if effect else math.inf
+    from scipy import stats
+
+    whole = math.floor(steps)
+    return int(stats.binom.ppf(alpha / 2, whole, border)) - 1, whole
 
 
 def _power(effect: float, seeds: int, alpha: float) -> float:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from ..machine import device_name
 from ..markdown import plain
+from ..paper.claim import SUBJECTS
 from ..paper.items import Item
 from ..paper.ledger import VERDICTS, Finding
 from ..paper.ledger_text import claims_of, findings_of
@@ -255,7 +256,14 @@ def _claims(found: Sequence[Finding]) -> str:
         own = [one for one in found if one.kind == kind]
         if len(own) <= NAMED and (kind == "primary" or own == list(found)):
             mark = " (primary)" if kind == "primary" else ""
-            texts += [f"“{one.claim.rstrip('.')}”{mark}" for one in own]
+            alike: dict[str, list[str]] = {}
+            for one in own:
+                alike.setdefault(one.claim.rstrip("."), []).append(SUBJECTS[one.subject].title)
+            for words, titles in alike.items():
+                networks = list(dict.fromkeys(titles))
+                more = f" in {len(titles)} rows" if len(titles) > 1 else ""
+                more += f" ({', '.join(networks)})" if len(networks) > 1 else ""
+                texts.append(f"“{words}”{more}{mark}")
         elif own:
             texts.append(f"{len(own)} {kind}")
     partly = [one for one in found if one.seeds_walked < one.seeds_planned]

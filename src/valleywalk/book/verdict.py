@@ -17,17 +17,18 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from .. import figures
 from ..markdown import with_minus
 from ..paper.barriers import USUAL_RATE, BarrierTable
-from ..paper.claim import SUBJECTS, Claim, Verdict
+from ..paper.claim import SUBJECTS, Claim, Subject, Verdict
 from ..paper.heights import HeightTable, shown
 from ..paper.items import CLAIMS, ITEMS
 from ..paper.ledger import FAMILY, FAMILY_CONFIDENCE, Finding
 from ..paper.ledger_text import counts
-from ..paper.page import markdown_table
-from ..paper.protocol import groups
+from ..paper.page import Page, markdown_table
+from ..paper.protocol import ORDER, groups, in_a_sentence
 from ..paper.scales import DECIDING, Scale
 from ..statistics import CONFIDENCE
-from ..walks.catalogue import DATASETS, NETWORKS, network_info
+from ..walks.catalogue import NETWORKS, network_info
 from ..walks.store import Store
+from .prose import sentence
 
 # A verdict's sign: it says the same without colour.
 SIGNS: Mapping[Verdict, str] = {
@@ -44,13 +45,6 @@ WIDTH, ROW, LINE, MARGIN = 4.8, 0.5, 0.15, 0.12
 SHARE = 0.39
 FONT = 8.0
 BY_ID = {claim.id: claim for claim in CLAIMS}
-
-
-def title_of(subject: str) -> str:
-    """What a claim is tested on, as it is printed."""
-    about = SUBJECTS[subject]
-    title = network_info(about.model).title
-    return title if about.dataset is None else f"{title}, {DATASETS[about.dataset].title}"
 
 
 def named(finding: Finding) -> str:
@@ -138,7 +132,7 @@ def _drawn(rows: Mapping[str, Sequence[Finding]]) -> Figure:
 def _legend(figure: Figure, top: float) -> None:
     for column, subject in enumerate(SUBJECTS):
         left = MARGIN / WIDTH + (0.0, 0.16, 0.35, 0.48)[column]
-        figure.text(left + 0.02, top, title_of(subject), color=COLOURS[subject], va="center")
+        figure.text(left + 0.02, top, SUBJECTS[subject].title, color=COLOURS[subject], va="center")
         figure.add_artist(
             Line2D([left + 0.005], [top], marker=MARKERS[subject], color=COLOURS[subject], ms=4)
         )
@@ -221,7 +215,7 @@ def _in_words(rows: Mapping[str, Sequence[Finding]]) -> str:
     """What the picture says, for who cannot see it."""
     return " ".join(
         f"{of_claim[0].claim} "
-        + "; ".join(f"{title_of(f.subject)}: {f.verdict}, {_number(f)}" for f in of_claim)
+        + "; ".join(f"{SUBJECTS[f.subject].title}: {f.verdict}, {_number(f)}" for f in of_claim)
         + "."
         for of_claim in rows.values()
     )
@@ -239,7 +233,7 @@ def grid(found: Iterable[Finding]) -> str:
         mark = "**" if any(finding.kind == "primary" for finding in of_claim) else ""
         first = f"{mark}{named(of_claim[0])}{mark}"
         rows.append([first, *(cells.get(subject, "") for subject in SUBJECTS)])
-    return markdown_table(["claim", *map(title_of, SUBJECTS)], rows)
+    return markdown_table(["claim", *(subject.title for subject in SUBJECTS.values())], rows)
 
 
 def pages(found: Sequence[Finding], subject: str) -> str:
@@ -289,22 +283,30 @@ def summary(found: Sequence[Finding]) -> str:
     ):
         own = [finding for finding in primary if finding.verdict == verdict]
         if own:
-            listed = " ".join(
-                f"{finding.claim.removesuffix('.')} ({_number(finding)})." for finding in own
-            )
             words = one if len(own) == 1 else several
-            lines.append(f"- **{len(own)} of {FAMILY} {words}.** {listed}")
+            lines.append(f"- **{len(own)} of {FAMILY} {words}:**")
+            lines += [f"  - {_in_a_line(finding)}" for finding in own]
     missing = FAMILY - len(primary)
     if missing:
         words = "is" if missing == 1 else "are"
         lines.append(f"- **{missing} of {FAMILY} {words} not walked yet.**")
     waiting = sum(finding.seeds_walked < finding.seeds_planned for finding in found)
     lines.append(
-        f"\nOf all {len(found)} rows of the ledger that have walks, including those of other "
-        f"networks and data sets: {counts(found)}. Still waiting for seeds, and undecided until "
-        f"then: {waiting} of them."
+        f"\nOf the {len(found)} rows of the scale *{DECIDING[0]}* that have walks, including those "
+        f"of other networks and data sets: {counts(found)}. Still waiting for seeds, and undecided "
+        f"until then: {waiting} of them."
     )
     return "\n".join(lines)
+
+
+def _in_a_line(finding: Finding) -> str:
+    """A claim, what was measured of it, and what one must know to read that; Markdown."""
+    line = (
+        f"{finding.claim} *{sentence(finding.statistic)}*: {_number(finding)}; "
+        f"the claim holds if it is {with_minus(finding.holds)}."
+    )
+    caution = BY_ID[finding.id].cautions.get(finding.subject)
+    return line if caution is None else f"{line} {sentence(caution)}."
 
 
 def front(found: Sequence[Finding]) -> str:
@@ -325,6 +327,8 @@ def front(found: Sequence[Finding]) -> str:
         key,
         f":::{{admonition}} The paper's own findings, on VGG-11\n:class: summary\n{words}\n:::",
         grid(found),
+        "An empty cell: not tested on it, or not one of its walks is there yet "
+        "({doc}`protocol` says which).",
     ]
     if others:
         more = _raw(forest(others, "others"))
@@ -342,7 +346,7 @@ def progress(store: Store, scale: Scale = DECIDING[0]) -> str:
     """
     counted: set[str] = set()
     rows = []
-    for subject, pages in groups(scale):
+    for (_, kinds), (subject, pages) in zip(ORDER, groups(scale), strict=True):
         walks = {
             walk.hash: walk
             for by_seed in pages.values()
@@ -352,8 +356,24 @@ def progress(store: Store, scale: Scale = DECIDING[0]) -> str:
         }
         counted |= walks.keys()
         there = sum(store.find(walk) is not None for walk in walks.values())
-        rows.append([title_of(subject), ", ".join(pages), f"{there} of {len(walks)}"])
-    return markdown_table(["walked on", "pages", "walked"], rows)
+        about = SUBJECTS[subject]
+        shown_in = "; ".join(_shown_in(kind, about) for kind in kinds)
+        rows.append([about.title, shown_in, f"{there} of {len(walks)}"])
+    return markdown_table(["walked on", "for", "walked"], rows)
+
+
+def _shown_in(kind: type[Page], about: Subject) -> str:
+    """The figures and tables that show a page's walks; where there is none, what they are."""
+    own = {"model": about.model, "dataset": about.dataset or NETWORKS[about.model].dataset}
+    shown = [item for item in ITEMS.values() if item.page is kind]
+    labels = [
+        item.label
+        for item in shown
+        if all(item.chosen.get(name, value) == value for name, value in own.items())
+    ]
+    if shown and not labels:
+        return f"as in {shown[0].label}"
+    return ", ".join(labels) or in_a_sentence(kind.__doc__).split(";")[0]
 
 
 def beside_the_paper(store: Store) -> str:

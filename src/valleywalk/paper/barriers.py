@@ -232,7 +232,10 @@ class BarriersByEpoch(ModelPage):
             )
         resolved = "what the images resolve was not measured"
         if numbers["resolvable"] is not None:
-            resolved = f"one of {numbers['resolvable']:.2g} would be resolved in any epoch"
+            resolved = (
+                f"one of {numbers['resolvable']:.2g} would be resolved in at least half of the "
+                "steps of any epoch"
+            )
         note = (
             f"{found}; {resolved}. The paper calls its barriers substantially smaller than the "
             "loss."

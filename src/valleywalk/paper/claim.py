@@ -17,7 +17,7 @@ How it is decided, once for the whole ledger:
 - *Supported*: inside the range, p below 0.05. *Contradicted*: outside, p below 0.05. *Premise
   absent*: what the claim speaks of did not happen in at least half of the seeds. *Inconclusive*:
   anything else, and always where fewer than three seeds are left, or where all their numbers are
-  the same.
+  the same and are no shares of steps.
 - A verdict is for one network, one data set and one scale.
 """
 
@@ -32,17 +32,19 @@ import numpy as np
 
 from ..seeds import (
     MOST_SEEDS,
+    POWER,
     Share,
     mean_of_seeds,
     p_value,
+    power_of_shares,
     seeds_needed,
     share_of_seeds,
     smallest_effect,
     smallest_of_shares,
-    steps_needed,
     steps_that_count,
 )
 from ..statistics import CONFIDENCE, Interval
+from ..walks.catalogue import DATASETS, network_info
 from ..walks.experiment import ModelName
 from .page import Page
 from .scales import FIRST_SEEDS, Scale, dataset_at
@@ -88,6 +90,12 @@ class Subject:
     def name(self) -> str:
         """As claims say it."""
         return self.model if self.dataset is None else f"{self.model} on {self.dataset}"
+
+    @property
+    def title(self) -> str:
+        """As it is printed."""
+        title = network_info(self.model).title
+        return title if self.dataset is None else f"{title}, {DATASETS[self.dataset].title}"
 
     def given(self, scale: Scale) -> dict[str, Any]:
         """What a page must be given to walk it at a scale, beside the network."""
@@ -167,6 +175,8 @@ class Claim:
         Those of them whose row is primary.
     reasons : mapping of subject → str
         Where walks contradict the claim: the likeliest reason, and what further walks showed.
+    cautions : mapping of subject → str
+        What must be known to read the verdict, whichever it is.
     tested_on : (str, str), optional
         Model and data set of a claim that needs no walk of one of the networks.
     """
@@ -190,6 +200,7 @@ class Claim:
     primary: tuple[str, ...] = ()
     tested_on: tuple[str, str] | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
+    cautions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def needed(self) -> tuple[float | None, float | None]:
@@ -309,8 +320,8 @@ class Evidence:
         -------
         smallest : float or None
             The number nearest to an end of the range, on the side of the estimate, that would have
-            been told from that end. None where nothing is known of the spread, or where there is no
-            such number.
+            been told from that end. None where nothing is known of the spread, where there is no
+            such number, and where too few seeds are left to decide anything.
         needed : int or None
             Seeds for a difference as large as that of the estimate from the nearer end. None above
             10,000.
@@ -323,16 +334,35 @@ class Evidence:
         end = min(ends, key=lambda each: abs(each - estimate))
         distance = float(estimate - end)
         if self.claim.quantity == "share":
-            steps = steps_that_count(self.values)
-            smallest = smallest_of_shares(steps, alpha)
-            needed = steps_needed(distance, alpha) / steps * seeds
-            # The formula is a little kinder than the exact test, which has just left it open.
-            fewest = 2 if self.p_value < alpha else seeds + 1
-            found = None if needed > MOST_SEEDS else max(fewest, math.ceil(needed))
+            steps = steps_that_count(self.values, 1 - alpha)
+            border = float(back(end))
+            seen = smallest_of_shares(border, steps, alpha, above=distance > 0)
+            needed = self._seeds_for_a_share(border, alpha)
         else:
             deviation = float(np.std(there(np.asarray(self.values)), ddof=1))
-            smallest = smallest_effect(seeds, alpha) * deviation
-            found = seeds_needed(distance / deviation, alpha)
-        seen = end + math.copysign(smallest, distance)
-        possible = self.claim.quantity != "share" or 0 <= seen <= math.pi / 2
-        return (float(back(seen)) if possible else None), found
+            effect = smallest_effect(seeds, alpha) * deviation
+            seen = float(back(end + math.copysign(effect, distance)))
+            needed = seeds_needed(distance / deviation, alpha)
+            needed = None if needed is None else max(FEWEST_SEEDS, needed)
+        possible = math.isfinite(seen) and seeds >= FEWEST_SEEDS
+        if self.inside:  # Nor is there such a number beyond the range's other end.
+            possible &= self.claim.above < seen < self.claim.below
+        return (seen if possible else None), needed
+
+    def _seeds_for_a_share(self, border: float, alpha: float) -> int | None:
+        """Seeds like these for as large a difference from the border; None above 10,000."""
+        share = self.interval().estimate
+
+        def enough(seeds: int) -> bool:
+            steps = steps_that_count(self.values, 1 - alpha, seeds)
+            return power_of_shares(share, border, steps, alpha) >= POWER
+
+        # Those that have just left it open are not enough.
+        low = FEWEST_SEEDS - 1 if self.p_value < alpha else max(FEWEST_SEEDS - 1, len(self.values))
+        high = MOST_SEEDS
+        if not enough(high):
+            return None
+        while high - low > 1:
+            half = (low + high) // 2
+            low, high = (low, half) if enough(half) else (half, high)
+        return high

@@ -6,15 +6,15 @@ No figure of its own: the walk figures of gradient descent and those of the spec
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from .. import measures
-from ..walks.experiment import Experiment
+from ..walks.experiment import Experiment, ModelName
 from .claim import Walked, claim
 from .page import ModelPage, experiment, setting_of
-from .scales import EVERY, GRADIENT_DESCENT, Settings
+from .scales import EVERY, GRADIENT_DESCENT, Scale, Settings
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -95,6 +95,11 @@ class EdgePage(ModelPage):
 
     edge_of_stability: bool = False
 
+    @classmethod
+    def for_seed(cls, scale: Scale, model: ModelName, seed: int, given: Mapping[str, Any]) -> Self:
+        # What stands beside the page's own walk has no say in its claims.
+        return super().for_seed(scale, model, seed, {**given, "edge_of_stability": False})
+
     @property
     def beyond_the_paper(self) -> list[Experiment]:
         """The walk to the edge of stability, where it is asked for."""
@@ -138,6 +143,12 @@ def edge_numbers(walked: Experiment, trace: xr.Dataset) -> dict[str, Any]:
     }
 
 
+def comes_to_the_edge(walked: Walked) -> str:
+    """The spectral norm reaches 2/η before the training loss is below 0.1."""
+    highest = measures.hovering(walked.trace).highest
+    return "" if highest >= 1 else f"at most {highest:.2g} of it"
+
+
 @claim(
     id="edge-of-stability",
     number=17,
@@ -150,6 +161,7 @@ def edge_numbers(walked: Experiment, trace: xr.Dataset) -> dict[str, Any]:
     pages=(EdgeOfStability,),
     subjects=("vgg11", "mlp"),
     quantity="ratio",
+    premises=(comes_to_the_edge,),
     reasons={
         "vgg11": (
             "Likeliest reason: it is measured at the iterates, which stand high on the walls of "

@@ -271,7 +271,6 @@ DIFFERS = {
     "number": 14,
     "sentence": "Walks of equal ratio of learning rate to batch size differ.",
     "source": "Section 2, footnote 2",
-    "paper": "not 0",
     "item": "tab2",
     "pages": (EqualRatio,),
     "subjects": ("vgg11", "mlp"),
@@ -368,6 +367,7 @@ def _of_both(walked: Walked, name: str) -> tuple[float, float]:
 
 @claim(
     id="ratio-is-not-all-accuracy",
+    paper="not 0",
     above=-0.02,
     below=0.02,
     reasons={
@@ -384,7 +384,14 @@ def ratio_is_not_all_accuracy(walked: Walked) -> float:
     return fast - slow
 
 
-@claim(id="ratio-is-not-all-loss", above=0.8, below=1.25, quantity="ratio", **DIFFERS)
+@claim(
+    id="ratio-is-not-all-loss",
+    paper="not 1",
+    above=0.8,
+    below=1.25,
+    quantity="ratio",
+    **DIFFERS,
+)
 def ratio_is_not_all_loss(walked: Walked) -> float:
     """Training loss at rate 0.2 over that at 0.05, after as many images."""
     fast, slow = _of_both(walked, "train_loss")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..walks.experiment import Experiment
 from ..walks.identity import identified
 from ..walks.provenance import protocol_commits
 from ..walks.store import Store
-from .claim import ALPHA, SUBJECTS, Claim, Evidence, Subject, Verdict, Walked, usable
+from .claim import ALPHA, FEWEST_SEEDS, SUBJECTS, Claim, Evidence, Subject, Verdict, Walked, usable
 from .items import CLAIMS, ITEMS
 from .measured import Measured
 from .page import Page
@@ -65,7 +66,7 @@ class Finding:
     seeds_needed : int or None
         For a difference from the nearer end as large as the estimate's, at 80 % power.
     notes : tuple of str
-        Premises that are absent and seeds that were left out, and why.
+        Premises that are absent and seeds that were left out, and why; the claim's caution.
     printed : float or None
         The paper's own number, where it prints one.
     subject : str
@@ -138,6 +139,7 @@ class _Row:
             self.complete
             and not self.premise_absent
             and self.evidence is not None
+            and len(self.evidence.values) >= FEWEST_SEEDS
             and self.claim.quantity != "exact"
         )
 
@@ -201,7 +203,7 @@ def findings(
         family |= {row.key: row for row in _measured(missing, scale, store, seeds, {})}
     p_values = [row.p_value for row in family.values()]
     adjusted = dict(zip(family, holm(p_values, FAMILY), strict=True))
-    return [_finding(row, scale, adjusted.get(row.key)) for row in rows]
+    return [_finding(row, scale, adjusted[row.key] if row.primary else None) for row in rows]
 
 
 def findings_without_walks(
@@ -340,9 +342,11 @@ def _row(
         absent = [seed for seed, what in missing.items() if what]
         lacking |= set(absent)
         if absent:
-            seen = "; ".join(dict.fromkeys(missing[seed] for seed in absent))
+            told = Counter(missing[seed] for seed in absent).items()
+            seen = "; ".join(f"{what} in {_seeds(n)}" if n > 1 else what for what, n in told)
             sentence = in_a_sentence(premise.__doc__)
-            notes.append(f"not so in {len(absent)} of {_seeds(len(walked))}: {sentence} ({seen})")
+            where = f"{len(absent)} of {_seeds(len(walked))}"
+            notes.append(f"premise not met in {where}: {sentence} (there: {seen})")
     gone = 2 * len(lacking) >= len(walked)
     unusable: dict[str, list[str]] = {}
     for seed, each in walked.items():
@@ -377,6 +381,7 @@ def _finding(row: _Row, scale: Scale | None, adjusted: float | None) -> Finding:
     model, dataset = claim.tested_on or (row.subject.model, row.dataset)
     same = evidence is not None and math.isnan(evidence.interval().low)
     few = () if not (same and told) else ("no interval: all its seeds say the same",)
+    caution = claim.cautions.get(row.subject.name)
     return Finding(
         id=claim.id,
         claim=claim.sentence,
@@ -398,7 +403,7 @@ def _finding(row: _Row, scale: Scale | None, adjusted: float | None) -> Finding:
         seeds_walked=row.walked,
         seeds_planned=row.planned,
         seeds_needed=needed,
-        notes=row.notes + few,
+        notes=row.notes + few + (() if caution is None else (caution,)),
         printed=claim.printed.get(row.subject.name),
         subject=row.subject.name,
         model=model,

@@ -41,10 +41,17 @@ def ledger_table(found: Sequence[Finding], link: str = "[{0}](figures/{0}.ipynb)
     rows = []
     for of_claim in by_claim.values():
         first = of_claim[0]
-        reasons = dict.fromkeys(finding.reason for finding in of_claim if finding.reason)
+        reasons: dict[str, list[str]] = {}
+        for finding in of_claim:
+            if finding.reason:
+                title = SUBJECTS[finding.subject].title
+                reasons.setdefault(finding.reason, []).append(title)
+        told = [
+            reason.replace(":", f" ({'; '.join(titles)}):", 1) for reason, titles in reasons.items()
+        ]
         rows.append(
             [
-                " ".join([f"{first.claim} *({first.source})*", *reasons]),
+                " ".join([f"{first.claim} *({first.source})*", *told]),
                 f"{first.statistic}; holds if {first.holds}",
                 first.paper,
                 "<br>".join(

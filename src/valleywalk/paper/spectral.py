@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .. import figures
+from .. import figures, measures
 from ..walks.experiment import BatchNormMode, Convention, Experiment
 from .barriers import COUNTED, USUAL_RATE, table_walk
 from .claim import Walked, claim
@@ -158,6 +158,8 @@ class SpectralNorm(EdgePage):
             "not_converged": int((residual > figures.CONVERGED).sum()),
             "falls": math.exp(middle - first),
             "rises": math.exp(last - middle),
+            "fitting": while_fitting(trace),
+            "nearly_fitted": measures.NEARLY_FITTED,
             "correlation": rank_correlation(trace),
             "together": _known(trace).sizes["epoch"],
             "best_accuracy": float(accuracy.max()),
@@ -195,6 +197,11 @@ SHARED = {
     "pages": (SpectralNorm,),
     "subjects": ("vgg11", "resnet56"),
 }
+RISES_AT_FIRST = {
+    "vgg11": (
+        "caution: while the images are being fitted the norm rises; it falls once they are fitted"
+    )
+}
 
 
 def _known(trace: xr.Dataset) -> xr.Dataset:
@@ -208,6 +215,22 @@ def _thirds(trace: xr.Dataset) -> list[float]:
     if len(largest) < 3 or largest.min() <= 0:
         return [math.nan] * 3
     return [float(np.log(third).mean()) for third in np.array_split(largest, 3)]
+
+
+def while_fitting(trace: xr.Dataset) -> dict[str, Any] | None:
+    """The spectral norm when first measured, and at the end of the last epoch before the images are
+    nearly fitted; nothing where it was not measured in between.
+    """
+    known = trace[["hessian_max", "train_loss"]].dropna("epoch")
+    fitted = np.flatnonzero(known["train_loss"].values < measures.NEARLY_FITTED)
+    if not len(fitted) or fitted[0] < 2:
+        return None
+    last = known.isel(epoch=fitted[0] - 1)
+    return {
+        "epoch": int(last["epoch"]),
+        "first": float(known["hessian_max"][0]),
+        "last": float(last["hessian_max"]),
+    }
 
 
 def rank_correlation(trace: xr.Dataset) -> float:
@@ -233,6 +256,7 @@ def rank_correlation(trace: xr.Dataset) -> float:
     below=1.0,
     quantity="ratio",
     primary=("vgg11",),
+    cautions=RISES_AT_FIRST,
     **SHARED,
 )
 def falls(walked: Walked) -> float:
@@ -269,6 +293,7 @@ def rises(walked: Walked) -> float:
     paper="negative, mild",
     below=0.0,
     quantity="correlation",
+    cautions=RISES_AT_FIRST,
     **SHARED,
 )
 def goes_with_accuracy(walked: Walked) -> float:

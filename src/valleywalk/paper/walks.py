@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -138,6 +138,11 @@ class WalkPage(ModelPage):
         # That of Table 1.
         "full": {"resnet56": {"whole_epoch": True, "sampled_iterations": None}},
     }
+
+    @classmethod
+    def for_seed(cls, scale: Scale, model: ModelName, seed: int, given: Mapping[str, Any]) -> Self:
+        # Claims are about the first steps, whichever epoch the page shows.
+        return super().for_seed(scale, model, seed, {**given, "epoch": 1})
 
     @property
     def tables(self) -> Iterable[Settings]:
@@ -414,7 +419,10 @@ def sgd_floor(sgd: Walked) -> Share:
     below=-0.8,
     premises=(bounces,),
     reasons={
-        "vgg11": "Likeliest reason: in the last of these steps the cosine is still falling.",
+        "vgg11": (
+            "Likeliest reason: part of each gradient points along the valley, and a bounce does not "
+            "turn that part around."
+        ),
         "mlp": CREEPS,
         "vgg11 on tiny-imagenet": (
             "Likeliest reason: in as many steps gradient descent has only begun to bounce."
