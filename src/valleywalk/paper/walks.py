@@ -420,8 +420,8 @@ def sgd_floor(sgd: Walked) -> Share:
     premises=(bounces,),
     reasons={
         "vgg11": (
-            "Likeliest reason: part of each gradient points along the valley, and a bounce does not "
-            "turn that part around."
+            "Likeliest reason: part of each gradient points along the valley, and a bounce does "
+            "not turn that part around."
         ),
         "mlp": CREEPS,
         "vgg11 on tiny-imagenet": (
