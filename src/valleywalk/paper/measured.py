@@ -82,6 +82,6 @@ def code() -> str:
     found = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         found.update(path.read_bytes())
-    for name in ("numpy", "scipy", "torch", "xarray"):
+    for name in ("numpy", "pandas", "scipy", "torch", "xarray"):
         found.update(version(name).encode())
     return found.hexdigest()[:16]

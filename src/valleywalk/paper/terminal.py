@@ -27,8 +27,8 @@ SENTENCE_NEEDS = 24
 HOW = (
     f"Decided at p < {ALPHA}: a primary row by its p-value adjusted by Holm for the {FAMILY} "
     "primary rows of the protocol at its scale, an exploratory one by its own; nothing is decided "
-    f"with fewer than {FEWEST_SEEDS} seeds. Could have seen: at {POWER:.0%} power, beyond the "
-    "nearer end of the range."
+    f"with fewer than {FEWEST_SEEDS} seeds. Could have seen: at {POWER:.0%} power, of a primary "
+    f"row at {ALPHA / FAMILY:g}, beyond the nearer end of the range."
 )
 
 
