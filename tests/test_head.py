@@ -27,28 +27,29 @@ def scope_of(name, scale):
             "overnight",
             "VGG-11 at half of the width, 8,068 images of `cifar9k`, 40 of 80 steps measured on "
             "1,000 images, seed 10",
-            "the paper: full width, 45,000 images of CIFAR-10, augmented, 40 of 450 steps "
-            "measured on all images",
+            "the scale *paper*: full width, 45,000 images of CIFAR-10, augmented, 40 of 450 "
+            "steps measured on all images",
         ),
         (
             "fig2",
             "full",
             "VGG-11, 45,000 images of `cifar10-jpeg`, augmented, 77 of 450 steps in 4 of 25 "
             "epochs measured on 1,000 images, seed 0",
-            "the paper: 45,000 images of CIFAR-10, 40 of 450 steps measured on all images",
+            "the scale *paper*: 45,000 images of CIFAR-10, 40 of 450 steps measured on all images",
         ),
         (
             "fig4",
             "overnight",
             "VGG-11 at a quarter of the width, 8,068 images of `cifar9k`, 400 to 644 steps, seeds "
             "10 to 19",
-            "the paper: full width, 45,000 images of CIFAR-10, augmented, 4,500 to 4,592 steps",
+            "the scale *paper*: full width, 45,000 images of CIFAR-10, augmented, 4,500 to 4,592 "
+            "steps",
         ),
         (
             "fig18",
             "paper",
             "MLP, 45,000 images of MNIST, 40 of 450 steps measured on all images, seed 0",
-            "as in the paper",
+            "as at the scale *paper*",
         ),
     ],
 )
@@ -60,20 +61,21 @@ def test_the_scope_of_several_networks_has_each_once_and_ranges():
     text = scope_of("tab1", "overnight")
     assert text.startswith(
         "VGG-11 and ResNet-56 at a quarter of the width, MLP, 8,068 images of `cifar9k`, 45,000 of "
-        "MNIST, 20 to 40 steps in 3 to 41 epochs measured on 1,000 images, seed 10; the paper: full"
+        "MNIST, 20 to 40 steps in 3 to 41 epochs measured on 1,000 images, seed 10; the scale "
+        "*paper*: full"
     )
     text = scope_of("tab1", "quick")
     assert text.startswith(
         "VGG-11 at an eighth, ResNet-56 at a quarter of the width, MLP, 1,000 images"
     )
-    assert "; the paper: also MLP, 45,000" in scope_of("tab1", "full")
+    assert "; the scale *paper*: also MLP, 45,000" in scope_of("tab1", "full")
 
 
 def test_a_walk_that_the_paper_has_not_is_told_apart():
-    ours, paper = scope_of("fig1", "quick").split("; ")
+    ours, paper, beyond = scope_of("fig1", "quick").split("; ")
     assert "all 40 steps measured" in ours
-    assert ours.endswith("and, beyond the paper, 100 steps of gradient descent on 300 images")
-    assert paper == "the paper: full width, 45,000 images of CIFAR-10"
+    assert beyond == "beyond the paper, 100 steps of gradient descent on 300 images"
+    assert paper == "the scale *paper*: full width, 45,000 images of CIFAR-10"
 
 
 def made_trace(device, seconds, started, **fields):

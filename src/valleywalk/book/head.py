@@ -71,7 +71,7 @@ def _traces(page: Page) -> list[xr.Dataset]:
 
 
 def scope(page: Page, original: Page) -> str:
-    """What is walked and measured for a page, and where the paper's own differs.
+    """What is walked and measured for a page, and where the scale "paper" differs.
 
     Parameters
     ----------
@@ -92,11 +92,6 @@ def scope(page: Page, original: Page) -> str:
     augmented = any(experiment.augmentation for experiment in ours)
     parts = [_networks(ours), *_in_words(images), *["augmented"] * augmented, *measured]
     parts.append(f"seed{'s' * (len(seeds) > 1)} {_numbers(seeds)}")
-    if extra:
-        parts.append(
-            f"and, beyond the paper, {_numbers(map(cost.all_steps, extra))} steps of gradient "
-            f"descent on {_numbers(map(cost.training_images, extra))} images"
-        )
     absent = sorted({each.model for each in theirs} - {each.model for each in ours})
     different = [f"also {network_info(model).title}" for model in absent]
     if any(experiment.width != 1 for experiment in ours):
@@ -106,8 +101,15 @@ def scope(page: Page, original: Page) -> str:
     if not augmented and any(experiment.augmentation for experiment in theirs):
         different.append("augmented")
     different += [text for text in _measured(theirs, theirs) if text not in measured]
-    end = f"the paper: {', '.join(different)}" if different else "as in the paper"
-    return f"{', '.join(parts)}; {end}"
+    # Where the paper is silent that scale is our choice.
+    there = f"the scale *paper*: {', '.join(different)}" if different else "as at the scale *paper*"
+    said = [", ".join(parts), there]
+    if extra:
+        said.append(
+            f"beyond the paper, {_numbers(map(cost.all_steps, extra))} steps of gradient descent "
+            f"on {_numbers(map(cost.training_images, extra))} images"
+        )
+    return "; ".join(said)
 
 
 def _networks(experiments: Sequence[Experiment]) -> str:
