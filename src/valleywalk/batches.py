@@ -2,7 +2,6 @@
 
 import copy
 import math
-import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .evaluation import Batches, EvaluationPlan, Evaluator
+from .evaluation import Batches, EvaluationPlan, Evaluator, random_states
 
 
 def frozen_batches(
@@ -42,7 +41,7 @@ def frozen_batches(
         plan = EvaluationPlan.draw(len(targets), batch_size, seed)
         order = [torch.from_numpy(batch).to(targets.device) for batch in plan.batches]
         return [(inputs[index].to(device), targets[index].to(device)) for index in order]
-    with _random_state_kept():
+    with _random_states_kept(data):
         batches = [
             _copied((batch, batch) if isinstance(batch, Mapping) else _parts(batch), device)
             for batch in data
@@ -59,15 +58,18 @@ def frozen_batches(
 
 
 @contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """A loader that shuffles takes from torch's, a data set that augments from any of them."""
-    python, of_numpy = random.getstate(), np.random.get_state()
+def _random_states_kept(data: Any) -> Iterator[None]:
+    """A loader that shuffles takes from torch's or its own, a data set that augments from any."""
+    batch_sampler = getattr(data, "batch_sampler", None)
+    drawing = (data, getattr(data, "sampler", None), getattr(batch_sampler, "sampler", None))
+    generators = [getattr(each, "generator", None) for each in drawing]
+    own = [(each, each.get_state()) for each in generators if isinstance(each, torch.Generator)]
     try:
-        with torch.random.fork_rng(devices=[]):
+        with random_states():
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(of_numpy)
+        for generator, state in own:
+            generator.set_state(state)
 
 
 def _parts(batch: Any) -> tuple[Any, ...]:

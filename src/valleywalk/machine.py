@@ -124,8 +124,11 @@ def exact_float32() -> Iterator[None]:
     """
     import torch
 
-    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
-    backends: tuple[Any, ...] = (cuda.matmul, cudnn.conv, torch.backends.mkldnn)  # type: ignore[attr-defined]
+    mkldnn: Any = torch.backends.mkldnn
+    cudnn: Any = torch.backends.cudnn
+    own = (mkldnn.matmul, mkldnn.conv, mkldnn.rnn, cudnn.conv, cudnn.rnn)
+    # What holds for all of a library comes first: it may be handed down.
+    backends: tuple[Any, ...] = (mkldnn, *own, torch.backends.cuda.matmul)
     before = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 from .allowed import check_whole
 from .batches import check_losses, frozen_batches
 from .evaluation import Batches, Evaluator, Loss, trainable
-from .optimizers import MarkSkipped, stepping_optimizers, weight_decays
+from .optimizers import (
+    MarkSkipped,
+    skipped_inside,
+    stepping_optimizers,
+    weight_decays,
+    writes_into_gradients,
+)
 from .probes import IterateProbe, Probe, Step
 from .probes.cosine import Cosine
 from .probes.distance import Distance
@@ -208,6 +214,7 @@ class watch:
         self.seen: list[dict[str, Any]] = []
         self.start: list[Tensor] = []
         self._before: list[Tensor] | None = None
+        self._kept: list[Tensor] | None = None
         self._measured = self._stepping = False
         self._learning_rate = float("nan")
         self._hooks: list[Any] = []
@@ -269,8 +276,16 @@ class watch:
             raise RuntimeError(f"the optimizer {IN_BACKWARD}")
         check_optimizers(self.optimizers, self.parameters)
         self._stepping = True
-        self._learning_rate = float(self.optimizers[0].param_groups[0]["lr"])
+        self._learning_rate = float(self.optimizers[0].param_groups[0].get("lr", float("nan")))
         self._measured = self.steps(self.iteration)
+        self._kept = None
+        if any(map(writes_into_gradients, self.optimizers)):
+            if any(callable(each) for each in (*args[1:], *kwargs.values())):
+                raise RuntimeError(
+                    "with nesterov=True and foreach, SGD writes into the gradients, and with a "
+                    "closure they are there only within the step; make it with foreach=False"
+                )
+            self._kept = [_dense_gradient(parameter).clone() for parameter in self.parameters]
         if not (self._measured or self.weight_decay):
             return
         values = [parameter.detach() for parameter in self.parameters]
@@ -285,6 +300,9 @@ class watch:
                 "order in which they step, each once a step"
             )
         self._stepping = False
+        if skipped_inside(self.optimizers):
+            self._keep_step({"skipped": 1.0})
+            return
         now = trainable(self.evaluate.model)
         if any(p is not own for p, own in zip_longest(now, self.parameters)):
             raise RuntimeError(
@@ -331,7 +349,7 @@ class watch:
             self._stream = self._stream if tell(self._stream, self.iteration - 1, line) else None
 
     def _gradient(self) -> list[Tensor]:
-        gradient = [_dense_gradient(parameter) for parameter in self.parameters]
+        gradient = self._kept or [_dense_gradient(parameter) for parameter in self.parameters]
         if not self.weight_decay or self._before is None:
             return gradient
         decays = weight_decays(self.optimizers)

@@ -38,8 +38,8 @@ def check_parameters(model: nn.Module) -> None:
     Raises
     ------
     ValueError
-        It is no module; a parameter is lazy, on the meta device, a shard, or stepped within
-        backward.
+        It is no module; a parameter is lazy, on the meta device, complex, a shard, or stepped
+        within backward.
 
     Examples
     --------
@@ -66,6 +66,11 @@ def _problem(parameter: Tensor) -> str | None:
         return (
             "is on the meta device, without values; give the model its values "
             "(model.to_empty(device=…), then load or initialise) before you watch it"
+        )
+    if parameter.is_complex():
+        return (
+            "is complex, and distances and cosines are those of real numbers; make it of a real "
+            "one (torch.view_as_complex in the forward pass) before you watch the model"
         )
     # What may be an instance of a class is there only once its module was imported, which takes
     # seconds.

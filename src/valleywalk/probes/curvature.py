@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..evaluation import Evaluator, count_of, evaluation_mode, predict, trainable
 from . import ProbeState
@@ -174,7 +175,12 @@ def hessian_vector_product(evaluate: Evaluator, vector: Sequence[Tensor]) -> lis
     parameters = trainable(evaluate.model)
     total = [torch.zeros_like(parameter) for parameter in parameters]
     images = 0
-    with evaluation_mode(evaluate.model, evaluate.batch_norm), torch.enable_grad():
+    with (
+        evaluation_mode(evaluate.model, evaluate.batch_norm, loss=evaluate.loss),
+        torch.enable_grad(),
+        # The fused kernels of attention cannot be differentiated twice.
+        sdpa_kernel(SDPBackend.MATH),
+    ):
         for inputs, targets in evaluate.batches:
             count = count_of(targets)
             loss = evaluate.loss(predict(evaluate.model, inputs), targets)

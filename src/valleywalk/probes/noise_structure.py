@@ -53,7 +53,10 @@ def batch_gradients(evaluate: Evaluator) -> Iterator[tuple[Sequence[Tensor], int
     [(torch.Size([1, 2]), 3)]
     """
     parameters = trainable(evaluate.model)
-    with evaluation_mode(evaluate.model, evaluate.batch_norm), torch.enable_grad():
+    with (
+        evaluation_mode(evaluate.model, evaluate.batch_norm, loss=evaluate.loss),
+        torch.enable_grad(),
+    ):
         for inputs, targets in evaluate.batches:
             loss = evaluate.loss(predict(evaluate.model, inputs), targets)
             yield torch.autograd.grad(loss, parameters, materialize_grads=True), count_of(targets)
