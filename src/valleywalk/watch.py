@@ -199,7 +199,8 @@ class watch:
         self.steps = _chosen("steps", steps)
         self.interpolation = Interpolation(points, tolerance)
         self.alpha = self.interpolation.alpha
-        self.built_in: tuple[Probe, ...] = (self.interpolation, Cosine(), Distance())
+        self._cosine = Cosine()
+        self.built_in: tuple[Probe, ...] = (self.interpolation, self._cosine, Distance())
         self.probes: list[Probe] = _callables("probes", probes, "functions of a probes.Step")
         self.iterate_probes: list[IterateProbe] = _callables(
             "iterate_probes", iterate_probes, "[valleywalk.probes.curvature.Curvature()]"
@@ -218,6 +219,7 @@ class watch:
         self._measured = self._stepping = False
         self._learning_rate = float("nan")
         self._hooks: list[Any] = []
+        self._left_at: list[int] = []
         self._started = datetime.now(UTC)
         self._clock = time.perf_counter()
 
@@ -226,6 +228,8 @@ class watch:
             self.start = [parameter.detach().clone() for parameter in self.parameters]
             if self._stream is not None:
                 self._stream.begin(self.alpha, self._attributes)
+        elif self._written != self._left_at:
+            self._cosine.forget()
         if not _first_rank():
             return self
         self._hooks = [
@@ -246,6 +250,12 @@ class watch:
     ) -> None:
         while self._hooks:
             self._hooks.pop().remove()
+        self._left_at = self._written
+
+    @property
+    def _written(self) -> list[int]:
+        """How often each parameter was written to, and where it lies."""
+        return [number for p in self.parameters for number in (p._version, p.data_ptr())]
 
     @property
     def iteration(self) -> int:

@@ -38,6 +38,10 @@ class Cosine:
         """Go on from a state."""
         self._gradient, self._norm = list(state["gradient"]) or None, state["norm"]
 
+    def forget(self) -> None:
+        """The next gradient is not the one after the last: steps in between were not seen."""
+        self._norm = math.nan
+
     def __call__(self, step: Step) -> Mapping[str, float]:
         """What is seen of a step.
 
@@ -48,7 +52,8 @@ class Cosine:
         Returns
         -------
         dict
-            cosine: a number from −1 to 1; NaN at the first step and where a gradient is 0.
+            cosine: a number from −1 to 1; NaN at the first step, at the first one after steps that
+            were not seen, and where a gradient is 0.
         """
         gradient = pieces(step.gradient, like=step.start)
         if self._gradient is None:
