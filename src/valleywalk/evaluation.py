@@ -540,6 +540,11 @@ class Evaluator:
         Returns
         -------
         list of BatchMeans
+
+        Raises
+        ------
+        ValueError
+            A metric gives more than one number for a batch.
         """
         values = parameters if parameters is not None else [p.data for p in trainable(self.model)]
         found: list[Tensor] = []
@@ -552,12 +557,20 @@ class Evaluator:
                 for inputs, targets in self.batches:
                     output = predict(self.model, inputs)
                     images.append(count_of(targets))
-                    found.extend(metric(output, targets).double() for metric in metrics)
+                    found.extend(_one_number(metric(output, targets)) for metric in metrics)
         masks = len(self.masks)
         # Fetched together: a GPU goes on with the next batch meanwhile.
         table = torch.stack(found).cpu().numpy().reshape(masks, -1, len(metrics)).mean(axis=0)
         counts = np.array(images[: len(images) // masks])
         return [BatchMeans(column, counts) for column in table.T]
+
+
+def _one_number(value: Tensor) -> Tensor:
+    if value.numel() != 1:
+        raise ValueError(
+            f"it has {value.numel()} numbers for a batch; give one, the mean over the batch"
+        )
+    return value.double()
 
 
 def predict(model: nn.Module, inputs: Any) -> Any:
