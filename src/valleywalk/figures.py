@@ -305,7 +305,7 @@ def sharpness(
         axes.set_ylabel(r"$\lambda_{\max}(H)$")
         if edge:
             limit = 2 / float(trace["learning_rate"][0])
-            axes.axhline(limit, color=ORANGE, linestyle="--", label=rf"$2/\eta = {limit:g}$")
+            axes.axhline(limit, color=ORANGE, linestyle="--", label=rf"$2/\eta = {limit:.3g}$")
     return _figure(axes)
 
 
