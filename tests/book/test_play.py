@@ -555,5 +555,6 @@ def test_a_step_costs_a_few_times_the_arithmetic_of_its_segment(calm):
         # For each image: what 32 units receive at both ends; 32 tanh and 10 outputs at 11 points.
         [COUNT, 11 * 32, 2 * 64 * 32 + 11 * 32 * 10],
     )
-    # With the drawing it is 3 to 4 times; each evaluation more adds 2.
-    assert 0 < step < 6 * arithmetic
+    # With the drawing it is 3 to 4 times on an idle machine and 7 on a very busy one; each
+    # evaluation more adds 2 to 4.
+    assert 0 < step < 12 * arithmetic
