@@ -298,12 +298,36 @@ def seeds_needed(effect: float, alpha: float, power: float = POWER) -> int | Non
     >>> seeds_needed(effect=0.5, alpha=0.05)
     34
     """
-    if not _power(effect, MOST_SEEDS, alpha) >= power:
+    # One seed never suffices.
+    return fewest_seeds(lambda seeds: _power(effect, seeds, alpha) >= power, more_than=1)
+
+
+def fewest_seeds(enough: Callable[[int], bool], more_than: int) -> int | None:
+    """The fewest seeds that are enough, if more are enough too.
+
+    Parameters
+    ----------
+    enough : callable (seeds) → bool
+    more_than : int
+        So many are not.
+
+    Returns
+    -------
+    int or None
+        None above 10,000.
+
+    Examples
+    --------
+    >>> from valleywalk.seeds import fewest_seeds
+    >>> fewest_seeds(lambda seeds: seeds >= 7, more_than=1)
+    7
+    """
+    low, high = more_than, MOST_SEEDS
+    if not enough(high):
         return None
-    low, high = 1, MOST_SEEDS  # One seed never suffices.
     while high - low > 1:
         half = (low + high) // 2
-        low, high = (low, half) if _power(effect, half, alpha) >= power else (half, high)
+        low, high = (low, half) if enough(half) else (half, high)
     return high
 
 

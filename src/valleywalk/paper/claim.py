@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..seeds import (
-    MOST_SEEDS,
     POWER,
     Share,
+    fewest_seeds,
     mean_of_seeds,
     p_value,
     power_of_shares,
@@ -358,11 +358,5 @@ class Evidence:
             return power_of_shares(share, border, steps, alpha) >= POWER
 
         # Those that have just left it open are not enough.
-        low = FEWEST_SEEDS - 1 if self.p_value < alpha else max(FEWEST_SEEDS - 1, len(self.values))
-        high = MOST_SEEDS
-        if not enough(high):
-            return None
-        while high - low > 1:
-            half = (low + high) // 2
-            low, high = (low, half) if enough(half) else (half, high)
-        return high
+        open_yet = 0 if self.p_value < alpha else len(self.values)
+        return fewest_seeds(enough, more_than=max(FEWEST_SEEDS - 1, open_yet))
