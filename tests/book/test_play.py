@@ -529,9 +529,9 @@ def test_it_plays_at_the_chosen_speed_and_a_preset_stops(visit):
 
 
 def test_a_step_costs_a_few_times_the_arithmetic_of_its_segment(calm):
-    # In turn, and the quickest of many: the machine may be slow, and have other things to do.
+    # In turn, and the median of many: the machine may be slow, and have other things to do.
     press(calm, "Slide")
-    step, arithmetic = calm.evaluate(
+    ratio = calm.evaluate(
         """([images, tanhs, products]) => {
         const pixels = new Float64Array(64).fill(0.5);
         const timed = (work) => {
@@ -549,12 +549,11 @@ def test_a_step_costs_a_few_times_the_arithmetic_of_its_segment(calm):
             for (let k = 0; k < products * images; k++) sum += pixels[k % 64] * pixels[63 - k % 64];
             return sum;
         };
-        const pairs = Array.from({length: 60}, () => [timed(step), timed(arithmetic)]);
-        return [0, 1].map((which) => Math.min(...pairs.map((pair) => pair[which])));
+        const pairs = Array.from({length: 60}, () => timed(step) / timed(arithmetic));
+        return pairs.sort((one, other) => one - other)[30];
         }""",
         # For each image: what 32 units receive at both ends; 32 tanh and 10 outputs at 11 points.
         [COUNT, 11 * 32, 2 * 64 * 32 + 11 * 32 * 10],
     )
-    # With the drawing it is 3 to 4 times on an idle machine and 7 on a very busy one; each
-    # evaluation more adds 2 to 4.
-    assert 0 < step < 12 * arithmetic
+    # With the drawing it is 2.7 times, on a busy machine too; each evaluation more adds 1.3.
+    assert 0 < ratio < 5
