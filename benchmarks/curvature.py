@@ -10,7 +10,7 @@ from pyhessian.utils import group_product
 from timing import interleaved
 from torch import nn
 
-from valleywalk.evaluation import Batches, EvaluationPlan, Evaluator, cross_entropy, trainable
+from valleywalk.evaluation import Batches, EvaluationPlan, Evaluator, cross_entropy
 from valleywalk.probes.curvature import (
     extremes,
     first_vector,
@@ -18,6 +18,7 @@ from valleywalk.probes.curvature import (
     lanczos,
     multiplier,
 )
+from valleywalk.surroundings import trainable
 from valleywalk.walks import models
 from valleywalk.walks.datasets import load
 

@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from valleywalk import Dataset
-from valleywalk.evaluation import Batches, EvaluationPlan, Evaluator, cross_entropy, trainable
+from valleywalk.evaluation import Batches, EvaluationPlan, Evaluator, cross_entropy
 from valleywalk.folders import datasets_folder
 from valleywalk.probes import Step
 from valleywalk.probes.interpolation import Interpolation
+from valleywalk.surroundings import trainable
 from valleywalk.torchvision_compat import torchvision  # noqa: F401, before what follows
 from valleywalk.walks import models
 from valleywalk.walks.catalogue import DATASETS

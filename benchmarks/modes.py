@@ -9,7 +9,8 @@ from interpolation import BATCH, POINTS
 from timing import interleaved
 
 from valleywalk import analysis
-from valleywalk.evaluation import Batches, EvaluationPlan, Evaluator, cross_entropy, trainable
+from valleywalk.evaluation import Batches, EvaluationPlan, Evaluator, cross_entropy
+from valleywalk.surroundings import trainable
 from valleywalk.walks import models
 from valleywalk.walks.datasets import load
 from valleywalk.walks.updates import accumulate_gradient

@@ -8,8 +8,9 @@ from interpolation import BATCH, Case
 from torch import nn
 
 from valleywalk import measures, watch
-from valleywalk.evaluation import cross_entropy, trainable
+from valleywalk.evaluation import cross_entropy
 from valleywalk.probes import Step
+from valleywalk.surroundings import trainable
 from valleywalk.walks import models
 from valleywalk.walks.datasets import load
 

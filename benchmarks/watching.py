@@ -8,7 +8,8 @@ from interpolation import BATCH, Case
 from timing import interleaved
 
 from valleywalk import watch
-from valleywalk.evaluation import cross_entropy, trainable
+from valleywalk.evaluation import cross_entropy
+from valleywalk.surroundings import trainable
 from valleywalk.walks import models
 from valleywalk.walks.datasets import load
 

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from valleywalk.evaluation import Evaluator, trainable
+from valleywalk.evaluation import Evaluator
 from valleywalk.probes.curvature import (
     extremes,
     hessian_vector_product,
     power_iteration,
 )
 from valleywalk.probes.lanczos import lanczos
+from valleywalk.surroundings import trainable
 
 cross_entropy = nn.functional.cross_entropy
 

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from valleywalk import watch
-from valleywalk.evaluation import Evaluator, random_states
+from valleywalk.evaluation import Evaluator
 from valleywalk.machine import exact_float32
 from valleywalk.optimizers import stepping, writes_into_gradients
 from valleywalk.probes.curvature import Curvature, hessian_vector_product
+from valleywalk.surroundings import random_states
 
 pytestmark = pytest.mark.core
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .evaluation import Batches, EvaluationPlan, Evaluator, random_states
+from .evaluation import Batches, EvaluationPlan, Evaluator
+from .surroundings import random_states
 
 
 def frozen_batches(

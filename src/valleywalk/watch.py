@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .allowed import check_whole
 from .batches import check_losses, frozen_batches
-from .evaluation import Batches, Evaluator, Loss, trainable
+from .evaluation import Batches, Evaluator, Loss
 from .optimizers import (
     MarkSkipped,
     skipped_inside,
@@ -31,6 +31,7 @@ from .probes.interpolation import Interpolation
 from .probes.state import gather, give_back
 from .sinks import Sink, scalars, tell
 from .stream import Stream
+from .surroundings import trainable
 from .trace import COORDINATES, VARIABLES, assemble
 from .watchable import IN_BACKWARD, check_optimizers, check_parameters, unwrapped, within_backward
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..evaluation import Evaluator, count_of, evaluation_mode, predict, trainable
+from ..evaluation import Evaluator, count_of, predict
+from ..surroundings import evaluation_mode, trainable
 from . import ProbeState
 from .lanczos import lanczos
 

@@ -17,8 +17,9 @@ from torch.func import functional_call, hessian, jacrev
 
 from ..allowed import check_whole
 from ..analysis import DIRECTIONS
-from ..evaluation import Evaluator, count_of, evaluation_mode, predict, trainable
+from ..evaluation import Evaluator, count_of, predict
 from ..statistics import FOLDS, Estimate
+from ..surroundings import evaluation_mode, trainable
 from . import inner
 from .curvature import first_vector, hessian_vector_product, multiplier
 from .lanczos import lanczos

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
-from ..evaluation import Loss, trainable
+from ..evaluation import Loss
+from ..surroundings import trainable
 from .experiment import Schedule
 
 # The paper says that its schedules are apparent from Figure 6 and prints no numbers. These are

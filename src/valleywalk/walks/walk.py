@@ -15,11 +15,12 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from ..evaluation import Evaluator, cross_entropy, trainable
+from ..evaluation import Evaluator, cross_entropy
 from ..machine import ONE_AT_A_TIME, choose_device, device_name, reproducible
 from ..probes.noise_structure import cross_fitted_variance, largest_gradient_variance
 from ..probes.state import gather, give_back
 from ..statistics import plans_for_variance
+from ..surroundings import trainable
 from ..trace import assemble, environment
 from ..watch import watch
 from . import models
