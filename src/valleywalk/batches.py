@@ -93,6 +93,11 @@ def _copied(data: Any, device: torch.device) -> Any:
 
 def check_losses(evaluate: Evaluator, batches: Sequence[tuple[Any, Any]]) -> None:
     """Measure the loss of each batch, so that what cannot work is said before the training."""
+    if getattr(evaluate.loss, "reduction", "mean") == "sum":
+        raise ValueError(
+            "the loss is the sum over a batch (reduction='sum'); give the mean over the batch, "
+            "for batches are weighed by their sizes"
+        )
     # A model that stands in eval mode as a whole is yet to be put into train mode.
     waits = not any(module.training for module in evaluate.model.modules())
     mode = "train" if evaluate.batch_norm == "as trained" and waits else evaluate.batch_norm
