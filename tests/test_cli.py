@@ -103,6 +103,18 @@ def test_walk_keeps_its_trace_and_says_what_it_saw(capsys, tmp_path):
         assert open_trace(tmp_path / name).final_state_hash == trace.final_state_hash
 
 
+def test_what_is_walked_again_is_named_where_it_is_kept(capsys):
+    main(WALK)
+    store, experiment = Store(), Experiment(**EXPERIMENT)
+    store.recorded.mkdir()
+    store.find(experiment).rename(store.recorded / f"{experiment.hash}.nc")
+    capsys.readouterr()
+    main([*WALK, "--recompute"])
+    printed = capsys.readouterr().out.splitlines()[-1]
+    assert printed == str(store.cached(experiment))
+    assert store.cached(experiment).is_file()
+
+
 def test_a_divergent_walk_keeps_its_trace_beside_the_file_that_was_asked_for(tmp_path):
     output = tmp_path / "own.nc"
     assert "own.diverged.nc" in refused([*WALK, "--learning-rate", "1e20", "--output", str(output)])

@@ -145,6 +145,21 @@ def test_a_walk_that_fails_on_a_worker_is_named_and_the_others_come_back(cluster
     assert store.get(good).experiment_hash == good.hash
 
 
+def test_restart_holds_on_a_worker(cluster, tmp_path):
+    client, _ = cluster
+    experiment = Experiment(**FIELDS, seed=30)
+    for data in client.run(os.getenv, "VALLEYWALK_DATA").values():
+        folder = Path(data) / "cache"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{experiment.hash}.checkpoint").write_bytes(b"damaged")
+    store = Store(tmp_path / "cache", tmp_path / "recorded")
+    scheduler = client.scheduler.address
+    with pytest.raises(RuntimeError, match=r"is damaged.*--restart"):
+        compute([experiment], store, Resources(scheduler=scheduler), progress=False)
+    compute([experiment], store, Resources(scheduler=scheduler, restart=True), progress=False)
+    assert store.find(experiment)
+
+
 def test_no_scheduler_is_said_by_name(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("valleywalk.walks.cluster.CONNECT_SECONDS", 2)
     store = Store(tmp_path)

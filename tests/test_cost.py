@@ -50,6 +50,16 @@ def test_passes_of_a_walk_by_hand():
     assert counted.total == counted.training + counted.segments + counted.epochs
 
 
+def test_of_a_folder_more_steps_are_drawn_than_were_guessed():
+    """Its images are counted when it is walked; until then there are enough for what is drawn."""
+    experiment = Experiment(model="mlp", dataset="folder", data_hash="0" * 16, image_size=8)
+    experiment = experiment.model_copy(update={"classes": 2, "batch_size": 10})
+    assert cost.steps_in_epoch(experiment) == 100
+    drawn = experiment.model_copy(update={"sampled_iterations": 110})
+    assert cost.measured_segments(drawn) == 110
+    assert cost.work(drawn) > 0
+
+
 @given(
     epochs=st.integers(1, 7),
     probed=st.none() | st.sets(st.integers(1, 7)),

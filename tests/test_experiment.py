@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from valleywalk import Experiment, walk
+from valleywalk.evaluation import EvaluationPlan
 from valleywalk.walks.datasets import load
 
 pytestmark = pytest.mark.core
@@ -63,6 +64,9 @@ def test_frozen():
         Experiment(**BASE).seed = 3
 
 
+NOISY = {"noise_structure": True, "curvature_every": 1, "evaluation_batch_size": 20}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -74,6 +78,19 @@ def test_frozen():
         ({"learning_rate": float("nan")}, "finite"),
         ({"batch_size": 1}, "at least 2 images"),
         ({"evaluation_batch_size": 1}, "at least 2 images"),
+        ({"evaluation_images": 1}, "at least 2 images"),
+        (
+            {"epochs": 2, "probed_epochs": (), "switch_epoch": 1, "switch_batch_size": 1},
+            "switch_batch_size is 1, but batch norm needs at least 2 images",
+        ),
+        ({"noise_structure": True}, "set curvature_every"),
+        (NOISY | {"convention": "code"}, "use convention 'text'"),
+        (NOISY | {"evaluation_images": 80}, "needs 5 or more batches .* these are 4"),
+        (NOISY | {"curvature_images": 99}, "needs 5 or more batches .* these are 4"),
+        (
+            {"update": "gd", "noise_factor": 0.1, "evaluation_images": 100},
+            "are one batch, but the gradient's variance",
+        ),
         ({"batch_size": 5000}, "only 4000 training images"),
         ({"training_images": 50, "batch_size": 51}, "only 50 training images"),
         ({"training_images": 4001}, "'mnist5k' has 4000"),
@@ -213,3 +230,17 @@ def test_the_images_of_a_folder_are_counted_before_the_walk():
     experiment = Experiment(model="mlp", dataset="folder:digits", epochs=1_000_000, batch_size=2)
     with pytest.raises(ValueError, match="200,000,000 steps"):
         walk(experiment, dataset=folder)
+    few = Experiment(model="mlp", dataset="folder:digits", batch_size=20, **NOISY)
+    with pytest.raises(ValueError, match="needs 5 or more batches"):
+        walk(few, dataset=replace(folder.first(80), name=folder.name))
+
+
+@pytest.mark.parametrize(("images", "size", "batches"), [(81, 20, 4), (82, 20, 5), (100, 20, 5)])
+def test_the_batches_that_are_counted_are_those_of_the_plan(images, size, batches):
+    assert len(EvaluationPlan.draw(4000, size, seed=0, images=images).batches) == batches
+    noisy = BASE | NOISY | {"evaluation_images": images, "evaluation_batch_size": size}
+    if batches < 5:
+        with pytest.raises(ValidationError, match=f"these are {batches}"):
+            Experiment(**noisy)
+    else:
+        Experiment(**noisy)

@@ -1,6 +1,7 @@
 """Recorded walks that are fetched, and notebooks that are written."""
 
 import json
+from http.client import IncompleteRead, InvalidURL
 from io import BytesIO
 from urllib.error import URLError
 
@@ -69,8 +70,17 @@ def gone(address, timeout):
     raise URLError("Name or service not known")
 
 
-def test_an_address_that_does_not_answer(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "urlopen", gone)
+def broken_off(address, timeout):
+    raise IncompleteRead(b"half", 100)
+
+
+def no_address(address, timeout):
+    raise InvalidURL("nonnumeric port: 'port'")
+
+
+@pytest.mark.parametrize("answer", [gone, broken_off, no_address])
+def test_an_address_that_does_not_answer(answer, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "urlopen", answer)
     with pytest.raises(OSError, match="SHA256SUMS cannot be fetched"):
         fetch("https://example.org", tmp_path, progress=False)
 

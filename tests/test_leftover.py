@@ -11,7 +11,7 @@ from made import FIELDS
 from valleywalk import Experiment, Store
 from valleywalk.cli import main
 from valleywalk.files import atomic_path, leftovers
-from valleywalk.folders import checkout
+from valleywalk.folders import checkout, datasets_folder
 from valleywalk.walks.leftover import IN_USE_SECONDS
 
 DONE, BEGUN, STATE, DIVERGED, ORPHAN = (f"{digit}" * 16 for digit in "abcde")
@@ -80,6 +80,14 @@ def test_what_is_in_use_stays(store):
         main(["clean", "--traces", "--checkpoints", "--yes"])
     left = {fresh.name, f"{BEGUN}.checkpoint", f"{DONE}.nc"}
     assert names(store.folder) == left | FOREIGN
+
+
+def test_what_a_killed_decoding_left_is_found():
+    decoded = datasets_folder() / "decoded"
+    decoded.mkdir(parents=True)
+    put(decoded / ".0123456789abcdef.npz.abcdefgh.part")
+    main(["clean", "--yes"])
+    assert names(decoded) == set()
 
 
 def test_nothing_is_made_where_nothing_is(tmp_path, capsys):

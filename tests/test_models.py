@@ -22,10 +22,12 @@ def test_any_image_size_and_class_count(name, channels, size, classes):
     assert model(torch.zeros(2, channels, size, size)).shape == (2, classes)
 
 
-def test_initialisation_depends_on_the_seed_alone_and_leaves_the_random_state():
+def test_initialisation_depends_on_the_seed_alone_and_leaves_the_random_state(monkeypatch):
     state = torch.get_rng_state()
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("sets a GPU's"))
     first = build("vgg11", 3, 32, 10, 0.125, seed=3)
     assert torch.equal(torch.get_rng_state(), state)
+    monkeypatch.undo()
     torch.manual_seed(99)
     again = build("vgg11", 3, 32, 10, 0.125, seed=3)
     other = build("vgg11", 3, 32, 10, 0.125, seed=4)

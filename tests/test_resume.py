@@ -156,6 +156,34 @@ def test_the_store_goes_on_and_cleans_up(stopped):
     assert not file.exists()
 
 
+def test_an_interrupted_recompute_is_gone_on_with_and_from_no_shorter_walk(stopped):
+    store, experiment, _ = stopped
+    short = Experiment(**MLP | SMALL | {"epochs": 1})
+    store.get(short, keep_state=True, progress=False)
+    walked = []
+    store.get(experiment, recompute=True, progress=lambda: walked.append(1))
+    assert len(walked) == 24 - 9, "the stopped one kept nine of its steps"
+    walked.clear()
+    store.get(experiment, recompute=True, progress=lambda: walked.append(1))
+    assert len(walked) == 24
+
+
+def test_a_state_that_cannot_be_kept_leaves_the_checkpoint(stopped, monkeypatch):
+    store, experiment, file = stopped
+    module = sys.modules["valleywalk.walks.walk"]
+    keep = module.save_checkpoint
+
+    def full(path, *given):
+        if path.suffix == ".state":
+            raise OSError(f"{path} cannot be written (no room)")
+        keep(path, *given)
+
+    monkeypatch.setattr(module, "save_checkpoint", full)
+    with pytest.raises(OSError, match=r"\.state cannot be written .no room.; asked for again, the"):
+        store.get(experiment, keep_state=True, progress=False)
+    assert file.is_file()
+
+
 def _header(file):
     from safetensors import safe_open
 

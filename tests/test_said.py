@@ -633,7 +633,7 @@ def test_optimizers_side_by_side(smoke):
     assert "SGD bounces in none of 3 cases and slides in 3; momentum bounces in" in text
     assert "Adam bounces in each of 3 cases and slides in none; AdamW bounces" in text
     assert (
-        "All together bounce in 3 of 15 cases: *digits* with batch norm (Adam), with layer norm "
+        "Altogether they bounce in 3 of 15 cases: *digits* with batch norm (Adam), with layer norm "
         "(Adam), with no normalisation (Adam). They slide in 12 of 15 cases.\n" in text
     )
     lowest = min(row["described"]["loss"].estimate for row in numbers["rows"])

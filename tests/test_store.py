@@ -11,7 +11,8 @@ import pytest
 import xarray as xr
 from made import FIELDS
 
-from valleywalk import Experiment, Resources, Store, TraceError, compute, open_trace, save
+from valleywalk import Experiment, Resources, Store, TraceError, compute, open_trace, save, walk
+from valleywalk.evaluation import EvaluationPlan
 from valleywalk.trace import VARIABLES, assemble
 from valleywalk.walks.provenance import experiment_of, provenance
 
@@ -40,6 +41,36 @@ def test_a_trace_comes_back_as_it_was(kept, tmp_path):
     line = provenance(trace)
     for part in ("trained on 60 images", "width 0.05", experiment.hash, "seed 0", "batches of 20"):
         assert part in line
+    assert ", no augmentation; convention text" in line
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"schedule": "clr"}, ", no augmentation, schedule clr; convention"),
+        ({"curvature_every": 1, "curvature_images": 5}, "curvature on 20 of them each 1 epochs"),
+        ({"curvature_every": 1, "curvature_images": 50}, "curvature on 40 of them each 1 epochs"),
+        ({"curvature_every": 1}, "curvature on 60 of them each 1 epochs"),
+        (
+            {"update": "gd", "noise_factor": 0.1, "switch_epoch": 1, "switch_learning_rate": 0.01}
+            | {"epochs": 2},
+            ", isotropic noise whose variance is 0.1 times the largest gradient variance "
+            "(maximum); after epoch 1 gd with learning rate 0.01, batch size 20, with noise; conv",
+        ),
+        (
+            {"update": "gd", "switch_epoch": 1, "switch_update": "sgd", "switch_batch_size": 30}
+            | {"epochs": 2},
+            "; after epoch 1 sgd with learning rate 0.1, batch size 30, no noise; convention",
+        ),
+    ],
+)
+def test_provenance_says_what_a_walk_does_in_its_own_way(fields, said):
+    trace = walk(Experiment(**FIELDS | {"probed_epochs": ()} | fields), progress=False)
+    assert said in provenance(trace)
+    if "curvature_every" in fields:
+        measured = int(said.split()[2])
+        plan = EvaluationPlan.draw(60, 20, seed=0)
+        assert plan.first(fields.get("curvature_images")).images == measured
 
 
 def test_a_kept_trace_is_not_walked_again(kept, monkeypatch):
@@ -254,12 +285,17 @@ def walk_and_be_killed(store, experiment, resources):
     store.get(experiment, restart=resources.restart, progress=step)
 
 
-def test_a_walk_whose_process_is_killed_takes_no_other_down(kept, tmp_path, monkeypatch):
-    """Its pool breaks; the others go on in pools of their own."""
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_walk_whose_process_is_killed_takes_no_other_down(restart, kept, tmp_path, monkeypatch):
+    """Its pool breaks; the others go on in pools of their own, or start over there."""
     monkeypatch.setattr("valleywalk.walks.parallel._get_in_worker", walk_and_be_killed)
     store = Store(tmp_path / "cache", tmp_path / "recorded")
     victim = Experiment(**FIELDS, epochs=1000)
     others = [Experiment(**FIELDS, seed=seed) for seed in (1, 2)]
+    if restart:
+        store.folder.mkdir()
+        for experiment in others:
+            (store.folder / f"{experiment.hash}.checkpoint").write_bytes(b"damaged")
     with pytest.raises(RuntimeError, match=rf"(?s)1 of 3 walks failed:\n{victim.hash}.*killed"):
-        compute([victim, *others], store, Resources(processes=1), progress=False)
+        compute([victim, *others], store, Resources(processes=1, restart=restart), progress=False)
     assert all(store.find(experiment) for experiment in others)

@@ -126,7 +126,7 @@ def walk(
             keep_state=keep_state,
             progress=not quiet,
         )
-        output = store.find(experiment)
+        output = store.cached(experiment) if recompute else store.find(experiment)
     print(f"{report(trace)}\n{provenance(trace)}\n{output}")
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 80, 24
 # How many times as long as looking took it is waited before the next look.
 REST = 9
+A_DAY = 86_400
 CLEAR = "\033[H\033[2J"
 
 
@@ -48,8 +49,8 @@ def tail(
     from .stream import open_stream
 
     check_whole("segments", segments, 1)
-    if not every > 0:
-        raise ValueError(f"every is {every:g}; give seconds, more than 0")
+    if not 0 < every <= A_DAY:
+        raise ValueError(f"every is {every:g}; give seconds, more than 0 and at most {A_DAY:,}")
     kind = ""
     if output is not None:
         from .figures import kind_of_picture

@@ -19,6 +19,7 @@ from .page import (
     NetworksPage,
     PositiveInt,
     WalksPage,
+    in_the_paper,
     markdown_table,
     setting_of,
 )
@@ -68,7 +69,7 @@ COUNTED: Settings = {
         "vgg11": {"epochs_shown": WITH_FIGURE_8},
     },
 }
-# What Figure 8 counts: its name in the table, and the paper's word on it.
+# What Figure 8 counts: its name in the table, and the paper's word on it, of VGG-11.
 COUNTS: Mapping[str, tuple[str, str]] = {
     "both": ("barriers, both", "none in most epochs"),
     "resolved": ("barriers, both, resolved", "not measured"),
@@ -198,6 +199,7 @@ class BarriersByEpoch(ModelPage):
         known = counted["resolvable"].notna().any()
         return {
             "setting": setting_of(self.experiments[0]),
+            "of_the_paper": in_the_paper(self.experiments[0], "vgg11"),
             "epochs": len(counted),
             "last_epoch": int(counted["epoch"].max()),
             "steps": steps,
@@ -223,7 +225,7 @@ class BarriersByEpoch(ModelPage):
             if counted is not None:
                 total = f"{counted['count']} of {numbers['steps']}"
                 shown = [total, str(counted["share"]), f"{counted['epochs']}"]
-            rows.append([name, paper, *shown])
+            rows.append([name, paper if numbers["of_the_paper"] else "no such figure", *shown])
         largest, found = numbers["largest"], "No barrier is higher than both ends"
         if largest is not None:
             found = (

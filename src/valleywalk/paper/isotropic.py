@@ -18,6 +18,7 @@ from .page import (
     PositiveFloat,
     PositiveInt,
     experiment,
+    in_the_paper,
     markdown_table,
     setting_of,
 )
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
 # which footnote 7 goes on from the noisiest one.
 Role = Literal["gd", "sgd", "noise", "smaller rate", "gd after noise", "sgd after noise"]
 LEAVING: tuple[Role, ...] = ("smaller rate", "gd after noise", "sgd after noise")
+# Of VGG-11, with what it has there in brackets.
 PRINTED_NORM: dict[tuple[Role, float], str] = {
     ("gd", 0.0): "87",
     ("sgd", 0.0): "82",
     ("noise", 0.1): "443 (variance 0.028)",
     ("noise", 0.05): "369 (variance 0.014)",
 }
-# The largest gradient variance that those variances imply.
+# The largest gradient variance that those variances imply, of VGG-11, too.
 PRINTED_VARIANCE = 0.28
 # Epochs at a walk's end over which its cosine is averaged.
 LAST_EPOCHS = 20
@@ -247,6 +249,7 @@ class IsotropicNoise(ModelPage):
     def ends(self, traces: list[xr.Dataset]) -> list[dict[str, Any]]:
         """Of each walk: role, label, noise (its deviation) and what was measured last."""
         found, measured = [], self.by_epoch(traces)
+        printed = PRINTED_NORM if in_the_paper(self.experiments[0], "vgg11") else {}
         for walk, trace in zip(self.walks, traces, strict=True):
             own = measured[(measured["role"] == walk.role) & (measured["factor"] == walk.factor)]
             end = own.ffill().iloc[-1]
@@ -257,7 +260,7 @@ class IsotropicNoise(ModelPage):
                     "label": walk.label,
                     "noise": trace.attrs.get("noise_deviation"),
                     "cosine": float(own["cosine"].tail(LAST_EPOCHS).mean()),
-                    "printed_norm": PRINTED_NORM.get((walk.role, walk.factor)),
+                    "printed_norm": printed.get((walk.role, walk.factor)),
                     **{name: float(end[name]) for name in last},
                 }
             )
@@ -320,7 +323,8 @@ class IsotropicNoise(ModelPage):
         about = next(t.attrs for t in traces if "gradient_variance" in t.attrs)
         note = (
             f"Largest gradient variance at initialisation: {about['gradient_variance']:.3g}, "
-            f"{_how_estimated(about)}; the paper's 0.014 and 0.028 imply {PRINTED_VARIANCE}."
+            f"{_how_estimated(about)}; the paper's 0.014 and 0.028, of VGG-11, imply "
+            f"{PRINTED_VARIANCE}."
         )
         return markdown_table(header, rows) + "\n\n" + note
 

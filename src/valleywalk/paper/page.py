@@ -314,6 +314,12 @@ def setting_of(experiment: Experiment) -> str:
     return f"{network_info(experiment.model).title}{width}, {images}, {data}"
 
 
+def in_the_paper(experiment: Experiment, *models: str) -> bool:
+    """Whether it is one of these networks, on CIFAR-10 or what stands in for it."""
+    original = original_dataset(experiment.model, experiment.dataset)
+    return experiment.model in models and original == "cifar10"
+
+
 def images_for(fields: Mapping[str, Any]) -> int:
     """Training images that a walk of a page's fields will have."""
     known = fields.get("training_images") or dataset_info(fields["dataset"]).training_images

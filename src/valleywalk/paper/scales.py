@@ -143,7 +143,8 @@ SETTINGS: Settings = {
 
 # Full-batch gradient descent. Its batch size is the chunk that batch norm sees: the authors'
 # 5,000 of 45,000 images, or as near to nine chunks as the scale allows. Its loss is measured on
-# all images, in the same chunks; augmentation would make the full gradient random.
+# all images, in batches of the evaluation plan, which are the authors' 100 where the chunks are
+# large; augmentation would make the full gradient random.
 GRADIENT_DESCENT: Settings = {
     "smoke": {"mlp": {"evaluation_batch_size": 20}},
     "quick": {

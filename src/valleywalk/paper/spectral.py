@@ -13,7 +13,14 @@ from ..walks.experiment import BatchNormMode, Convention, Experiment
 from .barriers import COUNTED, USUAL_RATE, table_walk
 from .claim import Walked, claim
 from .edge import EdgePage, edge_numbers, share_in_words
-from .page import PositiveFloat, PositiveInt, experiment, markdown_table, setting_of
+from .page import (
+    PositiveFloat,
+    PositiveInt,
+    experiment,
+    in_the_paper,
+    markdown_table,
+    setting_of,
+)
 from .scales import EVERY, Settings
 
 if TYPE_CHECKING:
@@ -141,6 +148,7 @@ class SpectralNorm(EdgePage):
         edge = 2 / float(trace["learning_rate"].values[0])
         return {
             "setting": setting_of(self.experiments[0]),
+            "of_the_paper": in_the_paper(self.experiments[0], "vgg11", "resnet56"),
             "two_over_rate": edge,
             "measurements": len(largest),
             "first": float(largest[0]),
@@ -182,10 +190,14 @@ class SpectralNorm(EdgePage):
             ("validation accuracy at its best", "", f"{n['best_accuracy']:.1%}"),
             ("validation accuracy at the end", "drops at the end", f"{n['last_accuracy']:.1%}"),
         ]
+        said = n["of_the_paper"]
+        lines = [
+            [name, (paper or "not printed") if said else "no such figure", here]
+            for name, paper, here in rows
+        ]
         if len(traces) > 1:
             what, share = share_in_words(traces[1])
-            rows.append((f"gradient descent: {what}", "about 1 (Cohen et al. 2021)", share))
-        lines = [[name, paper or "not printed", here] for name, paper, here in rows]
+            lines.append([f"gradient descent: {what}", "about 1 (Cohen et al. 2021)", share])
         return markdown_table(["quantity", "paper", "this walk"], lines)
 
 

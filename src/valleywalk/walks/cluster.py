@@ -79,6 +79,7 @@ def compute(
                 walk_on_worker,
                 experiment.model_dump_json(),
                 device,
+                resources.restart,
                 here,
                 # What another revision asked for under the same hash may be another walk.
                 key=f"valleywalk-{experiment.hash}-{here['code']}",
@@ -179,12 +180,14 @@ def differing(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     )
 
 
-def walk_on_worker(experiment: str, device: str, asked_by: Mapping[str, str]) -> bytes:
+def walk_on_worker(
+    experiment: str, device: str, restart: bool, asked_by: Mapping[str, str]
+) -> bytes:
     """On a worker: the file of an experiment's trace."""
     if how := differing(revision(), asked_by):
         _turn_away(how)
     store, wanted = Store(), Experiment.model_validate_json(experiment)
-    store.get(wanted, device=device, progress=False)
+    store.get(wanted, device=device, restart=restart, progress=False)
     path = store.find(wanted)
     assert path is not None
     return path.read_bytes()

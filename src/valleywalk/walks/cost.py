@@ -83,8 +83,9 @@ def evaluation_batches(experiment: Experiment) -> int:
 
 
 def steps_in_epoch(experiment: Experiment) -> int:
-    """Steps of an epoch before any switch."""
-    return experiment.phase(1).steps(training_images(experiment))
+    """Steps of an epoch before any switch; of a folder no fewer than are drawn of them."""
+    steps = experiment.phase(1).steps(training_images(experiment))
+    return max(steps, experiment.sampled_iterations or 0)
 
 
 def all_steps(experiment: Experiment) -> int:

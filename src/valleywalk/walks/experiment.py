@@ -174,7 +174,8 @@ class Experiment(Strict):
     stretches of it: a sample of the whole epoch. None: no sample."""
     whole_every: int = Field(0, ge=0)
     """Of the segments measured in a probed epoch, the first and then each so many-th is measured at
-    every point whatever the tolerance: a sample that few points can be held against; 0: none."""
+    every point whatever the tolerance: a sample that few points can be held against; 0: none. Of
+    gd, whose epochs have one step, that is every segment."""
     evaluate_every: int = Field(1, ge=0)
     """Measure training and validation loss and accuracy each so many epochs; 0: never."""
     curvature_every: int = Field(0, ge=0)
@@ -233,8 +234,14 @@ class Experiment(Strict):
                 "evaluation_batch_size is 1, but batch norm in train mode needs at least 2 images; "
                 "raise it, or set batch_norm='eval'"
             )
-        if self.batch_size < 2:
-            raise ValueError("batch_size is 1, but batch norm needs at least 2 images in a batch")
+        if self.batch_norm == "train" and self.evaluation_images == 1:
+            raise ValueError(
+                "evaluation_images is 1, but batch norm in train mode needs at least 2 images; "
+                "raise it, or set batch_norm='eval'"
+            )
+        for name in ("batch_size", "switch_batch_size"):
+            if getattr(self, name) == 1:
+                raise ValueError(f"{name} is 1, but batch norm needs at least 2 images in a batch")
         late = [epoch for epoch in self.probed_epochs or () if epoch > self.epochs]
         if late:
             raise ValueError(
@@ -250,6 +257,7 @@ class Experiment(Strict):
             self._check_sample(available)
         if available is not None:
             self.check_length(available)
+            self.check_batches(available)
         if self.tolerance and self.convention == "code":
             raise ValueError(
                 f"tolerance is {self.tolerance:g} with convention 'code', which measures each "
@@ -260,6 +268,11 @@ class Experiment(Strict):
             raise ValueError("whole_every needs a tolerance; without one all points are measured")
         if self.noise_structure and not self.curvature_every:
             raise ValueError("noise_structure is measured with curvature: set curvature_every")
+        if self.noise_structure and self.convention == "code":
+            raise ValueError(
+                "noise_structure is measured along eigenvectors, which convention 'code' does not "
+                "search for; use convention 'text'"
+            )
         self._check_switch()
         return self
 
@@ -303,6 +316,39 @@ class Experiment(Strict):
                 f"{segments:,} segments of {self.points + 1} losses are {losses:,} losses, but a "
                 f"walk keeps {MOST_LOSSES:,} at most; choose fewer points, probed_epochs, "
                 "probed_iterations or sampled_iterations"
+            )
+
+    def check_batches(self, images: int) -> None:
+        """Refuse a measurement that needs more batches of the evaluation plan than there are.
+
+        Parameters
+        ----------
+        images : int
+            Training images; those of a folder are not counted before they are read.
+
+        Raises
+        ------
+        ValueError
+            Fewer than two batches for the gradient's variance, or too few for the structure of the
+            noise.
+        """
+        from ..analysis import DIRECTIONS
+
+        images, size = self.evaluation_images or images, self.evaluation_batch_size
+        # A last batch of one image joins the one before.
+        batches = max(1, -(-(images - 1) // size))
+        if self.noise_factor and batches < 2:
+            raise ValueError(
+                f"{images} images in batches of {size} are one batch, but the gradient's variance, "
+                "which gives the noise its size, needs two or more; lower evaluation_batch_size"
+            )
+        if self.curvature_images is not None:
+            batches = min(batches, max(1, self.curvature_images // size))
+        if self.noise_structure and batches < DIRECTIONS + 2:
+            raise ValueError(
+                f"noise_structure needs {DIRECTIONS + 2} or more batches for the noise's top "
+                f"{DIRECTIONS} directions, and these are {batches}; raise evaluation_images and "
+                f"curvature_images, or lower evaluation_batch_size (now {size})"
             )
 
     def _check_switch(self) -> None:

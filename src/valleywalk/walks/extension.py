@@ -14,7 +14,7 @@ def longest_shorter(experiment: Experiment, folder: Path) -> Path | None:
             begun_by(experiment, path)
             found.append((position_of(path), path))
         except (ValueError, KeyError, TypeError, OSError):
-            # Of another walk, of an older version, damaged, or deleted just now.
+            # Of another walk, of an older format, without a header, or deleted just now.
             continue
     return max(found)[1] if found else None
 

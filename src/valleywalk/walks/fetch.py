@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Container
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -90,6 +91,7 @@ def _read(address: str, name: str) -> bytes:
     try:
         with urlopen(whole, timeout=SECONDS) as answer:
             content: bytes = answer.read()
-    except URLError as error:
-        raise OSError(f"{whole} cannot be fetched ({error.reason})") from error
+    except (URLError, HTTPException) as error:
+        why = getattr(error, "reason", error)
+        raise OSError(f"{whole} cannot be fetched ({why})") from error
     return content

@@ -81,7 +81,7 @@ def on_images(experiment: Experiment, dataset: Dataset) -> Experiment:
     Raises
     ------
     DatasetError
-        The experiment is on other images.
+        The experiment names other images by its `data_hash`.
     """
     if experiment.unread:
         experiment = experiment.model_copy(update=_said_by(dataset))

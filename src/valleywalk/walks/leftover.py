@@ -47,10 +47,10 @@ def removable(store: Store, *, traces: bool = False, checkpoints: bool = False) 
     checkpoints : bool
         Also checkpoints of walks that can go on.
     """
-    now = time.time()
+    now, images = time.time(), datasets_folder()
     found = [
         Removable(path, "left by a process that was killed", path.stat().st_size)
-        for folder in (store.folder, store.recorded, datasets_folder())
+        for folder in (store.folder, store.recorded, images, images / "decoded")
         for path in leftovers(folder)
         if now - path.stat().st_mtime > IN_USE_SECONDS
     ]

@@ -152,5 +152,6 @@ def build(
         The global random state is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # And no accelerator's: torch.manual_seed sets those as well.
+        torch.default_generator.manual_seed(seed)
         return BUILDERS[name](channels, image_size, classes, width)

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -81,11 +82,14 @@ def _compute_here(
     missing: Sequence[Experiment], store: Store, resources: Resources, shown: tqdm
 ) -> Failures:
     """Walk all in processes of this machine."""
+    began = time.time()
     failed, lost, _ = _in_pool(missing, store, resources, shown)
     # A worker that is killed, as for want of memory, takes its pool down and all walks in it. Each
-    # goes on in a pool of its own, so that only the culprit fails.
-    going_on = Resources(resources.device)
+    # goes on in a pool of its own, so that only the culprit fails; an old checkpoint of one that
+    # was to be started over, and was not yet, is still not gone on from.
     for experiment in lost:
+        restart = resources.restart and not store.begun(experiment, since=began)
+        going_on = Resources(resources.device, restart=restart)
         more, lost_again, ends = _in_pool([experiment], store, going_on, shown)
         failed += more
         failed += [(each, RuntimeError(how_it_ended(ends))) for each in lost_again]

@@ -96,7 +96,10 @@ def provenance(*traces: xr.Dataset) -> str:
         batches += f", at {experiment.sampled_iterations} steps drawn in an epoch"
     curvature = ""
     if experiment.curvature_every:
-        images = experiment.curvature_images or attributes["evaluation_images"]
+        size, measured = experiment.evaluation_batch_size, attributes["evaluation_images"]
+        # Whole batches of the plan, at least one.
+        images = max(size, (experiment.curvature_images or measured) // size * size)
+        images = measured if experiment.curvature_images is None else min(images, measured)
         curvature = f"curvature on {images} of them each {experiment.curvature_every} epochs; "
     protocol = attributes.get("protocol_commit", "unknown")
     commits = attributes["git_commit"] + (f"; protocol {protocol}" if protocol != "unknown" else "")
@@ -109,13 +112,34 @@ def provenance(*traces: xr.Dataset) -> str:
         f"{experiment.model} at width {experiment.width:g} "
         f"({attributes['parameters']:,} parameters); {experiment.update} with learning rate "
         f"{experiment.learning_rate:g}, batch size {experiment.batch_size}, weight decay "
-        f"{experiment.weight_decay:g}, {'with' if experiment.augmentation else 'no'} augmentation; "
+        f"{experiment.weight_decay:g}, {'with' if experiment.augmentation else 'no'} augmentation"
+        f"{_changes(experiment)}; "
         f"convention {experiment.convention}; seed {experiment.seed}; "
         f"{attributes['device']}, {duration}, {attributes['started'][:10]}; "
         f"torch {versions['torch']}, valleywalk {versions['valleywalk']} "
         f"({commits}); experiment {attributes['experiment_hash']}, "
         f"plan {attributes['plan_hash']}, data {attributes['dataset_hash']}"
     )
+
+
+def _changes(experiment: Experiment) -> str:
+    """What the walk has of schedule, isotropic noise and a change in mid-walk."""
+    said = ""
+    if experiment.schedule != "constant":
+        said += f", schedule {experiment.schedule}"
+    if experiment.noise_factor:
+        said += (
+            f", isotropic noise whose {experiment.noise_measure} is {experiment.noise_factor:g} "
+            f"times the largest gradient variance ({experiment.noise_estimate})"
+        )
+    if experiment.switch_epoch is not None:
+        later = experiment.phase(experiment.switch_epoch + 1)
+        said += (
+            f"; after epoch {experiment.switch_epoch} {later.update} with learning rate "
+            f"{later.learning_rate:g}, batch size {later.batch_size}, "
+            f"{'with' if later.noise_factor else 'no'} noise"
+        )
+    return said
 
 
 def _provenance_of_a_watch(trace: xr.Dataset) -> str:

@@ -56,9 +56,10 @@ class Store:
         candidates = (where / f"{experiment.hash}.nc" for where in (self.recorded, self.folder))
         return next((path for path in candidates if path.is_file()), None)
 
-    def begun(self, experiment: Experiment) -> bool:
-        """Whether a walk was stopped here and goes on from its checkpoint."""
-        return beside(self._cached(identified(experiment))).checkpoint.is_file()
+    def begun(self, experiment: Experiment, since: float = 0.0) -> bool:
+        """Whether a walk was stopped here, since a time, and goes on from its checkpoint."""
+        checkpoint = beside(self.cached(experiment)).checkpoint
+        return checkpoint.is_file() and checkpoint.stat().st_mtime >= since
 
     def open(self, experiment: Experiment) -> xr.Dataset | None:
         """The trace of an experiment, None if there is none; nothing is walked.
@@ -75,8 +76,9 @@ class Store:
         path = self.find(experiment)
         return None if path is None else open_own(path, experiment)
 
-    def _cached(self, experiment: Experiment) -> Path:
-        return self.folder / f"{experiment.hash}.nc"
+    def cached(self, experiment: Experiment) -> Path:
+        """Where the trace of an experiment is kept that is walked here."""
+        return self.folder / f"{identified(experiment).hash}.nc"
 
     def get(
         self,
@@ -96,7 +98,8 @@ class Store:
         device : str
             Where to walk, if it comes to that.
         recompute : bool
-            Walk again, and replace a cached trace, damaged or not. Recorded traces are left alone.
+            Walk again, and replace a cached trace, damaged or not; not from the end of a shorter
+            walk, but from where this one was interrupted. Recorded traces are left alone.
         restart : bool
             Delete a checkpoint, damaged or not, rather than going on from it; nor go on from a
             shorter walk.
@@ -131,16 +134,17 @@ class Store:
                     # Nobody else writes these now.
                     for left in leftovers(self.folder, f"{experiment.hash}.*"):
                         left.unlink(missing_ok=True)
-                    path = self._cached(experiment)
+                    path = self.cached(experiment)
                     walk_into(
                         path,
                         experiment,
                         device=device,
-                        restart=recompute or restart,
+                        restart=restart,
+                        extend=not recompute,
                         keep_state=keep_state,
                         progress=progress,
                     )
-        kept_state = beside(self._cached(experiment)).state
+        kept_state = beside(self.cached(experiment)).state
         if keep_state and progress is True and not kept_state.is_file():
             say(
                 f"no state is kept of {experiment.hash}: its trace was there, and nothing was "
@@ -239,7 +243,7 @@ class Beside(NamedTuple):
 
 
 def beside(path: Path) -> Beside:
-    """The files beside a trace; whatever its own ending is, theirs are others."""
+    """The files beside a trace."""
     stem = path.name.removesuffix(".nc")
     return Beside(
         *(path.with_name(f"{stem}.{end}") for end in ("checkpoint", "state", "diverged.nc"))
@@ -269,6 +273,7 @@ def walk_into(
     *,
     device: str = "auto",
     restart: bool = False,
+    extend: bool = True,
     keep_state: bool = False,
     progress: bool | Callable[[], None] = True,
 ) -> xr.Dataset:
@@ -284,6 +289,8 @@ def walk_into(
     device : str
     restart : bool
         Delete a checkpoint rather than going on from it; nor go on from a shorter walk.
+    extend : bool
+        Whether to go on from a shorter walk.
     keep_state : bool
         Keep the state of the end beside the trace, ending in .state.
     progress : bool or callable
@@ -294,8 +301,8 @@ def walk_into(
     WalkError
         The walk diverged; what was seen until then is kept in a file that is named.
     OSError
-        There is too little room; found out before the walk. Or the trace cannot be written; then
-        the checkpoint stays.
+        There is too little room; found out before the walk. Or the trace or the kept state cannot
+        be written; then the checkpoint stays.
     """
     from .extension import longest_shorter, position_of
     from .walk import WalkError, walk
@@ -305,7 +312,7 @@ def walk_into(
     shorter = None
     if restart:
         checkpoint.unlink(missing_ok=True)
-    elif not checkpoint.is_file():
+    elif extend and not checkpoint.is_file():
         shorter = longest_shorter(experiment, path.parent)
     _check_room(experiment, path.parent)
     if progress is True:
@@ -323,6 +330,7 @@ def walk_into(
             shorter=shorter,
             kept_state=kept_state if keep_state else None,
         )
+        save(trace, path)
     except WalkError as error:
         if error.trace is None:
             raise
@@ -334,8 +342,6 @@ def walk_into(
             ) from None
         checkpoint.unlink(missing_ok=True)
         raise WalkError(f"{error}; what was seen until then is in {diverged}") from None
-    try:
-        save(trace, path)
     except OSError as error:
         if not checkpoint.is_file():
             raise

@@ -12,9 +12,10 @@ from ..surroundings import trainable
 from .experiment import Schedule
 
 # The paper says that its schedules are apparent from Figure 6 and prints no numbers. These are
-# ours: CLR goes three times up and down between a tenth of the rate and the rate; the trapezoid
-# rises as CLR's first half-cycle does and spends the last third of the walk coming down to zero;
-# the steps, to a tenth, come at half and three quarters of the walk.
+# ours: CLR goes three times up and down between a tenth of the rate and the rate (each half-cycle a
+# sixth of the steps, rounded down, so that a short walk has a little more); the trapezoid rises as
+# CLR's first half-cycle does and spends the last third of the walk coming down to zero; the steps,
+# to a tenth, come at half and three quarters of the walk.
 CLR_CYCLES = 3
 LOWEST_SHARE = 0.1
 STEPS_AT = (1 / 2, 3 / 4)

@@ -81,8 +81,8 @@ def walk(
         Show a progress bar, or call this after each step.
     checkpoint : path-like, optional
         Keep the walk's state in this file, and go on from there if it exists. A walk that goes on
-        ends with the same bits on a CPU as one that was never stopped. Whoever keeps the trace
-        deletes the file.
+        ends with the same bits on a CPU, with as many threads, as one that was never stopped.
+        Whoever keeps the trace deletes the file.
     checkpoint_seconds : float
         Keep it at least so often; at the end of an epoch more often where that costs little.
     shorter : path-like, optional
@@ -99,7 +99,7 @@ def walk(
     Raises
     ------
     DatasetError
-        Data missing, other images than the experiment is on, or fewer than it needs.
+        Data missing, other images than the experiment names by `data_hash`, or fewer than it needs.
     DeviceError
         The device is not there.
     WalkError
@@ -407,6 +407,7 @@ def _check_sizes(experiment: Experiment, dataset: Dataset) -> None:
                 f"images; choose at most {available}"
             )
     experiment.check_length(available)
+    experiment.check_batches(available)
 
 
 def _state_hash(model: nn.Module) -> str:
