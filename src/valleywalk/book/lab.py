@@ -251,8 +251,8 @@ STATIONS = (
     Station(
         "Noise that looks like barriers",
         10,
-        "Read {doc}`/figures/text_against_code`: one walk, measured twice. Then try the preset "
-        "*frozen against re-drawn plan* in {doc}`play`.",
+        "Read {doc}`/figures/text_against_code`: one walk, measured twice. Then try the "
+        "presets *Frozen plan* and *Re-drawn plan* in {doc}`play`.",
         "The steps are the same, the barriers are not: they come from the measurement.",
         (
             Run(
