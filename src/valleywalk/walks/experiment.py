@@ -256,8 +256,7 @@ class Experiment(Strict):
         if self.sampled_iterations is not None:
             self._check_sample(available)
         if available is not None:
-            self.check_length(available)
-            self.check_batches(available)
+            self.check_images(available)
         if self.tolerance and self.convention == "code":
             raise ValueError(
                 f"tolerance is {self.tolerance:g} with convention 'code', which measures each "
@@ -288,19 +287,24 @@ class Experiment(Strict):
 
             stretches(self.phase(1).steps(available), self.sampled_iterations or 0)
 
-    def check_length(self, images: int) -> None:
-        """Refuse a walk of which more would be seen than stays in memory.
+    def check_images(self, images: int) -> None:
+        """Refuse what is impossible with so many training images.
 
         Parameters
         ----------
         images : int
-            Training images; those of a folder are not counted before they are read.
+            Those of a folder are not counted before they are read.
 
         Raises
         ------
         ValueError
-            More steps than `MOST_STEPS`, or more losses along segments than `MOST_LOSSES`.
+            More steps than `MOST_STEPS`, or more losses along segments than `MOST_LOSSES`; or fewer
+            batches of the evaluation plan than the gradient's variance or its structure takes.
         """
+        self._check_length(images)
+        self._check_batches(self.evaluation_images or images)
+
+    def _check_length(self, images: int) -> None:
         in_epoch = max(self.phase(epoch).steps(images) for epoch in (1, self.epochs))
         steps = self.epochs * in_epoch
         if steps > MOST_STEPS:
@@ -318,23 +322,10 @@ class Experiment(Strict):
                 "probed_iterations or sampled_iterations"
             )
 
-    def check_batches(self, images: int) -> None:
-        """Refuse a measurement that needs more batches of the evaluation plan than there are.
-
-        Parameters
-        ----------
-        images : int
-            Training images; those of a folder are not counted before they are read.
-
-        Raises
-        ------
-        ValueError
-            Fewer than two batches for the gradient's variance, or too few for the structure of the
-            noise.
-        """
+    def _check_batches(self, images: int) -> None:
         from ..analysis import DIRECTIONS
 
-        images, size = self.evaluation_images or images, self.evaluation_batch_size
+        size = self.evaluation_batch_size
         # A last batch of one image joins the one before.
         batches = max(1, -(-(images - 1) // size))
         if self.noise_factor and batches < 2:

@@ -406,8 +406,7 @@ def _check_sizes(experiment: Experiment, dataset: Dataset) -> None:
                 f"{name} is {value}, but data set {dataset.name!r} gives {available} training "
                 f"images; choose at most {available}"
             )
-    experiment.check_length(available)
-    experiment.check_batches(available)
+    experiment.check_images(available)
 
 
 def _state_hash(model: nn.Module) -> str:
