@@ -422,3 +422,10 @@ def test_complex_parameters_are_refused():
     model = nn.Linear(3, 2, dtype=torch.complex64)
     with pytest.raises(ValueError, match="parameter 'weight' is complex, and distances"):
         watch(model, sgd(model), cross_entropy, DATA)
+
+
+def test_any_seed_of_an_experiment_can_be_set():
+    with random_states(seed=2**63 - 1):
+        first = torch.rand(3)
+    with random_states(seed=2**63 - 1):
+        assert torch.equal(torch.rand(3), first)

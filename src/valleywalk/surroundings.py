@@ -44,7 +44,7 @@ def random_states(devices: Iterable[torch.device] = (), seed: int | None = None)
         try:
             if seed is not None:
                 random.seed(seed)
-                np.random.seed(seed)
+                np.random.seed(seed % 2**32)  # It takes no larger one.
                 torch.default_generator.manual_seed(seed)
                 for device in accelerators:
                     _seed(device, seed)

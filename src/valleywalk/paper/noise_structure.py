@@ -50,12 +50,12 @@ def decomposition_along_training(
     from torch import nn
 
     from ..probes.noise_structure import decompose
+    from ..surroundings import random_states
 
     digits = load_digits()
     inputs = torch.from_numpy(digits.data[:images] / 16)
     targets = torch.from_numpy(digits.target[:images]).long()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with random_states(seed=seed):
         model = nn.Sequential(nn.Linear(64, hidden), nn.Tanh(), nn.Linear(hidden, 10)).double()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     measured = {steps}

@@ -18,6 +18,7 @@ from torch import nn
 from .. import measures
 from ..folders import data_folder
 from ..machine import device_name, reproducible
+from ..surroundings import random_states
 from ..trace import open_trace, save
 from ..watch import watch
 from .optimizer_networks import examples, network_of, optimizers_of
@@ -63,8 +64,7 @@ def train(run: Run, measured: Container[int] | None = None) -> xr.Dataset:
     """
     inputs, targets, data_hash = examples(run.problem)
     loss = nn.functional.cross_entropy
-    with reproducible(threads=1), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed)
+    with reproducible(threads=1), random_states(seed=run.seed):
         network = network_of(run.problem, run.normalisation)
         optimizers = optimizers_of(run.optimizer, network, run.learning_rate)
         order = np.random.default_rng(run.seed)

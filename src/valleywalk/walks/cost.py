@@ -79,7 +79,7 @@ def evaluation_images(experiment: Experiment) -> int:
 
 def evaluation_batches(experiment: Experiment) -> int:
     """Batches on which a loss is measured."""
-    return -(-evaluation_images(experiment) // experiment.evaluation_batch_size)
+    return experiment.evaluation_batches(evaluation_images(experiment))
 
 
 def steps_in_epoch(experiment: Experiment) -> int:

@@ -325,9 +325,7 @@ class Experiment(Strict):
     def _check_batches(self, images: int) -> None:
         from ..analysis import DIRECTIONS
 
-        size = self.evaluation_batch_size
-        # A last batch of one image joins the one before.
-        batches = max(1, -(-(images - 1) // size))
+        size, batches = self.evaluation_batch_size, self.evaluation_batches(images)
         if self.noise_factor and batches < 2:
             raise ValueError(
                 f"{images} images in batches of {size} are one batch, but the gradient's variance, "
@@ -341,6 +339,15 @@ class Experiment(Strict):
                 f"{DIRECTIONS} directions, and these are {batches}; raise evaluation_images and "
                 f"curvature_images, or lower evaluation_batch_size (now {size})"
             )
+
+    def evaluation_batches(self, images: int) -> int:
+        """Batches of an evaluation plan of so many images; a last image alone joins those before.
+
+        Parameters
+        ----------
+        images : int
+        """
+        return max(1, -(-(images - 1) // self.evaluation_batch_size))
 
     def _check_switch(self) -> None:
         changed = (self.switch_update, self.switch_learning_rate, self.switch_batch_size)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..surroundings import random_states
+
 VGG11 = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512, "pool")
 # Channels of a convolution that fill the vector registers of a CPU.
 NARROW = 8
@@ -151,7 +153,5 @@ def build(
     seed : int
         The global random state is left as it was.
     """
-    with torch.random.fork_rng(devices=[]):
-        # And no accelerator's: torch.manual_seed sets those as well.
-        torch.default_generator.manual_seed(seed)
+    with random_states(seed=seed):
         return BUILDERS[name](channels, image_size, classes, width)

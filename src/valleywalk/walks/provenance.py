@@ -96,10 +96,11 @@ def provenance(*traces: xr.Dataset) -> str:
         batches += f", at {experiment.sampled_iterations} steps drawn in an epoch"
     curvature = ""
     if experiment.curvature_every:
-        size, measured = experiment.evaluation_batch_size, attributes["evaluation_images"]
-        # Whole batches of the plan, at least one.
-        images = max(size, (experiment.curvature_images or measured) // size * size)
-        images = measured if experiment.curvature_images is None else min(images, measured)
+        images = attributes["evaluation_images"]
+        if experiment.curvature_images is not None:
+            # Whole batches of the plan, at least one.
+            size = experiment.evaluation_batch_size
+            images = min(images, max(size, experiment.curvature_images // size * size))
         curvature = f"curvature on {images} of them each {experiment.curvature_every} epochs; "
     protocol = attributes.get("protocol_commit", "unknown")
     commits = attributes["git_commit"] + (f"; protocol {protocol}" if protocol != "unknown" else "")
