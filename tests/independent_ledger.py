@@ -166,17 +166,25 @@ def distance(gd: Trace, sgd: Trace) -> float:
     return numbers(sgd, "distance")[steps - 1] / numbers(gd, "distance")[steps - 1]
 
 
-def slope(factor: str, measure: str, *walks: Trace) -> float:
-    """For each doubling of a factor, over as many steps as the shortest walk has.
+def late_cosines(*walks: Trace) -> list[float]:
+    """Of each walk the mean of the second half of as many steps as the shortest has."""
+    steps = min(len(trace["cosine"]) for trace in walks)
+    return [mean(numbers(trace, "cosine")[(steps + 1) // 2 : steps]) for trace in walks]
 
-    Of the cosine the mean of the second half of the steps, of the distance that at their end.
-    """
-    steps, x, y = min(len(trace["cosine"]) for trace in walks), [], []
-    for trace in walks:
+
+def last_distances(*walks: Trace) -> list[float]:
+    """Of each walk after as many steps as the shortest has."""
+    steps = min(len(trace["distance"]) for trace in walks)
+    return [numbers(trace, "distance")[steps - 1] for trace in walks]
+
+
+def slope(factor: str, measure: Callable[..., list[float]], *walks: Trace) -> float:
+    """For each doubling of a factor."""
+    x, y = [], []
+    for trace, value in zip(walks, measure(*walks), strict=True):
         if all(walked(trace)[name] == value for name, value in USUAL.items() if name != factor):
-            series = numbers(trace, measure)[:steps]
             x.append(math.log2(walked(trace)[factor]))
-            y.append(series[-1] if measure == "distance" else mean(series[(steps + 1) // 2 :]))
+            y.append(value)
     apart = [each - mean(x) for each in x]
     return sum(a * b for a, b in zip(apart, y, strict=True)) / sum(a * a for a in apart)
 
@@ -362,9 +370,9 @@ STATISTICS: dict[str, Callable[..., float | tuple[int, int]]] = {
     "gd-cosine": last_cosine,
     "sgd-cosine": lambda gd, sgd: last_cosine(sgd) - last_cosine(gd),
     "distance": distance,
-    "batch-size-moves-cosine": partial(slope, "batch_size", "cosine"),
-    "learning-rate-leaves-cosine": partial(slope, "learning_rate", "cosine"),
-    "large-batches-stay-near": partial(slope, "batch_size", "distance"),
+    "batch-size-moves-cosine": partial(slope, "batch_size", late_cosines),
+    "learning-rate-leaves-cosine": partial(slope, "learning_rate", late_cosines),
+    "large-batches-stay-near": partial(slope, "batch_size", last_distances),
     "learning-rate-sets-height": partial(
         over_epochs, "learning_rate", partial(heights, inside=False)
     ),
@@ -393,8 +401,13 @@ STATISTICS: dict[str, Callable[..., float | tuple[int, int]]] = {
 }
 
 
-def bounces_at_last(gd: Trace, *_: Trace) -> bool:
-    return sum(map(sags, [*segments(gd).values()][-10:])) > 5
+def bounces_at_last(first: Trace, *_: Trace) -> bool:
+    return sum(map(sags, [*segments(first).values()][-10:])) > 5
+
+
+def bounce_in_the_second_half(*walks: Trace) -> bool:
+    """By the cosine, since no segment of these walks is measured."""
+    return max(late_cosines(*walks)) < 0
 
 
 def on_the_same_images(gd: Trace, sgd: Trace) -> bool:
@@ -409,6 +422,8 @@ def on_the_same_images(gd: Trace, sgd: Trace) -> bool:
 PREMISES: dict[str, Callable[..., bool]] = {
     "SGD crosses a barrier": lambda sgd: with_barrier(sgd)[0] > 0,
     "gradient descent bounces at last": bounces_at_last,
+    "SGD bounces at last": bounces_at_last,
+    "the walks bounce": bounce_in_the_second_half,
     "gradient descent and SGD train one": on_the_same_images,
     "most segments have a minimum inside": lambda *w: all(2 * n > of for n, of in map(that_sag, w)),
     "the spectral norm reaches": lambda gd: any(ratio >= 1 for ratio in of_the_edge(gd)),
@@ -570,7 +585,9 @@ def row_of(claim: Mapping[str, Any], subject: str, there: Mapping[int, Any], pla
             row.interval = tested.interval()
             for end in (end for end in against if end is not None):
                 p_values.append(1.0 if end == row.estimate else tested.p_against(end))
+            # Where half of the numbers cannot be used, the others are no sample.
             tells = complete and not gone and len(values) >= FEWEST_SEEDS
+            tells = tells and (gone or 2 * len(values) > len(found))
             row.p_value = max(p_values) if tells else None
     return row
 

@@ -106,6 +106,12 @@ def test_a_walk_that_creeps_does_not_bounce():
     assert bounces(Walked(None, [trace_of([LINE] * 9 + crept + [SAG])])) == ""
 
 
+def test_what_sgd_does_to_the_floor_is_said_of_walks_that_bounce():
+    (bounces,) = BY_ID["sgd-floor"].premises
+    assert bounces(Walked(None, [trace_of([SAG] * 9 + [LINE] * 10)])) == "0 of 10"
+    assert bounces(Walked(None, [trace_of([LINE] * 9 + [SAG] * 10)])) == ""
+
+
 def test_heights_are_compared_where_walks_bounce_at_each_rate():
     (bounces,) = BY_ID["learning-rate-sets-height"].premises
     half, more = trace_of([LINE, SAG] * 10), trace_of([LINE, SAG] * 10 + [SAG])
@@ -155,6 +161,11 @@ def test_slopes_over_doublings():
                 distance=[*[0.0] * 8, distance],
             )
         )
+    (bounces,) = BY_ID["batch-size-moves-cosine"].premises
+    assert bounces(Walked(page, traces)) == "up to 0"
+    for trace in traces:
+        trace["cosine"] -= 0.05
+    assert bounces(Walked(page, traces)) == ""
     pages, traces = [page], [traces]
     assert VALUE["batch-size-moves-cosine"](pages, traces) == pytest.approx(-0.1)
     assert VALUE["learning-rate-leaves-cosine"](pages, traces) == pytest.approx(0.02)
@@ -316,6 +327,10 @@ def test_gradient_descent_with_noise_and_what_frees_it():
     assert VALUE["stuck-under-smaller-rate"](pages, traces) == pytest.approx(0.9)
     assert VALUE["stuck-under-gd"](pages, traces) == pytest.approx(0.25)
     assert VALUE["freed-by-sgd"](pages, traces) == pytest.approx(0.1)
+    # The page shows what the claims count, not the last epoch alone.
+    ends = {end["label"]: end for end in page.ends(traces[0])}
+    assert ends["GD + noise × 0.05"]["train_loss"] == pytest.approx(2.0)
+    assert ends["GD"]["validation_accuracy"] == pytest.approx(0.9)
     for trace in traces[0]:
         trace["train_loss"][:3] = 10.0
     assert stuck(Walked(page, traces[0])) == "0.5 is left", "it falls under the noise as well"

@@ -23,6 +23,7 @@ from valleywalk.paper.ledger_text import (
     ledger_table,
     numbers_of,
     page_claims,
+    under_protocol,
 )
 from valleywalk.paper.protocol import (
     ORDER,
@@ -192,6 +193,27 @@ def test_what_could_have_been_seen_and_what_it_would_take():
     assert Evidence(a_claim(), [1 + 1e-6, 2.0, 0.0, 3.0, -1.0]).power()[1] is None
 
 
+@pytest.mark.parametrize("middle", [0.001, 0.006, -0.01])
+def test_inside_a_margin_both_ends_must_be_told(middle):
+    """Power by simulation: at the number that could have been seen, and with the seeds needed."""
+    random = np.random.default_rng(3)
+    claim = BY_ID["learning-rate-leaves-cosine"]
+    values = random.standard_normal(10)
+    values = middle + 0.012 * (values - values.mean()) / values.std(ddof=1)
+    seen, needed = Evidence(claim, list(values)).power()
+
+    def supported(mean, seeds):
+        drawn = mean + 0.012 * random.standard_normal((4000, seeds))
+        half = stats.t.ppf(0.975, seeds - 1) * drawn.std(axis=1, ddof=1) / seeds**0.5
+        return np.mean((drawn.mean(1) - half > -0.02) & (drawn.mean(1) + half < 0.02))
+
+    # Four standard errors of a simulated share.
+    assert supported(seen, 10) == pytest.approx(0.8, abs=0.026)
+    assert supported(middle, needed) > 0.8 - 0.026
+    assert supported(middle, needed - 1) < 0.8 + 0.026
+    assert math.copysign(1, seen) == math.copysign(1, middle)
+
+
 def experiments_of(claim, scale, subject, seed):
     """The walks that one seed of a claim needs."""
     pages = pages_of(claim, scale, SUBJECTS[subject], seed, {})
@@ -335,6 +357,26 @@ def test_where_a_premise_is_absent_in_half_of_the_seeds_nothing_is_decided(store
     assert found.estimate == pytest.approx(1.6)
     assert "premise not met in 2 of 5 seeds" in numbers_of(found)
     assert made(store, values, premises=happens_in(range(5))).notes == ()
+
+
+def test_where_half_of_the_seeds_have_no_usable_number_nothing_is_decided(store):
+    """What is left is no sample: a number may be lacking because the claim is wrong."""
+    values = [2.0, -1.0, 2.1, math.inf, 1.9]
+    assert made(store, values, quantity="ratio").verdict == "supported"
+    found = made(store, [*values[:4], -1.0], quantity="ratio")
+    assert (found.verdict, found.p_value, found.seeds) == ("inconclusive", None, 2)
+    assert found.notes[-1].startswith("half of the seeds or more have no usable number")
+
+
+def test_a_finding_names_its_walks_and_what_is_written_beside_it_is_about_the_protocol_s(store):
+    texts = {"cautions": {"vgg11": "caution: made up"}, "reasons": {"vgg11": "made up"}}
+    found = made(store, 0.5 + NARROW, **texts)
+    assert found.verdict == "contradicted"
+    page = StochasticWalk.for_seed("quick", "vgg11", 0, {})
+    assert len(found.walks) == 5
+    assert page.experiments[0].hash == found.walks[0]
+    # There is no protocol at this scale.
+    assert (found.protocol_commits, found.reason, found.notes) == ((), "", ())
 
 
 def test_a_seed_that_cannot_be_used_is_named_and_stops_nothing(store):
@@ -545,9 +587,12 @@ def test_walks_from_before_the_protocol_do_not_count(tmp_path, monkeypatch):
 
     (counted,) = found_after(["def", "abc"])
     assert (counted.seeds, counted.verdict) == (5, "supported")
+    assert counted.protocol_commits == ("abc",)
+    assert under_protocol([counted]).endswith("began after the protocol (commits abc).")
     assert found_after(["def"]) == []
     (counted,) = found_after(None)
     assert counted.seeds == 5, "nothing is known where git does not say"
+    assert "was not checked" in under_protocol([counted])
     first = store.folder / f"{experiment.hash}.nc"
     save(open_trace(first).assign_attrs(protocol_commit="unknown"), first)
     (counted,) = found_after(["abc"])

@@ -7,7 +7,9 @@ from valleywalk import Store
 from valleywalk.folders import checkout
 from valleywalk.paper import full_size
 from valleywalk.paper.full_size import command, planned, walks
+from valleywalk.paper.items import ITEMS
 from valleywalk.paper.protocol import commands
+from valleywalk.walks.experiment import Experiment
 
 LETTERS = "ABCDEF"
 RECORDED = checkout() / "data" / "traces"
@@ -28,6 +30,15 @@ def test_the_longer_walks_extend_the_shorter_ones():
         assert walks()[f"{letter}25"].extends(walks()[letter])
 
 
+@pytest.mark.parametrize("name", ["fig2", "fig14", "tab1", "tab2"])
+def test_who_has_cifar_10_itself_walks_the_same_on_it(name):
+    """Augmentation and all; only the pixels are others."""
+    ours, own = ITEMS[name].at("full"), ITEMS[name].at("full", dataset="cifar10")
+    assert [walk.dataset for walk in own.experiments] == ["cifar10"] * len(ours.experiments)
+    for jpeg, original in zip(ours.experiments, own.experiments, strict=True):
+        assert original == Experiment(**jpeg.model_dump() | {"dataset": "cifar10"})
+
+
 def test_all_of_them_are_recorded_with_those_of_the_pages():
     assert set(walks().values()) <= set(commands("full"))
 
@@ -39,8 +50,21 @@ def test_which_are_there_and_on_what_they_were_walked(tmp_path):
     assert "ResNet-56, 0.3" in rows["D"]
     assert "CPU" in rows["A"]
     assert "H200" in rows["C25"]
+    assert rows["C"].split(" | ")[4] == "5"
     empty = full_size.there(Store(tmp_path / "cache", tmp_path / "recorded"))
     assert empty.count("not yet") == 12
+
+
+def test_what_is_left_stands_with_its_command_and_cost(tmp_path):
+    recorded = Store(tmp_path / "cache", RECORDED)
+    text = full_size.left(recorded)
+    left = [letter for letter, walk in walks().items() if recorded.find(walk) is None]
+    assert re.findall(r"\| walk (\w+) \|", text) == [*left, *(f"{each}100" for each in LETTERS)]
+    assert f"| walk C100 | 19 | `{command(planned('C', 100))}` |" in text
+    for label, cost in (("Figure 1", 26), ("Figure 9", 26), ("Figure 11", 69)):
+        assert f"| {label} | {cost} | `papermill notebooks/" in text
+    assert text.count("cifar10-jpeg") == text.count("\n") - 1
+    assert len(re.findall("walk ", full_size.left(Store(tmp_path / "cache", tmp_path)))) > 18
 
 
 def test_drawn_steps_are_held_against_all_of_them(tmp_path):

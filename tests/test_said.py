@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from valleywalk import Store
+from valleywalk import Store, analysis, measures
 from valleywalk.book import prose
 from valleywalk.book.prose import in_words, said, typed_numbers
 from valleywalk.folders import checkout
 from valleywalk.paper import spectral
 from valleywalk.paper.barriers import BarriersByEpoch, BarrierTable
-from valleywalk.paper.claim import SUBJECTS
+from valleywalk.paper.claim import SUBJECTS, Evidence, Walked
 from valleywalk.paper.factors import Factors
 from valleywalk.paper.heights import HeightTable
 from valleywalk.paper.items import CLAIMS, ITEMS
@@ -23,10 +23,12 @@ from valleywalk.paper.quadratic import Quadratic
 from valleywalk.paper.schedules import Schedules
 from valleywalk.paper.twin import GIVEN
 from valleywalk.paper.walks import GradientDescentWalk, StochasticWalk
+from valleywalk.seeds import Share, mean_of_seeds
 from valleywalk.statistics import Interval
 from valleywalk.trace import assemble
 
 ALPHA = np.linspace(0, 1, 11)
+BY_ID = {claim.id: claim for claim in CLAIMS}
 TEMPLATES = sorted((checkout() / "src" / "valleywalk" / "paper" / "said").glob("*.md.j2"))
 SHORT = {
     "appd": {"steps": 10, "digits": 20, "models": ["mlp"]},
@@ -322,8 +324,16 @@ def test_the_edge_of_stability(smoke):
             {"highest": 1.5, "measurements": 1, "level": 1.5, "spread": math.nan},
             "on average 1.5 times 2/η (one measurement), at most 1.5 times.",
         ),
+        (
+            {"highest": 1.5, "measurements": 1, "level": 1.5, "fits": True, "from_above": False},
+            "reaches 2/η. From then on, until its training loss falls below 0.1, its largest",
+        ),
+        (
+            {"highest": 1.5, "measurements": 1, "level": 1.5, "fits": False, "from_above": True},
+            "begins above 2/η. From then on, to the end of the walk, its largest",
+        ),
     ):
-        text = in_words(page, numbers | {"edge": edge | more})
+        text = " ".join(in_words(page, numbers | {"edge": edge | more}).split())
         assert words in text
         assert "the eigenvalue is 0.5 times 2/η, at a training loss of 0.02." in text
     steep = in_words(page, numbers | {"sharpness": 30.0, "two_over_rate": 20.0})
@@ -386,6 +396,86 @@ def test_the_caution_about_the_spectral_norm_is_true_of_each_recorded_walk(tmp_p
         fitting = spectral.while_fitting(trace)
         last = trace["hessian_max"].dropna("epoch")[-1]
         assert last < fitting["first"] < fitting["last"], "it falls after it has risen"
+
+
+def of_recorded_walks(identity, subject, tmp_path):
+    """Each seed's page and traces, as a claim is measured on them."""
+    store = Store(tmp_path / "cache", checkout() / "data" / "traces")
+    claim, about = BY_ID[identity], SUBJECTS[subject]
+    for seed in about.planned_seeds("overnight"):
+        (page,) = pages_of(claim, "overnight", about, seed, {})
+        yield Walked(page, [store.get(walk) for walk in page.experiments])
+
+
+@pytest.mark.slow
+def test_the_caution_about_minima_inside_is_true_of_each_recorded_walk(tmp_path):
+    caution, averages = BY_ID["interior-minimum"].cautions["vgg11"], []
+    assert "most segments of the whole training have none" in caution
+    for walked in of_recorded_walks("interior-minimum", "vgg11", tmp_path):
+        steps = measures.measured_steps(walked.trace)
+        epoch = steps["iteration"].values // walked.trace.attrs["steps_in_epoch"] + 1
+        inside = analysis.has_interior_minimum(steps["loss"].values)
+        shares = {each: inside[epoch == each].mean() for each in np.unique(epoch)}
+        assert shares[100] <= 0.1, "hardly any at last"
+        assert np.mean(np.array(list(shares)) <= 50) > 0.5, "most in the first half"
+        averages.append(np.interp(np.arange(1, 101), list(shares), list(shares.values())).mean())
+    assert mean_of_seeds(averages).high < 0.5
+
+
+@pytest.mark.slow
+def test_the_caution_about_mixed_epochs_is_true_of_the_recorded_walks(tmp_path):
+    claim = BY_ID["learning-rate-sets-height"]
+    assert "in every seed, it is smaller than required" in claim.cautions["vgg11"]
+    bounce, ratios, left_out = {}, {}, []
+    for walked in of_recorded_walks("learning-rate-sets-height", "vgg11", tmp_path):
+        heights = walked.page.heights(list(walked.traces))
+        for trace in walked.traces:
+            for epoch in (1, 10, 25, 100):
+                losses = measures.counted_steps(trace, epoch, None)["loss"].values
+                inside = analysis.has_interior_minimum(losses).mean()
+                bounce.setdefault(epoch, []).append(inside > 0.5)
+        by = heights.pivot(index="epoch", columns="rate", values="height")
+        for epoch, row in by.iterrows():
+            ratios.setdefault(epoch, []).append(row[0.1].value / row[0.05].value)
+        left_out.append(
+            sum(math.isnan(each.value) for each in heights["height inside"])  # In some epoch.
+        )
+    (bouncing,) = (epoch for epoch, so in bounce.items() if all(so))
+    assert max(ratios[bouncing]) < claim.above
+    assert len(set(left_out)) > 1, "seeds differ in the epochs that count"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", ["vgg11", "resnet56", "mlp"])
+def test_the_caution_about_convexity_is_true_of_the_recorded_walks(subject, tmp_path):
+    assert "many segments are left out" in BY_ID["convex-segments"].cautions[subject]
+    signs = [
+        measures.convexity_signs(measures.whole_steps(walked.trace))
+        for walked in of_recorded_walks("convex-segments", subject, tmp_path)
+    ]
+    assert np.mean(np.concatenate(signs) == 0) > 1 / 3
+
+
+def test_the_caution_about_the_floor_of_gradient_descent():
+    claim = BY_ID["gd-floor"]
+    for name in claim.cautions:
+        seeds = SUBJECTS[name].planned_seeds("overnight")
+        never = Evidence(claim, [Share(0, 39)] * len(seeds))
+        assert never.verdict(never.p_value) == "inconclusive"
+    enough = Evidence(claim, [Share(0, 39)] * SUBJECTS["vgg11"].seeds)
+    assert enough.verdict(enough.p_value) == "supported"
+
+
+@pytest.mark.slow
+def test_the_caution_about_the_rate_of_the_mlp_is_true_of_the_recorded_walks(tmp_path):
+    claim = BY_ID["learning-rate-leaves-cosine"]
+    assert "no less than the batch size does" in claim.cautions["mlp"]
+    both = [
+        [BY_ID[name].measure(walked) for name in (claim.id, "batch-size-moves-cosine")]
+        for walked in of_recorded_walks(claim.id, "mlp", tmp_path)
+    ]
+    rate, batch = np.abs(np.mean(both, axis=0))
+    assert batch <= rate < claim.below / 2
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
@@ -503,7 +593,7 @@ def test_figure_8_says_how_many_barriers_are_crossed():
     segments = [segment(end=-0.1), segment(bump=0.1), segment(sag=0.1)]
     trace = walk_of(segments, [0.0] * 3, error=0.001)
     text = said(page, [trace])
-    assert "crossed in one of 3 steps, a share of 0.333 [0.0615, 0.792], in one of 3 epochs" in text
+    assert "crossed in one of 3 steps, a share of 33.33%, in one of 3 epochs" in text
     assert "The highest, in epoch 2, is 0.1 high, 9.09% of the loss there" in text
     assert "*What the images resolve*: the one barrier. They leave none of 3 steps open." in text
     assert "*Captions' definition*, higher than either end: 2 of 3 steps." in text

@@ -86,6 +86,35 @@ def test_the_interval_of_a_mean_against_dense_matrices():
     assert found.estimate == pytest.approx(series.mean())
 
 
+@pytest.mark.parametrize(
+    ("steps", "likeness"), [(24, 0.0), (24, 0.5), (40, 0.5), (100, 0.8), (450, 0.8)]
+)
+@pytest.mark.parametrize("truth", [0.01, 0.1, 0.3, 0.5])
+def test_the_interval_of_a_share_of_steps_holds_the_truth(steps, likeness, truth):
+    """Of chains whose neighbours are alike; Wilson's held it 46 to 75 times of 100 at 24 and 40."""
+    random = np.random.default_rng(2)
+    draws = random.random((400, steps))
+    happened = np.empty((400, steps), dtype=bool)
+    happened[:, 0] = draws[:, 0] < truth
+    for step in range(1, steps):
+        again = truth + likeness * (happened[:, step - 1] - truth)
+        happened[:, step] = draws[:, step] < again
+    held = 0
+    for each in happened:
+        interval = statistics.share_of_steps(each)
+        assert interval.estimate == each.mean()
+        held += interval.low <= truth <= interval.high
+    # Two standard errors of a simulated 93 %.
+    assert held >= 400 * (0.93 - 0.026)
+
+
+def test_a_share_of_steps_that_never_changes():
+    third = statistics.proportion(0, 13)
+    assert statistics.share_of_steps([False] * 40) == third
+    assert statistics.share_of_steps([True] * 40).low == pytest.approx(1 - third.high)
+    assert np.isnan(statistics.share_of_steps([True] * 10).low)
+
+
 def test_ratio_of_means():
     random = np.random.default_rng(1)
     held = 0

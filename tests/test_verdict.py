@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.lines import Line2D
 
 from valleywalk import Store
 from valleywalk.book import verdict
@@ -45,6 +46,8 @@ def finding(identity, subject="vgg11", **about):
         "seeds_planned": 10,
         "seeds_needed": None,
         "notes": (),
+        "walks": (),
+        "protocol_commits": (),
         "printed": claim.printed.get(subject),
         "subject": subject,
         "model": SUBJECTS[subject].model,
@@ -93,7 +96,9 @@ def test_the_picture_is_the_same_each_time():
     ("identity", "about", "low", "high"),
     [
         # Range above 0.5, interval 0.6 to 0.8; a tenth of 0.3 beside it.
-        ("interior-minimum", {}, 0.47, 0.83),
+        ("noise-hinders-optimisation", {"kind": "exploratory"}, -0.08, 0.88),
+        # The family-wise one is drawn where the row is primary.
+        ("noise-hinders-optimisation", {}, -0.09, 0.99),
         # The paper's −1, and the end of the range at −0.8.
         ("gd-cosine", {"estimate": -0.2, "interval": (-0.3, -0.1)}, -1.09, -0.01),
         # A ratio in logarithms: from 0.5 to 2, and the paper's 1.7 / 1.4.
@@ -105,6 +110,26 @@ def test_the_picture_is_the_same_each_time():
 def test_a_row_spans_its_numbers_its_range_and_the_paper(identity, about, low, high):
     rows = [finding(identity, **about)]
     assert verdict._limits(BY_ID[identity], rows) == pytest.approx((low, high))
+
+
+def test_what_is_drawn_of_a_row_is_what_was_found():
+    rows = [
+        finding("gd-cosine", estimate=-0.5, interval=(-0.6, -0.4)),
+        finding("interior-minimum", family_interval=(0.3, 0.95)),
+    ]
+    figure = verdict._drawn({row.id: [row] for row in rows})
+    cosine, minima = figure.axes
+    (thin, thick), mark = (sorted(minima.lines[:2], key=Line2D.get_linewidth), minima.lines[2])
+    assert list(thin.get_xdata()) == [0.3, 0.95]
+    assert list(thick.get_xdata()) == [0.6, 0.8]
+    assert list(mark.get_xdata()) == [0.7]
+    assert minima.patches[0].get_x() == 0.5, "shaded from the end of the range on"
+    assert minima.patches[0].get_x() + minima.patches[0].get_width() == minima.get_xlim()[1]
+    # What is exploratory has one interval; the paper's own number is a diamond.
+    (thick, mark, paper) = cosine.lines
+    assert list(thick.get_xdata()) == [-0.6, -0.4]
+    assert (list(paper.get_xdata()), paper.get_marker()) == ([-1], "D")
+    assert cosine.patches[0].get_x() + cosine.patches[0].get_width() == pytest.approx(-0.8)
 
 
 def test_the_grid_says_each_verdict_by_sign_and_word():
@@ -160,8 +185,8 @@ SAID_OF_THE_NORM = BY_ID["sharpness-falls"].cautions["vgg11"].removeprefix("caut
 def test_the_sentences_count_what_was_found():
     text = verdict.summary(FOUND)
     assert f"- **1 of {FAMILY} holds:**\n  - For most of training" in text
-    sags = "*Share of segments with an interior minimum*: 0.7 [0.6, 0.8]; the claim holds if it is"
-    assert f"{sags} above 0.5.\n" in text
+    sags = "*Share of segments with an interior minimum, of those measured*: 0.7 [0.6, 0.8]"
+    assert f"{sags}; the claim holds if it is above 0.5. Caution: the measured epochs" in text
     assert f"- **1 of {FAMILY} is not decided:**\n  - SGD crosses almost no barriers." in text
     assert f"- **{FAMILY - 2} of {FAMILY} are not walked yet.**" in text
     assert "do not hold" not in text, "what is contradicted is not primary"

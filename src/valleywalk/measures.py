@@ -650,6 +650,8 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
     dict
         steps, drawn
             How many, and whether they were drawn.
+        crossed
+            Of each step, whether it crosses a barrier that is higher than both ends.
         both, either
             Barriers by each definition.
         resolved, unresolved
@@ -703,6 +705,7 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
         "epoch": epoch,
         "steps": len(loss),
         "drawn": drawn,
+        "crossed": analysis.barriers(loss),
         "both": int(analysis.barriers(loss).sum()),
         "either": int(analysis.barriers(loss, "either").sum()),
         "resolved": int((signs == 1).sum()) if known else None,
@@ -850,6 +853,10 @@ class Hovering:
         How many the stretch has; 0 without a crossing.
     highest : float
         Largest λ_max η / 2 before the images are nearly fitted; NaN if none was measured.
+    fits : bool
+        Whether it is looked at until the images are nearly fitted, or to the end of the walk.
+    from_above : bool
+        Whether the stretch begins with the walk, above 2/η, since it never comes up to it.
 
     Examples
     --------
@@ -863,6 +870,8 @@ class Hovering:
     farthest: float
     measurements: int
     highest: float
+    fits: bool = False
+    from_above: bool = False
 
 
 def hovering(trace: xr.Dataset, fitted: float = NEARLY_FITTED) -> Hovering:
@@ -910,19 +919,24 @@ def hovering(trace: xr.Dataset, fitted: float = NEARLY_FITTED) -> Hovering:
     after = known["epoch"].values * int(trace.attrs.get("steps_in_epoch", 1))
     last = trace.sizes["iteration"] - 1
     share = known.values * trace["learning_rate"].values[np.minimum(after, last + 1) - 1] / 2
+    fits = False
     if "minibatch_loss" in trace:
         fit = np.flatnonzero(trace["minibatch_loss"].values[np.minimum(after, last)] < fitted)
-        share = share[: fit[0] if len(fit) else None]
+        fits = bool(len(fit))
+        share = share[: fit[0] if fits else None]
     highest = float(share.max()) if len(share) else np.nan
     over = share >= 1
     upward = 1 + np.flatnonzero(over[1:] & ~over[:-1])
     first = upward[:1] if len(upward) else np.flatnonzero(over)[:1]
     if not len(first):
-        return Hovering(np.nan, np.nan, np.nan, 0, highest)
+        return Hovering(np.nan, np.nan, np.nan, 0, highest, fits=fits)
     stretch = share[first[0] :]
     spread = float(stretch.std(ddof=1)) if len(stretch) > 1 else np.nan
     farthest = np.nan
     if len(stretch) >= FEWEST_AT_THE_EDGE:
         halves = [float(half.mean()) for half in np.array_split(stretch, 2)]
         farthest = max(halves, key=lambda mean: abs(np.log(mean)))
-    return Hovering(float(stretch.mean()), spread, farthest, len(stretch), highest)
+    from_above = not len(upward)
+    return Hovering(
+        float(stretch.mean()), spread, farthest, len(stretch), highest, fits, from_above
+    )

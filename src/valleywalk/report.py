@@ -224,17 +224,6 @@ def _over_steps(values: np.ndarray, error: float = 0.0) -> Interval:
     return Interval(found.estimate, found.low - error, found.high + error)
 
 
-def _share(happened: np.ndarray) -> Interval:
-    """Share of the steps: their neighbours are alike, and all being alike proves little."""
-    along = statistics.mean_of_steps(happened)
-    alone = statistics.proportion(int(happened.sum()), len(happened))
-    if np.isnan(along.low):
-        return along
-    return Interval(
-        along.estimate, max(0.0, min(along.low, alone.low)), min(1.0, max(along.high, alone.high))
-    )
-
-
 def _clear(found: Interval) -> tuple[float, float]:
     """Ends of an interval; of a few steps, for which there is none, the number twice."""
     return (found.estimate, found.estimate) if np.isnan(found.low) else (found.low, found.high)
@@ -254,7 +243,7 @@ class _Valley:
         loss, alpha = steps["loss"].values, steps["alpha"].values
         inside = analysis.has_interior_minimum(loss)
         rising = int((~inside & (analysis.floor_alpha(loss, alpha) == alpha[0])).sum())
-        share = _share(inside)
+        share = statistics.share_of_steps(inside)
         low, high = _clear(share)
         bounces, mostly_none = low > 0.5, high < 0.5
         climbs = mostly_none and 2 * rising > (~inside).sum()

@@ -411,18 +411,58 @@ def _most_below(border: float, steps: float, alpha: float) -> tuple[int, int]:
     return int(stats.binom.ppf(alpha / 2, whole, border)) - 1, whole
 
 
+def power_between(low: float, high: float, seeds: int, alpha: float) -> float:
+    """Power of two t-tests that must both find a mean inside a range, one against each end.
+
+    Parameters
+    ----------
+    low, high : float
+        How far the mean lies from each end, in standard deviations over seeds.
+    seeds : int
+    alpha : float
+        Of each test, two-sided.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    Fewer seeds would do for either end alone:
+
+    >>> from valleywalk.seeds import power_between, seeds_needed
+    >>> seeds_needed(effect=1.0, alpha=0.05)
+    10
+    >>> power_between(1.0, 1.0, seeds=10, alpha=0.05)
+    0.606
+    """
+    from scipy import special
+
+    ends, root = _interval_ends(seeds, alpha), seeds**0.5
+    both = special.ndtr(root * low - ends) + special.ndtr(root * high - ends) - 1
+    return float(np.maximum(both, 0).mean())
+
+
 def _power(effect: float, seeds: int, alpha: float) -> float:
-    """Power of a two-sided t-test, averaged over what the deviation may come out as.
+    """Power of a two-sided t-test.
 
     statsmodels asks scipy's non-central t, which is no number for large effects.
     """
     from scipy import special
 
-    freedom, shift = seeds - 1, abs(effect) * seeds**0.5
-    places = (np.arange(1000) + 0.5) / 1000
-    spread = np.sqrt(2 * special.gammaincinv(freedom / 2, places) / freedom)
-    ends = -special.stdtrit(freedom, alpha / 2) * spread
+    ends, shift = _interval_ends(seeds, alpha), abs(effect) * seeds**0.5
     return float((special.ndtr(shift - ends) + special.ndtr(-ends - shift)).mean())
+
+
+def _interval_ends(seeds: int, alpha: float) -> np.ndarray:
+    """Half the interval of a mean, in its true standard errors, for each deviation that may come
+    out.
+    """
+    from scipy import special
+
+    freedom, places = seeds - 1, (np.arange(1000) + 0.5) / 1000
+    spread = np.sqrt(2 * special.gammaincinv(freedom / 2, places) / freedom)
+    return np.asarray(-special.stdtrit(freedom, alpha / 2) * spread)
 
 
 def slopes(x: ArrayLike, y: Sequence[ArrayLike]) -> np.ndarray:

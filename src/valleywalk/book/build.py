@@ -153,6 +153,7 @@ def _build(
     beside = verdict.beside_the_paper(store)
     (folder / "beside-the-paper.md").write_text(beside, encoding="utf-8")
     (folder / "full-size.md").write_text(full_size.there(store), encoding="utf-8")
+    (folder / "full-size-left.md").write_text(full_size.left(store), encoding="utf-8")
     (folder / "drawn-steps.md").write_text(full_size.drawn_steps(store), encoding="utf-8")
     (folder / "lab.md").write_text(lab.page(), encoding="utf-8")
     answers_page = folder / "chapters" / "answers.md"

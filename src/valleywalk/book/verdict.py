@@ -21,7 +21,7 @@ from ..paper.claim import SUBJECTS, Claim, Subject, Verdict
 from ..paper.heights import HeightTable, shown
 from ..paper.items import CLAIMS, ITEMS
 from ..paper.ledger import FAMILY, FAMILY_CONFIDENCE, Finding
-from ..paper.ledger_text import counts
+from ..paper.ledger_text import counts, under_protocol
 from ..paper.page import Page, markdown_table
 from ..paper.protocol import ORDER, groups, in_a_sentence
 from ..paper.scales import DECIDING, Scale
@@ -188,6 +188,8 @@ def _limits(claim: Claim, of_claim: Sequence[Finding]) -> tuple[float, float]:
     seen = [end for end in (claim.above, claim.below) if math.isfinite(end)]
     for finding in of_claim:
         seen += [*(finding.interval or ())]
+        if finding.kind == "primary":
+            seen += [*(finding.family_interval or ())]
         seen += [each for each in (finding.estimate, finding.printed) if each is not None]
     if claim.quantity == "ratio":
         logarithms = np.log([each for each in seen if each > 0])
@@ -319,7 +321,8 @@ def front(found: Sequence[Finding]) -> str:
     key = (
         f"*Thick*: the {CONFIDENCE:.0%} interval over seeds. *Thin*: the family-wise "
         f"{FAMILY_CONFIDENCE:.1%} one of the primary rows (VGG-11). *Shaded*: where the number "
-        "must lie for the claim to hold. *Filled*: decided. Each mark links to its page."
+        "must lie for the claim to hold. *Filled*: decided. Each mark links to its page. "
+        f"{under_protocol(found)}"
     )
     words = summary(found)
     parts = [

@@ -11,13 +11,14 @@ How it is decided, once for the whole ledger:
   0, and the whole interval must lie inside it.
 - One test against each end of the range. Its p-value counts both sides, so that it is below 0.05
   where the plain 95 % interval leaves the end out.
-- *Primary* is what the paper's Introduction lists as its findings, on VGG-11, the network of its
-  main text. The primary rows of the protocol are one family, whose p-values are adjusted by Holm;
-  a row that was not walked counts as p = 1. All else is *exploratory*: decided by its own p-value.
+- *Primary* is what the paper's Introduction lists as its findings and we can test, on VGG-11, the
+  network of its main text. The primary rows of the protocol are one family, whose p-values are
+  adjusted by Holm; a row that was not walked counts as p = 1. All else is *exploratory*: decided by
+  its own p-value.
 - *Supported*: inside the range, p below 0.05. *Contradicted*: outside, p below 0.05. *Premise
   absent*: what the claim speaks of did not happen in at least half of the seeds. *Inconclusive*:
-  anything else, and always where fewer than three seeds are left, or where all their numbers are
-  the same and are no shares of steps.
+  anything else, and always where fewer than three seeds are left, where half or more give no usable
+  number, or where all their numbers are the same and are no shares of steps.
 - A verdict is for one network, one data set and one scale.
 """
 
@@ -36,6 +37,7 @@ from ..seeds import (
     fewest_seeds,
     mean_of_seeds,
     p_value,
+    power_between,
     power_of_shares,
     seeds_needed,
     share_of_seeds,
@@ -320,11 +322,12 @@ class Evidence:
         -------
         smallest : float or None
             The number nearest to an end of the range, on the side of the estimate, that would have
-            been told from that end. None where nothing is known of the spread, where there is no
-            such number, and where too few seeds are left to decide anything.
+            been told from that end; inside a range with two ends, from both. None where nothing is
+            known of the spread, where there is no such number, and where too few seeds are left to
+            decide anything.
         needed : int or None
-            Seeds for a difference as large as that of the estimate from the nearer end. None above
-            10,000.
+            Seeds for a difference as large as that of the estimate from the nearer end; inside a
+            range with two ends, from both. None above 10,000.
         """
         middle, seeds = self.interval(), len(self.values)
         if math.isnan(middle.low):
@@ -340,9 +343,13 @@ class Evidence:
             needed = self._seeds_for_a_share(border, alpha)
         else:
             deviation = float(np.std(there(np.asarray(self.values)), ddof=1))
-            effect = smallest_effect(seeds, alpha) * deviation
-            seen = float(back(end + math.copysign(effect, distance)))
-            needed = seeds_needed(distance / deviation, alpha)
+            if len(ends) == 2:
+                nearest, needed = _power_between(ends, estimate, deviation, seeds, alpha)
+            else:
+                effect = smallest_effect(seeds, alpha) * deviation
+                nearest = end + math.copysign(effect, distance)
+                needed = seeds_needed(distance / deviation, alpha)
+            seen = float(back(nearest))
             needed = None if needed is None else max(FEWEST_SEEDS, needed)
         possible = math.isfinite(seen) and seeds >= FEWEST_SEEDS
         if self.inside:  # Nor is there such a number beyond the range's other end.
@@ -360,3 +367,22 @@ class Evidence:
         # Those that have just left it open are not enough.
         open_yet = 0 if self.p_value < alpha else len(self.values)
         return fewest_seeds(enough, more_than=max(FEWEST_SEEDS - 1, open_yet))
+
+
+def _power_between(
+    ends: Sequence[float], estimate: float, deviation: float, seeds: int, alpha: float
+) -> tuple[float, int | None]:
+    """As `Evidence.power`, of a mean between two ends."""
+
+    def enough(mean: float, seeds: int) -> bool:
+        low, high = (abs(mean - end) / deviation for end in ends)
+        return power_between(low, high, seeds, alpha) >= POWER
+
+    needed = fewest_seeds(lambda count: enough(estimate, count), more_than=1)
+    end, middle = min(ends, key=lambda end: abs(end - estimate)), sum(ends) / 2
+    if not enough(middle, seeds):
+        return math.nan, needed
+    for _ in range(40):
+        half = (end + middle) / 2
+        end, middle = (end, half) if enough(half, seeds) else (half, middle)
+    return middle, needed

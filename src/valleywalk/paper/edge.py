@@ -115,12 +115,15 @@ class EdgePage(ModelPage):
 def share_in_words(trace: xr.Dataset) -> tuple[str, str]:
     """What is said of the long walk's spectral norm, and the number."""
     found = measures.hovering(trace)
-    until = f"until the training loss is below {measures.NEARLY_FITTED:g}"
+    until = "to the end of the walk"
+    if found.fits:
+        until = f"until the training loss is below {measures.NEARLY_FITTED:g}"
     if math.isnan(found.highest):
         return f"spectral norm over 2/η {until}", "not measured"
     if not found.measurements:
         return f"spectral norm over 2/η {until}, no crossing; at most", f"{found.highest:.3g}"
-    what = f"spectral norm over 2/η from its first crossing {until}, mean of {found.measurements}"
+    where = "the beginning" if found.from_above else "its first crossing"
+    what = f"spectral norm over 2/η from {where} {until}, mean of {found.measurements}"
     if math.isnan(found.spread):
         return what, f"{found.level:.3g}"
     what += ", standard deviation, and the mean of the half that is farther from 1"
@@ -146,6 +149,8 @@ def edge_numbers(walked: Experiment, trace: xr.Dataset) -> dict[str, Any]:
 def comes_to_the_edge(walked: Walked) -> str:
     """The spectral norm reaches 2/η before the training loss is below 0.1."""
     highest = measures.hovering(walked.trace).highest
+    if math.isnan(highest):
+        return "not measured before"
     return "" if highest >= 1 else f"at most {highest:.2g} of it"
 
 

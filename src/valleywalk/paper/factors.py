@@ -279,6 +279,13 @@ def smoothed(steps: pd.DataFrame) -> pd.DataFrame:
 SHARED = {"item": "fig4", "pages": (Factors,), "subjects": EVERY_SUBJECT}
 
 
+def bounces(walked: Walked) -> str:
+    """The walks bounce: in each of them the mean cosine of the second half is negative."""
+    page: Factors = walked.page
+    highest = page.measures(page.steps(list(walked.traces)))["cosine"].max()
+    return "" if highest < 0 else f"up to {highest:.2g}"
+
+
 def _slope(walked: Walked, factor: Factor, measure: str) -> float:
     page: Factors = walked.page
     return page.effect(page.steps(list(walked.traces)), factor, measure).estimate
@@ -291,6 +298,7 @@ def _slope(walked: Walked, factor: Factor, measure: str) -> float:
     source="Section 3.2, Figure 4",
     paper="negative",
     below=0.0,
+    premises=(bounces,),
     primary=("vgg11",),
     **SHARED,
 )
@@ -308,6 +316,7 @@ def batch_size_moves_cosine(walked: Walked) -> float:
     printed={"vgg11": 0.0},
     above=-0.02,
     below=0.02,
+    premises=(bounces,),
     primary=("vgg11",),
     reasons={
         "resnet56": (
@@ -317,6 +326,12 @@ def batch_size_moves_cosine(walked: Walked) -> float:
             "Likeliest reason: at the smallest rate the walk has only begun to bounce. Between the "
             "larger ones the cosine hardly differs at last."
         ),
+    },
+    cautions={
+        "mlp": (
+            "caution: the rate moves the cosine no less than the batch size does; the effects of "
+            "both are far smaller than this margin"
+        )
     },
     **SHARED,
 )

@@ -1,16 +1,18 @@
 """The walks at the paper's own size: which there are, and what they say of each other."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .. import measures
 from ..markdown import plain
 from ..walks.catalogue import network_info
-from ..walks.cost import duration
+from ..walks.cost import duration, passes
 from ..walks.experiment import Experiment, ModelName
 from ..walks.store import Store
+from .items import ITEMS
 from .page import markdown_table
 
-EPOCHS, EXTENDED_TO = 10, 25
+EPOCHS, EXTENDED_TO, LAST_EPOCH = 10, 25, 100
 DRAWN = 40
 # What a command says of a walk; all else is as it is by default.
 SAID = (
@@ -34,6 +36,15 @@ PLANNED: Mapping[str, tuple[ModelName, float, tuple[int, ...], int | None, int |
     "D": ("resnet56", 0.3, (1, 10), None, DRAWN),
     "E": ("resnet56", 0.15, (1, 10), None, DRAWN),
     "F": ("resnet56", 0.1, (1, 10), None, None),
+}
+
+
+# Those that need walks of their own, and what makes them ones on the same images.
+ON_JPEG = {"dataset": "cifar10-jpeg"}
+FIGURES: Mapping[str, Mapping[str, Any]] = {
+    "fig1": {**ON_JPEG, "edge_of_stability": False},
+    "fig9": ON_JPEG,
+    "fig11": ON_JPEG,
 }
 
 
@@ -116,8 +127,32 @@ def there(store: Store) -> str:
             of_trace = store.get(walk).attrs
             walked = [plain(of_trace["device"]), duration(float(of_trace["wall_seconds"]))]
         network = f"{network_info(walk.model).title}, {walk.learning_rate:g}"
-        rows.append([letter, f"`{walk.hash}`", network, str(walk.epochs), *walked])
-    return markdown_table(["walk", "hash", "network, rate", "epochs", "walked on", "took"], rows)
+        cost = f"{passes(walk).total / 1e6:.0f}"
+        rows.append([letter, f"`{walk.hash}`", network, str(walk.epochs), cost, *walked])
+    header = ["walk", "hash", "network, rate", "epochs", "million images forward", "walked on"]
+    return markdown_table([*header, "took"], rows)
+
+
+def left(store: Store) -> str:
+    """What of the paper is not walked at its own size, with commands and what they cost; Markdown.
+
+    Parameters
+    ----------
+    store : Store
+    """
+    of_tables = walks() | {f"{each}100": planned(each, LAST_EPOCH) for each in PLANNED}
+    rows = [
+        [f"walk {letter}", f"{passes(walk).total / 1e6:.0f}", f"`{command(walk)}`"]
+        for letter, walk in of_tables.items()
+        if store.find(walk) is None
+    ]
+    for name, more in FIGURES.items():
+        item = ITEMS[name]
+        (walk,) = item.experiments("paper", **more)
+        if store.find(walk) is None:
+            cost = f"{passes(walk).total / 1e6:.0f}"
+            rows.append([item.label, cost, f"`{item.papermill('paper', **more)}`"])
+    return markdown_table(["not walked", "million images forward", "command"], rows)
 
 
 def drawn_steps(store: Store) -> str:

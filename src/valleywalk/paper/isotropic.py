@@ -247,12 +247,13 @@ class IsotropicNoise(ModelPage):
         return figure
 
     def ends(self, traces: list[xr.Dataset]) -> list[dict[str, Any]]:
-        """Of each walk: role, label, noise (its deviation) and what was measured last."""
+        """Of each walk: role, label, noise (its deviation), and medians of the last tenth of what
+        was measured, since a last epoch alone may be a spike.
+        """
         found, measured = [], self.by_epoch(traces)
         printed = PRINTED_NORM if in_the_paper(self.experiments[0], "vgg11") else {}
         for walk, trace in zip(self.walks, traces, strict=True):
             own = measured[(measured["role"] == walk.role) & (measured["factor"] == walk.factor)]
-            end = own.ffill().iloc[-1]
             last = ("train_loss", "validation_accuracy", "distance", "parameter_norm")
             found.append(
                 {
@@ -261,7 +262,7 @@ class IsotropicNoise(ModelPage):
                     "noise": trace.attrs.get("noise_deviation"),
                     "cosine": float(own["cosine"].tail(LAST_EPOCHS).mean()),
                     "printed_norm": printed.get((walk.role, walk.factor)),
-                    **{name: float(end[name]) for name in last},
+                    **{name: _settled(own[name]) for name in last},
                 }
             )
         return found
@@ -350,7 +351,7 @@ HELD_UP = (
 
 
 def _settled(values: Any) -> float:
-    """Median of the last tenth of what was measured; a last epoch alone may be a spike."""
+    """Median of the last tenth of what was measured."""
     known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
     return float(np.median(known[-math.ceil(len(known) / 10) :])) if len(known) else math.nan
@@ -470,7 +471,9 @@ def ends_with_large_norm(walked: Walked) -> float:
     **SHARED,
 )
 def stuck_under_smaller_rate(walked: Walked) -> float:
-    """Training loss at the end over that at the cut."""
+    """Training loss at the end (median of the last tenth) over that at the cut (median of the last
+    tenth before it).
+    """
     return _left(walked, "smaller rate")
 
 
@@ -483,11 +486,13 @@ def stuck_under_smaller_rate(walked: Walked) -> float:
     above=STAYS,
     quantity="ratio",
     premises=(stuck,),
-    reasons={"mlp": HELD_UP, "vgg11": HELD_UP},
+    reasons={"mlp": HELD_UP},
     **SHARED,
 )
 def stuck_under_gd(walked: Walked) -> float:
-    """Training loss at the end over that when the noise ends."""
+    """Training loss at the end (median of the last tenth) over that when the noise ends (median of
+    the last tenth before it).
+    """
     return _left(walked, "gd after noise")
 
 
@@ -509,5 +514,7 @@ def stuck_under_gd(walked: Walked) -> float:
     **SHARED,
 )
 def freed_by_sgd(walked: Walked) -> float:
-    """Training loss at the end over that when SGD begins."""
+    """Training loss at the end (median of the last tenth) over that when SGD begins (median of the
+    last tenth before it).
+    """
     return _left(walked, "sgd after noise")

@@ -65,9 +65,9 @@ class Item:
         """The item's page at a scale."""
         return self.page(**self.parameters(scale) | more)
 
-    def experiments(self, scale: Scale) -> list[Experiment]:
-        """The walks the item needs at a scale."""
-        return self.at(scale).experiments
+    def experiments(self, scale: Scale, **more: Any) -> list[Experiment]:
+        """The walks the item needs at a scale, with more parameters."""
+        return self.at(scale, **more).experiments
 
     def papermill(self, scale: Scale, **more: Any) -> str:
         """The command that runs the item's notebook at a scale, with more parameters."""

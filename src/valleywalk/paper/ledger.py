@@ -67,6 +67,10 @@ class Finding:
         For a difference from the nearer end as large as the estimate's, at 80 % power.
     notes : tuple of str
         Premises that are absent and seeds that were left out, and why; the claim's caution.
+    walks : tuple of str
+        Hashes of the walks that were looked at.
+    protocol_commits : tuple of str
+        Those of the protocol by which they were made; none at a scale without one.
     printed : float or None
         The paper's own number, where it prints one.
     subject : str
@@ -100,6 +104,8 @@ class Finding:
     seeds_planned: int
     seeds_needed: int | None
     notes: tuple[str, ...]
+    walks: tuple[str, ...]
+    protocol_commits: tuple[str, ...]
     printed: float | None
     subject: str
     model: str
@@ -119,7 +125,11 @@ class _Row:
     evidence: Evidence | None
     notes: tuple[str, ...]
     premise_absent: bool
+    censored: bool
     primary: bool
+    as_planned: bool
+    walks: tuple[str, ...]
+    commits: tuple[str, ...]
     walked: int
     planned: int
 
@@ -138,6 +148,7 @@ class _Row:
         return (
             self.complete
             and not self.premise_absent
+            and not self.censored
             and self.evidence is not None
             and len(self.evidence.values) >= FEWEST_SEEDS
             and self.claim.quantity != "exact"
@@ -169,7 +180,7 @@ def findings(
     scale : {"smoke", "quick", "overnight", "paper"}
     store : Store, optional
     seeds : int, optional
-        How many of the planned seeds are looked for; default all. A claim of which no seed is there
+        As if so many had been planned, the first; default all. A claim of which no seed is there
         is left out.
     claims : iterable of Claim
         Those that need no walk are left out: see `findings_without_walks`.
@@ -303,9 +314,18 @@ def _measured(
             walked[seed] = _Seed(claim, pages, there, opened)
             dataset = identified(walks[0][0]).without_path.dataset if walks[0] else ""
         if walked:
-            primary = subject.name in claim.primary and _as_planned(claim, scale, subject, given)
-            notes = (f"{', '.join(early)} walked before the protocol",) if early else ()
-            rows.append(_row(claim, subject, dataset, walked, primary, len(planned), notes))
+            rows.append(
+                _row(
+                    claim,
+                    subject,
+                    dataset,
+                    walked,
+                    len(planned),
+                    remarks=[f"{', '.join(early)} walked before the protocol"] if early else [],
+                    as_planned=not given or _as_planned(claim, scale, subject, given),
+                    in_force=in_force or (),
+                )
+            )
     opened.measured.keep()
     return rows
 
@@ -325,13 +345,16 @@ def _row(
     subject: Subject,
     dataset: str,
     walked: Mapping[int, _Seed],
-    primary: bool,
     planned: int,
-    remarks: tuple[str, ...],
+    *,
+    remarks: Sequence[str],
+    as_planned: bool,
+    in_force: Sequence[str],
 ) -> _Row:
     """A row from its seeds: those without a premise or a usable number are left out, by name.
 
-    Where a premise is absent in half of the seeds or more, all usable ones are shown instead.
+    Where a premise is absent in half of the seeds or more, all usable ones are shown instead. Where
+    half of the numbers or more cannot be used, what is left is no sample of the seeds.
     """
     values, notes, lacking = {}, list(remarks), set()
     if len(walked) < planned:
@@ -359,9 +382,27 @@ def _row(
         else:
             values[seed] = value
     notes += [f"{', '.join(seeds)} not usable: {why}" for why, seeds in unusable.items()]
-    evidence = Evidence(claim, list(values.values())) if values else None
-    count = len(walked)
-    return _Row(claim, subject, dataset, evidence, tuple(notes), gone, primary, count, planned)
+    lost = sum(map(len, unusable.values()))
+    censored = not gone and lost >= len(values) > 0
+    if censored:
+        notes.append("half of the seeds or more have no usable number: nothing is decided")
+    opened = [(each, walk) for each in walked.values() for own in each.walks for walk in own]
+    commits = {each.opened.commit(*walk) for each, walk in opened} if in_force else set()
+    return _Row(
+        claim=claim,
+        subject=subject,
+        dataset=dataset,
+        evidence=Evidence(claim, list(values.values())) if values else None,
+        notes=tuple(notes),
+        premise_absent=gone,
+        censored=censored,
+        primary=as_planned and subject.name in claim.primary,
+        as_planned=as_planned,
+        walks=tuple(dict.fromkeys(walk.hash for _, (_, walk) in opened)),
+        commits=tuple(commit for commit in in_force if commit in commits),
+        walked=len(walked),
+        planned=planned,
+    )
 
 
 def _seeds(count: int) -> str:
@@ -381,7 +422,10 @@ def _finding(row: _Row, scale: Scale | None, adjusted: float | None) -> Finding:
     model, dataset = claim.tested_on or (row.subject.model, row.dataset)
     same = evidence is not None and math.isnan(evidence.interval().low)
     few = () if not (same and told) else ("no interval: all its seeds say the same",)
-    caution = claim.cautions.get(row.subject.name)
+    # What is written beside a claim is about the walks that decide it.
+    about_these = row.as_planned and (scale is None or scale in BY_PROTOCOL)
+    caution = claim.cautions.get(row.subject.name) if about_these else None
+    reason = claim.reasons.get(row.subject.name, "") if about_these else ""
     return Finding(
         id=claim.id,
         claim=claim.sentence,
@@ -404,15 +448,15 @@ def _finding(row: _Row, scale: Scale | None, adjusted: float | None) -> Finding:
         seeds_planned=row.planned,
         seeds_needed=needed,
         notes=row.notes + few + (() if caution is None else (caution,)),
+        walks=row.walks,
+        protocol_commits=row.commits,
         printed=claim.printed.get(row.subject.name),
         subject=row.subject.name,
         model=model,
         dataset=dataset,
         scale=scale,
         page=_page(claim, row.subject),
-        reason=claim.reasons.get(row.subject.name, "")
-        if verdict in ("contradicted", "premise absent")
-        else "",
+        reason=reason if verdict in ("contradicted", "premise absent") else "",
     )
 
 

@@ -33,6 +33,18 @@ def counts(found: Iterable[Finding]) -> str:
     return ", ".join(f"{own[verdict]} {verdict}" for verdict in VERDICTS)
 
 
+def under_protocol(found: Iterable[Finding]) -> str:
+    """Of which commits the protocol is by which the walks were made; nothing where there is none at
+    their scale.
+    """
+    by_protocol = [finding for finding in found if finding.scale in BY_PROTOCOL]
+    commits = dict.fromkeys(name for one in by_protocol for name in one.protocol_commits)
+    if commits:
+        return f"The walks that decide began after the protocol (commits {', '.join(commits)})."
+    unchecked = "Whether walks began after the protocol was not checked: its history is not there."
+    return unchecked if by_protocol else ""
+
+
 def ledger_table(found: Sequence[Finding], link: str = "[{0}](figures/{0}.ipynb)") -> str:
     """Markdown table of findings, a row a claim; `link` says how a page is referred to."""
     by_claim: dict[str, list[Finding]] = {}

@@ -131,11 +131,13 @@ SETTINGS: Settings = {
         # That at 0.1 was extended, that at 0.05 was not.
         "vgg11": {"epochs_shown": (1, 2, 10, 25), "epochs_at_other_rates": (1, 10)},
         "cifar10-jpeg": {"augmentation": True},
+        "cifar10": {"augmentation": True},
     },
     "paper": {
         EVERY: {"iterations": 40, "epochs_shown": (2, 25, 100)},
         "mlp": {"epochs_shown": (1, 2)},
         "cifar10": {"augmentation": True},
+        "cifar10-jpeg": {"augmentation": True},
         # The paper's subset of Tiny-ImageNet is not defined; these are 10,000 images.
         "tiny-imagenet": {"classes": 20, "training_images": 10_000},
     },

@@ -8,7 +8,7 @@ from ..seeds import POWER
 from ..walks.catalogue import NETWORKS
 from .claim import ALPHA, FEWEST_SEEDS, Verdict
 from .ledger import FAMILY, Finding
-from .ledger_text import by_verdict, counts, numbers_of, where
+from .ledger_text import by_verdict, counts, numbers_of, under_protocol, where
 
 # Codes of a terminal: green, red, yellow, grey.
 COLOURS: Mapping[Verdict, int] = {
@@ -96,8 +96,8 @@ def detailed_lines(found: Sequence[Finding]) -> list[str]:
 
 
 def summary(found: Sequence[Finding]) -> str:
-    """How many findings there are of each verdict."""
-    return f"{len(found)} findings: {counts(found)}."
+    """How many findings there are of each verdict, and by which protocol."""
+    return f"{len(found)} findings: {counts(found)}. {under_protocol(found)}".rstrip()
 
 
 def protocol_lines(plan: Mapping[str, Any]) -> list[str]:
