@@ -80,3 +80,11 @@ def test_the_page_has_each_station_and_each_command():
             for quantity, bounds in run.expected.items():
                 assert quantity.name in section
                 assert f"{bounds}" in section
+
+
+def test_a_station_says_how_long_what_its_task_adds_is_walked():
+    (station,) = (each for each in STATIONS if each.added)
+    command = station.added.papermill(station.added.given)
+    assert command.removeprefix(f"{station.runs[0].command} ") in station.task
+    seeds = {walk.seed for walk in station.added.experiments}
+    assert f"| {station.title} | 15 | `fig4_lr_bs` | seconds; {len(seeds)} new walks " in page()

@@ -81,8 +81,14 @@ numbers:
 STUDENTS = """# For students
 
 Each folder in `notebooks/` is an assignment: a notebook with blanks, and the walks that it opens.
-Install valleywalk and Jupyter, open the notebook in its own folder, and fill each blank. The cell
-after a blank tests your answer. Hand in the notebook under its own name.
+Install what they need, open the notebook in its own folder, and fill each blank. The cell after a
+blank tests your answer. Hand in the notebook under its own name.
+
+    pip install 'valleywalk[notebooks]' jupyterlab
+    jupyter lab
+
+Where pip finds no valleywalk, ask your lecturer for its repository:
+`pip install 'valleywalk[notebooks] @ git+https://github.com/OWNER/NAME' jupyterlab`.
 
 `homework.zip` has more recorded walks, for work without a GPU. Its README says what each one is.
 """

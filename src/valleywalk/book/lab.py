@@ -93,7 +93,9 @@ class Station:
         What the numbers mean.
     runs : tuple of Run
     recorded : bool
-        Its walks come with the project, so that nothing is walked.
+        The walks of its runs come with the project, so that nothing is walked.
+    added : WalksPage, optional
+        What its task asks for beside its runs. Walks that these do not have are walked anew.
     live : bool
         Its runs are commands of their own; otherwise they are what a page of the book shows.
     """
@@ -104,6 +106,7 @@ class Station:
     shows: str
     runs: tuple[Run, ...] = field(default=())
     recorded: bool = False
+    added: WalksPage | None = None
     live: bool = True
 
 
@@ -233,7 +236,8 @@ STATIONS = (
         "Each batch size at one rate and each rate at one batch size, with three seeds, all "
         "recorded. Read the last two rows of the table: both knobs on one scale, each with its "
         "interval. Then predict what a batch of 400 will do, and add "
-        "`-p batch_sizes '[25, 50, 100, 200, 400]'`.",
+        "`-p batch_sizes '[25, 50, 100, 200, 400]'`: its walks, one a seed, are not recorded "
+        "and are walked now.",
         "It is the learning rate that moves the distance. The batch size moves the cosine, but at "
         "this size the rate moves it, too, against the paper's reading. What does the ledger say?",
         (
@@ -247,6 +251,7 @@ STATIONS = (
             ),
         ),
         recorded=True,
+        added=Factors(batch_sizes=[25, 50, 100, 200, 400]),
     ),
     Station(
         "Noise that looks like barriers",
@@ -303,6 +308,10 @@ def _time(station: Station) -> str:
     if not station.live:
         return "–"
     walked = [run.page for run in station.runs if isinstance(run.page, WalksPage)]
+    if station.added:
+        there = {experiment.hash for page in walked for experiment in page.experiments}
+        new = [each for each in station.added.experiments if each.hash not in there]
+        return f"seconds; {len(new)} new walks {duration(sum(map(seconds, new)))}"
     if station.recorded or not walked:
         return "seconds" if station.runs else "–"
     return duration(max(sum(map(seconds, each.experiments)) for each in walked))
