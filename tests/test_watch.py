@@ -210,6 +210,21 @@ def test_an_error_in_the_loop_leaves_model_and_trace(network, images):
     assert len(watcher.trace.iteration) == 3, "no longer watched"
 
 
+@pytest.mark.parametrize("tolerance", [0.0, 0.02])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_training_that_diverges_sees_no_warning_of_it(network, images, dtype, tolerance):
+    """A warning that is an error would come out of `optimizer.step()`."""
+    network, images = network.to(dtype), (images[0].to(dtype), images[1])
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e20)
+    loss = nn.functional.cross_entropy
+    with (
+        np.errstate(all="raise"),
+        watch(network, optimizer, loss, images, tolerance=tolerance) as watcher,
+    ):
+        train(network, optimizer, images)
+    assert not (watcher.trace["loss"].values[1:, -1] < 1e30).any()
+
+
 def test_an_error_in_the_measurement_puts_the_parameters_back(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
 
