@@ -442,7 +442,14 @@ class watch:
             **self.timing,
             "device": str(self.parameters[0].device),
             "cosine_of": "gradient with weight decay" if self.weight_decay else "gradient",
+            "precision": self._precision,
         }
+
+    @property
+    def _precision(self) -> str:
+        """The coarsest format of the parameters, such as "bfloat16"."""
+        kinds = {parameter.dtype for parameter in self.parameters}
+        return str(max(kinds, key=lambda kind: torch.finfo(kind).eps)).removeprefix("torch.")
 
     def report(self) -> "Report":
         """Say in words what was seen so far (see `valleywalk.report`).
