@@ -131,6 +131,37 @@ def test_window_begins_at_the_epoch_and_ends_where_measuring_ends():
         measures.window(trace, epoch=1)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        figures.along,
+        figures.hardly_sags,
+        figures.walk,
+        lambda trace: figures.side_by_side([trace], ["one"]),
+        measures.along_step,
+        measures.barrier_signs,
+        measures.convexity_signs,
+        measures.floor_rises,
+        measures.last_cosine,
+        measures.measured_losses,
+        measures.resolvable_barriers,
+        measures.walk_numbers,
+        measures.whole_steps,
+        measures.window,
+        measures.window_height,
+        lambda trace: measures.count_steps(trace, 1, None),
+        lambda trace: measures.epoch_height(trace, 1),
+    ],
+)
+def test_a_trace_without_a_measured_segment_says_so(asked):
+    """As of a watch whose `steps` were never taken."""
+    steps = [{"cosine": 0.5, "distance": 1.0}] * 12
+    trace = assemble(steps, alpha=[0, 0.5, 1], attributes={"steps_in_epoch": 12})
+    with pytest.raises(ValueError, match="no segment was measured; choose `steps` that are taken"):
+        asked(trace)
+    plt.close("all")
+
+
 def test_pictures_are_drawn_onto_the_axes_that_are_given():
     figure, axes = plt.subplots(4, 2)
     assert figures.walk(bouncing(), axes=axes[:3, 0]) is figure

@@ -250,6 +250,66 @@ def test_a_single_batch_tells_no_error():
     assert "barriers open" not in ideas(trace)
 
 
+def test_half_precision_is_rounding_which_more_images_do_not_help():
+    """bfloat16 has 8 significant bits: at 1 its numbers are 2⁻⁷ apart."""
+    noisy = {"batch_height": 1 + SPREAD, "barrier_error": 10.0, **WHOLE}
+    trace = made([VALLEY] * 12, BATCHES, **noisy)
+    assert ideas(trace).count("use more evaluation images") == 2
+    assert "are rounded" not in seen(trace)
+    trace.attrs["precision"] = "float32"
+    assert ideas(trace).count("use more evaluation images") == 2
+    trace.attrs["precision"] = "bfloat16"
+    assert "The parameters are bfloat16" in seen(trace)
+    assert "by up to 0.4%, a loss of 1 by 0.004." in seen(trace)
+    assert "use more evaluation images" not in ideas(trace)
+    assert "keep the parameters in float32 and train under torch.autocast" in ideas(trace)
+    trace.attrs["precision"] = "float16"
+    assert "by up to 0.05%, a loss of 1 by 0.0005." in seen(trace)
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "precision"),
+    [
+        ((torch.float32, torch.float64), "float32"),
+        ((torch.float32, torch.bfloat16), "bfloat16"),
+        ((torch.float16, torch.float32), "float16"),
+    ],
+)
+def test_a_watch_says_the_coarsest_format_of_its_parameters(dtypes, precision):
+    class Cast(nn.Linear):
+        def forward(self, inputs):
+            return super().forward(inputs.to(self.weight.dtype))
+
+    first, second = dtypes
+    model = nn.Sequential(Cast(4, 4, dtype=first), Cast(4, 3, dtype=second))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    data = (torch.randn(20, 4), torch.arange(20) % 3)
+    with watch(model, optimizer, nn.functional.cross_entropy, data) as watcher:
+        nn.functional.cross_entropy(model(data[0]), data[1]).backward()
+        optimizer.step()
+    assert watcher.trace.attrs["precision"] == precision
+    assert (f"are {precision}" in str(watcher.report())) == (precision != "float32")
+
+
+def test_what_to_try_against_rounding_helps():
+    """Parameters in bfloat16 leave few different losses, those in float32 under autocast all."""
+
+    def losses(dtype):
+        torch.manual_seed(0)
+        model = nn.Linear(10, 3).to(dtype)
+        inputs, targets = torch.randn(40, 10).to(dtype), torch.arange(40) % 3
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        loss = nn.functional.cross_entropy
+        with watch(model, optimizer, loss, (inputs, targets)) as watcher:
+            with torch.autocast("cpu", torch.bfloat16):
+                loss(model(inputs), targets).backward()
+            optimizer.step()
+        return len(np.unique(watcher.trace["loss"]))
+
+    assert losses(torch.bfloat16) <= 3
+    assert losses(torch.float32) == 11
+
+
 # Traces with parts missing ------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """What the probes see, on landscapes whose values are known, and that they disturb nothing."""
 
 import copy
+import itertools
 import random
 
 import numpy as np
@@ -210,6 +211,21 @@ def test_an_error_in_the_loop_leaves_model_and_trace(network, images):
     assert len(watcher.trace.iteration) == 3, "no longer watched"
 
 
+@pytest.mark.parametrize("tolerance", [0.0, 0.02])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_training_that_diverges_sees_no_warning_of_it(network, images, dtype, tolerance):
+    """A warning that is an error would come out of `optimizer.step()`."""
+    network, images = network.to(dtype), (images[0].to(dtype), images[1])
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e20)
+    loss = nn.functional.cross_entropy
+    with (
+        np.errstate(all="raise"),
+        watch(network, optimizer, loss, images, tolerance=tolerance) as watcher,
+    ):
+        train(network, optimizer, images)
+    assert not (watcher.trace["loss"].values[1:, -1] < 1e30).any()
+
+
 def test_an_error_in_the_measurement_puts_the_parameters_back(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
 
@@ -273,6 +289,30 @@ def test_batches_that_are_augmented_take_no_random_number_of_the_training(networ
     assert draw() == expected
 
 
+def test_as_many_batches_are_read_as_there_are_said_to_be(network):
+    """Of what has no length, a thousand."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    loss = nn.functional.cross_entropy
+    for batches, count in (([BATCH] * 1001, 1001), (itertools.repeat(BATCH, 1000), 1000)):
+        assert len(watch(network, optimizer, loss, batches).evaluate.batches) == count
+
+
+BATCH = (torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]))
+
+
+class Examples(torch.utils.data.Dataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return torch.zeros(3, 8, 8), 1
+
+
+class Endless(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return itertools.repeat(BATCH)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -292,6 +332,23 @@ def test_batches_that_are_augmented_take_no_random_number_of_the_training(networ
             r"cannot be measured \(Target 4 is out of bounds",
         ),
         ({"evaluation_data": (torch.zeros(3, 5), torch.zeros(3).long())}, "cannot be measured"),
+        (
+            {"evaluation_data": Examples()},
+            r"of type Examples; give .* batches, such as `DataLoader\(dataset, batch_size=100\)`",
+        ),
+        ({"evaluation_data": [(torch.zeros(3, 8, 8), 1)] * 3}, "has single examples"),
+        ({"evaluation_data": [(torch.zeros(3, 8, 8), torch.tensor(1))] * 3}, "single examples"),
+        ({"evaluation_data": [{"images": torch.tensor(1)}]}, "has single examples"),
+        ({"evaluation_data": [{}]}, "the first batch of evaluation_data cannot be measured"),
+        ({"evaluation_data": itertools.repeat(BATCH)}, "more than 1,000 batches and perhaps no"),
+        (
+            {"evaluation_data": torch.utils.data.DataLoader(Endless(), batch_size=None)},
+            "more than 1,000 batches and perhaps no end; give fewer",
+        ),
+        (
+            {"loss": lambda *given: nn.functional.cross_entropy(*given).item()},
+            r"\(it is of type float; return a scalar tensor, without \.item\(\)\)",
+        ),
     ],
 )
 def test_bad_input_is_refused_at_entry(network, images, change, message):

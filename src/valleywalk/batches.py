@@ -4,14 +4,19 @@ import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .evaluation import Batches, EvaluationPlan, Evaluator
+from .evaluation import Batches, EvaluationPlan, Evaluator, first_part
 from .surroundings import random_states
+
+# Batches that are read of what does not say how many it has, and may have no end.
+MOST_BATCHES = 1000
+AS_BATCHES = "such as `DataLoader(dataset, batch_size=100)`"
 
 
 def frozen_batches(
@@ -28,7 +33,8 @@ def frozen_batches(
         )
     if not isinstance(data, Iterable):
         raise ValueError(
-            f"evaluation_data is of type {type(data).__name__}; give a pair of tensors, or batches"
+            f"evaluation_data is of type {type(data).__name__}; give a pair of tensors, or "
+            f"batches, {AS_BATCHES}"
         )
     if pair and all(isinstance(part, Tensor) for part in data):
         inputs, targets = data
@@ -42,20 +48,41 @@ def frozen_batches(
         plan = EvaluationPlan.draw(len(targets), batch_size, seed)
         order = [torch.from_numpy(batch).to(targets.device) for batch in plan.batches]
         return [(inputs[index].to(device), targets[index].to(device)) for index in order]
+    most = _most_batches(data)
     with _random_states_kept(data):
-        batches = [
-            _copied((batch, batch) if isinstance(batch, Mapping) else _parts(batch), device)
-            for batch in data
-        ]
-    wrong = next((batch for batch in batches if len(batch) != 2), None)
-    if wrong is not None:
+        batches = [_copied(_checked(batch), device) for batch in islice(data, most + 1)]
+    if len(batches) > most:
         raise ValueError(
-            f"a batch of evaluation_data has {len(wrong)} parts; give (inputs, targets), where "
-            "inputs may be a tuple or a dict, or a dict"
+            f"evaluation_data has more than {most:,} batches and perhaps no end; give fewer, such "
+            "as `list(itertools.islice(batches, 10))`, or a list of them all"
         )
     if not batches:
         raise ValueError("evaluation_data has no batches; give at least one (inputs, targets)")
     return batches
+
+
+def _most_batches(data: Any) -> int:
+    try:
+        return max(len(data), MOST_BATCHES)
+    except (TypeError, NotImplementedError):  # Whatever a loader's sampler raises.
+        return MOST_BATCHES
+
+
+def _checked(batch: Any) -> tuple[Any, ...]:
+    """A batch as inputs and targets, which is both if it is a dict."""
+    parts = (batch, batch) if isinstance(batch, Mapping) else _parts(batch)
+    if len(parts) != 2:
+        raise ValueError(
+            f"a batch of evaluation_data has {len(parts)} parts; give (inputs, targets), where "
+            "inputs may be a tuple or a dict, or a dict"
+        )
+    target = first_part(parts[1])
+    if isinstance(target, (int, float)) or getattr(target, "ndim", None) == 0:
+        raise ValueError(
+            "evaluation_data has single examples where batches are needed, since a target is one "
+            f"number; give batches, {AS_BATCHES}"
+        )
+    return parts
 
 
 @contextmanager

@@ -305,7 +305,7 @@ class Evaluator:
         Raises
         ------
         ValueError
-            A metric gives more than one number for a batch.
+            A metric gives for a batch what is no tensor, or has more than one number.
         """
         values = parameters if parameters is not None else [p.data for p in trainable(self.model)]
         found: list[Tensor] = []
@@ -326,7 +326,11 @@ class Evaluator:
         return [BatchMeans(column, counts) for column in table.T]
 
 
-def _one_number(value: Tensor) -> Tensor:
+def _one_number(value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise ValueError(
+            f"it is of type {type(value).__name__}; return a scalar tensor, without .item()"
+        )
     if value.numel() != 1:
         raise ValueError(
             f"it has {value.numel()} numbers for a batch; give one, the mean over the batch"
@@ -374,9 +378,25 @@ def count_of(targets: Any) -> int:
     >>> count_of({"labels": torch.zeros(8)})
     8
     """
+    return len(first_part(targets))
+
+
+def first_part(targets: Any) -> Any:
+    """Of several targets the first, else the one.
+
+    Parameters
+    ----------
+    targets : Tensor, or a tuple, list or mapping of Tensors
+
+    Examples
+    --------
+    >>> from valleywalk.evaluation import first_part
+    >>> first_part({"labels": (3, 4)})
+    3
+    """
     while isinstance(targets, (Mapping, tuple, list)):
-        targets = next(iter(targets.values() if isinstance(targets, Mapping) else targets))
-    return len(targets)
+        targets = next(iter(targets.values() if isinstance(targets, Mapping) else targets), None)
+    return targets
 
 
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def along(steps: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     -------
     positions, losses : ndarray, shape (steps × (points + 1),)
     """
-    loss, alpha = steps["loss"].values, steps["alpha"].values
+    loss, alpha = measures.losses(steps), steps["alpha"].values
     positions = np.arange(len(loss))[:, None] + alpha[None, :]
     return positions.ravel(), loss.ravel()
 
@@ -122,7 +122,7 @@ def hardly_sags(steps: xr.Dataset) -> bool:
     steps : xarray.Dataset
         Measured iterations of a trace (see `measures.window`).
     """
-    loss = steps["loss"].values
+    loss = measures.losses(steps)
     sag = np.abs(analysis.above_chord(loss, steps["alpha"].values)).max(axis=1)
     return bool(np.median(sag) < SEEN * np.ptp(loss))
 
@@ -383,7 +383,7 @@ def _figure(axis: Axes) -> Figure:
 
 
 def _losses(axis: Axes, steps: xr.Dataset, linewidth: float) -> None:
-    loss, alpha = steps["loss"].values, steps["alpha"].values
+    loss, alpha = measures.losses(steps), steps["alpha"].values
     size = 2 * linewidth
     axis.plot(*along(steps), color=BLUE, linewidth=linewidth, label=r"$L(\theta^\alpha)$")
     # The iterates: the start of each segment, and the end of the last one.
@@ -403,7 +403,7 @@ def _losses(axis: Axes, steps: xr.Dataset, linewidth: float) -> None:
 
 
 def _above_chord(axis: Axes, steps: xr.Dataset, linewidth: float) -> None:
-    loss, alpha = steps["loss"].values, steps["alpha"].values
+    loss, alpha = measures.losses(steps), steps["alpha"].values
     above = analysis.above_chord(loss, alpha)
     axis.axhline(0, color="0.5", linewidth=0.8)
     axis.plot(along(steps)[0], above.ravel(), color=BLUE, linewidth=linewidth)

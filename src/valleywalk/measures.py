@@ -50,6 +50,37 @@ NEARLY_FITTED = 0.1
 FEWEST_AT_THE_EDGE = 4
 
 
+def losses(trace: xr.Dataset) -> np.ndarray:
+    """Losses along the segment of each step; NaN where it was not measured.
+
+    Parameters
+    ----------
+    trace : xarray.Dataset
+
+    Returns
+    -------
+    ndarray, shape (steps, points + 1)
+
+    Raises
+    ------
+    ValueError
+        No segment was measured at all.
+
+    Examples
+    --------
+    >>> from valleywalk import measures
+    >>> from valleywalk.trace import assemble
+    >>> measures.losses(assemble([{"loss": [3.0, 1.0]}, {}], alpha=[0, 1]))
+    array([[ 3.,  1.],
+           [nan, nan]])
+    """
+    if "loss" not in trace:
+        raise ValueError(
+            "no segment was measured; choose `steps` that are taken, as in steps=10 for every tenth"
+        )
+    return trace["loss"].values
+
+
 def measured_steps(trace: xr.Dataset) -> xr.Dataset:
     """Those iterations whose segment was measured.
 
@@ -61,6 +92,11 @@ def measured_steps(trace: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
 
+    Raises
+    ------
+    ValueError
+        As of `losses`.
+
     Examples
     --------
     >>> from valleywalk import measures
@@ -69,7 +105,7 @@ def measured_steps(trace: xr.Dataset) -> xr.Dataset:
     >>> measures.measured_steps(trace)["iteration"].values
     array([0, 2])
     """
-    return trace.isel(iteration=np.flatnonzero(analysis.measured(trace["loss"].values)))
+    return trace.isel(iteration=np.flatnonzero(analysis.measured(losses(trace))))
 
 
 def whole_steps(trace: xr.Dataset) -> xr.Dataset:
@@ -117,7 +153,7 @@ def measured_losses(trace: xr.Dataset) -> np.ndarray:
     >>> measures.measured_losses(assemble([{"loss": [3.0, 1.0]}, {}], alpha=[0, 1]))
     array([[3., 1.]])
     """
-    return measured_steps(trace)["loss"].values
+    return losses(measured_steps(trace))
 
 
 def window(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> xr.Dataset:
@@ -149,11 +185,11 @@ def window(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> 
     2
     """
     start = (epoch - 1) * int(trace.attrs.get("steps_in_epoch", 1))
-    known = analysis.measured(trace["loss"].values)[start:]
+    known = analysis.measured(losses(trace))[start:]
     gaps = np.flatnonzero(~known)
     count = int(gaps[0]) if len(gaps) else len(known)
     if not count:
-        measured = np.flatnonzero(analysis.measured(trace["loss"].values))
+        measured = np.flatnonzero(analysis.measured(losses(trace)))
         where = f"iterations {measured[0]} to {measured[-1]}" if len(measured) else "none"
         raise ValueError(
             f"no segment was measured from epoch {epoch} (iteration {start}) on; measured: {where}"
@@ -257,7 +293,7 @@ def window_height(steps: xr.Dataset, interior: bool = False) -> Estimate:
     counted = _counted(steps, interior)
     if not counted.any():
         return Estimate(np.nan, np.nan, np.nan)
-    value = float(analysis.height(steps["loss"].values)[counted].mean())
+    value = float(analysis.height(losses(steps))[counted].mean())
     images = _over_batches(steps, np.where(counted, 1 / counted.sum(), 0.0))
     return Estimate(value, images.error, images.freedom)
 
@@ -299,7 +335,7 @@ def epoch_height(trace: xr.Dataset, epoch: int, interior: bool = False) -> Estim
     steps = drawn_steps(trace, epoch)
     if not steps.sizes["iteration"]:
         whole = of_epoch(trace, epoch)
-        if not whole.sizes["iteration"] or not analysis.measured(whole["loss"].values).all():
+        if not whole.sizes["iteration"] or not analysis.measured(losses(whole)).all():
             raise ValueError(
                 f"no steps were drawn in epoch {epoch}, and not all of it was measured; walk with "
                 "sampled_iterations, or measure the whole epoch"
@@ -309,7 +345,7 @@ def epoch_height(trace: xr.Dataset, epoch: int, interior: bool = False) -> Estim
     total = int(trace.attrs["steps_in_epoch"])
     borders = analysis.stretches(total, len(stretch))
     counted = _counted(steps, interior)
-    heights = analysis.height(steps["loss"].values)
+    heights = analysis.height(losses(steps))
     by_steps = statistics.mean_of_drawn_steps(heights, stretch, borders, counted)
     weights = np.diff(borders)[stretch] * counted
     if not weights.any():
@@ -320,7 +356,7 @@ def epoch_height(trace: xr.Dataset, epoch: int, interior: bool = False) -> Estim
 
 
 def _counted(steps: xr.Dataset, interior: bool) -> np.ndarray:
-    loss = steps["loss"].values
+    loss = losses(steps)
     return analysis.has_interior_minimum(loss) if interior else np.ones(len(loss), dtype=bool)
 
 
@@ -378,7 +414,7 @@ def barrier_signs(
     array([-1.,  1.,  0.])
     """
     steps = measured_steps(steps)
-    height = analysis.barrier_height(steps["loss"].values, definition)
+    height = analysis.barrier_height(losses(steps), definition)
     bound = resolvable_barriers(steps, definition, confidence)
     return np.where(np.isnan(bound), np.nan, np.where(np.abs(height) > bound, np.sign(height), 0.0))
 
@@ -410,7 +446,7 @@ def resolvable_barriers(
     array([0.226])
     """
     steps = measured_steps(steps)
-    loss = steps["loss"].values
+    loss = losses(steps)
     name = "barrier_error" if definition == "both" else "barrier_error_either"
     if name not in steps:
         return np.full(len(loss), np.nan)
@@ -471,7 +507,7 @@ def convexity_signs(steps: xr.Dataset, confidence: float = CONFIDENCE) -> np.nda
     array([ 1., -1.,  0.])
     """
     steps = measured_steps(steps)
-    loss, alpha = steps["loss"].values, steps["alpha"].values
+    loss, alpha = losses(steps), steps["alpha"].values
     if "second_difference_error" not in steps:
         return np.full(len(loss), np.nan)
     known = _measured_points(steps)
@@ -546,7 +582,7 @@ def along_step(trace: xr.Dataset) -> xr.Dataset:
     import xarray as xr
 
     steps = measured_steps(trace)
-    loss, alpha = steps["loss"].values, steps["alpha"].values
+    loss, alpha = losses(steps), steps["alpha"].values
     known = _measured_points(steps)
     rows = [_of_curve(alpha[seen], row[seen]) for row, seen in zip(loss, known, strict=True)]
     table = np.array(rows).reshape(-1, 3, 2)
@@ -694,7 +730,7 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
     else:
         height = window_height(steps)
         inside = window_height(steps, interior=True)
-    loss = steps["loss"].values
+    loss = losses(steps)
     signs = barrier_signs(steps)
     known = not np.isnan(signs).any()
     bends = convexity_signs(steps)
@@ -769,7 +805,7 @@ def walk_numbers(window: xr.Dataset) -> dict[str, float | int | None]:
     >>> found["first_negative"], found["barriers"], found["floor_rises"], found["height"]
     (1, 1, 1, 1.0)
     """
-    loss = window["loss"].values
+    loss = losses(window)
     cosine = window["cosine"].values[1 if np.isnan(window["cosine"].values[0]) else 0 :]
     skipped = len(loss) - len(cosine)
     negative = analysis.first_negative(cosine)

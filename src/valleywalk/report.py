@@ -22,6 +22,8 @@ ORTHOGONAL = 0.1
 CLEARLY = 0.95
 # What batches' errors need, beside themselves.
 OF_BATCHES = {"batch_images", "measured", "loss_error"}
+# What half precision rounds away at most, as a share: half the distance to the next number.
+ROUNDED = {"bfloat16": 2**-8, "float16": 2**-11}
 # As far from 1 may be what is 1 in gradient descent on the very loss that is measured.
 ALIKE = 0.2
 
@@ -180,7 +182,8 @@ def _nothing_measured(trace: xr.Dataset) -> Part:
 
 def _segments(trace: xr.Dataset, steps: xr.Dataset) -> list[Part]:
     loss = steps["loss"].values
-    parts: list[Part] = [([f"The loss goes from {loss[0, 0]:.4g} to {loss[-1, -1]:.4g}."], [])]
+    line = f"The loss goes from {loss[0, 0]:.4g} to {loss[-1, -1]:.4g}."
+    parts: list[Part] = [([line], []), _rounding(trace, loss)]
     flat = np.ptp(loss, axis=1) == 0
     if flat.any():
         parts.append(_flat(int(flat.sum()), len(flat)))
@@ -204,6 +207,28 @@ def _segments(trace: xr.Dataset, steps: xr.Dataset) -> list[Part]:
         _curvature(later.isel(iteration=slice(-LAST, None)), valley, floor_falls=falls),
         _few(steps),
     ]
+
+
+def _rounded(trace: xr.Dataset) -> float:
+    """Share of a loss or a weight that the format of the parameters rounds away at most."""
+    return ROUNDED.get(trace.attrs.get("precision", ""), 0.0)
+
+
+def _rounding(trace: xr.Dataset, loss: np.ndarray) -> Part:
+    share = _rounded(trace)
+    if not share:
+        return [], []
+    line = (
+        f"The parameters are {trace.attrs['precision']}: weights along a segment, and losses too "
+        f"unless `loss` computes in float32, are rounded by up to {100 * share:.1g}%, a loss of "
+        f"{loss[-1, -1]:.4g} by {share * abs(loss[-1, -1]):.1g}. Smaller heights, barriers and "
+        "bends may be rounding alone."
+    )
+    idea = (
+        "More images do not help against rounding: keep the parameters in float32 and train under "
+        "torch.autocast, which is off where the loss is measured."
+    )
+    return [line], [idea]
 
 
 def _halved(steps: xr.Dataset) -> bool:
@@ -311,9 +336,10 @@ def _height(steps: xr.Dataset, valley: _Valley) -> Part:
         line += " It is half of the change of the loss in a step: descent, not bouncing."
     if known and interval.low <= 0:
         line += " The images cannot tell it from zero."
-        ideas.append(
-            "The height is no larger than the error of the images: use more evaluation images."
-        )
+        if not _rounded(steps):
+            ideas.append(
+                "The height is no larger than the error of the images: use more evaluation images."
+            )
     if steps.sizes.get("batch") == 1:
         ideas.append(
             "One evaluation batch gives no error: divide the same images into ten, by batch_size "
@@ -341,8 +367,8 @@ def _barriers(steps: xr.Dataset) -> Part:
         return [f"{line}; they leave none open."], []
     seen = [f"{line}; in {left_open.sum():,} they leave it open."]
     bound = measures.resolvable_barriers(steps)[left_open]
-    if np.isinf(bound).any():
-        # Of one batch, of which the height says what to do.
+    if np.isinf(bound).any() or _rounded(steps):
+        # Of one batch the height says what to do, of rounding the format.
         return seen, []
     idea = (
         f"The images leave {left_open.sum():,} of {total:,} barriers open: use more evaluation "

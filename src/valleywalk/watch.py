@@ -62,9 +62,10 @@ class watch:
     evaluation_data : pair of Tensors, or an iterable of batches
         What the loss along the segment is measured on, moved to the model's device. A pair is put
         into a fixed random order and cut into batches of `batch_size`. Batches are gone through
-        once, here, and copies of them kept. A batch is (inputs, targets); inputs that are a tuple
-        or a dict are spread over the model's arguments. A batch that is a dict is both: `loss` is
-        given the model's output and the whole batch.
+        once, here, and copies of them kept: at most a thousand of what has no length, such as a
+        generator. A batch is (inputs, targets); inputs that are a tuple or a dict are spread over
+        the model's arguments. A batch that is a dict is both: `loss` is given the model's output
+        and the whole batch.
     points : int
         Intervals of a segment: its loss is given at points + 1 values of α.
     tolerance : float
@@ -113,11 +114,12 @@ class watch:
     ValueError
         No trainable parameters, parameters not initialised yet, on the meta device, or sharded
         (FSDP, DTensor), an optimizer that holds other parameters or steps within backward, a scaler
-        for several optimizers, a stream that is there already, no evaluation data, tensors of
-        different lengths, a batch whose loss cannot be measured or is no finite number, points that
-        are no whole number from 2 to 1000, a tolerance that is no share, another `batch_norm`, a
-        negative number of masks, what is no model, optimizer, probe or sink. In the first step: a
-        probe of yours that records what is no number, or by a name that is taken.
+        for several optimizers, a stream that is there already, no evaluation data, batches without
+        end, single examples instead of batches, tensors of different lengths, a batch whose loss
+        cannot be measured or is no finite number, points that are no whole number from 2 to 1000, a
+        tolerance that is no share, another `batch_norm`, a negative number of masks, what is no
+        model, optimizer, probe or sink. In the first step: a probe of yours that records what is no
+        number, or by a name that is taken.
     RuntimeError
         In a step: the model's trainable parameters were replaced, frozen or freed since; a step
         within backward; several optimizers that step in another order.
@@ -442,7 +444,14 @@ class watch:
             **self.timing,
             "device": str(self.parameters[0].device),
             "cosine_of": "gradient with weight decay" if self.weight_decay else "gradient",
+            "precision": self._precision,
         }
+
+    @property
+    def _precision(self) -> str:
+        """The coarsest format of the parameters, such as "bfloat16"."""
+        kinds = {parameter.dtype for parameter in self.parameters}
+        return str(max(kinds, key=lambda kind: torch.finfo(kind).eps)).removeprefix("torch.")
 
     def report(self) -> "Report":
         """Say in words what was seen so far (see `valleywalk.report`).

@@ -247,6 +247,8 @@ class Interpolation:
         self.batch_images = np.array(state["images"], dtype=int)
         self._surroundings = list(state["surroundings"])
 
+    # Of a walk that diverges nothing can be made, and its training sees no warning of that.
+    @np.errstate(all="ignore")
     def __call__(self, step: Step) -> Mapping[str, float | np.ndarray]:
         """What is seen of a step whose segment is to be measured; of another, nothing.
 
