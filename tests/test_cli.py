@@ -177,6 +177,8 @@ def test_data(capsys):
     [
         ([*WALK, "--learning-rate", "-1"], "learning_rate"),
         ([*WALK, "--dataset", "mnits"], "did you mean 'mnist"),
+        ([*WALK, "--model", "mpl"], "valleywalk: model: unknown network 'mpl' (did you mean 'mlp'"),
+        (["claims", "--scale", "full"], "valleywalk: there are no walks of this page"),
         ([*WALK, "--output", "nowhere/trace.nc"], "no folder nowhere"),
         ([*WALK, "--device", "warp"], "'warp' cannot be used"),
         (["figure", "fig99"], "fig99"),

@@ -13,6 +13,7 @@ import tyro
 from pydantic import ValidationError
 from tyro.conf import Positional, arg
 
+from .allowed import in_words
 from .extras import require
 from .files import check_new_folder, check_output, write
 from .folders import checkout, datasets_folder
@@ -399,7 +400,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     except ValidationError as error:
         details = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))} {problem['msg']}".strip()
+            ": ".join(filter(None, (".".join(map(str, problem["loc"])), in_words(problem))))
             for problem in error.errors()
         )
         sys.exit(f"valleywalk: {details}")
