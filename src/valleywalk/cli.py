@@ -24,7 +24,7 @@ from .walks.catalogue import DATASETS
 from .walks.experiment import Experiment
 from .walks.resources import Resources
 
-# Of a line where no terminal says its own.
+# Of a line where the terminal does not say its own.
 WIDTH = 120
 
 # To get walks that others recorded.
@@ -364,8 +364,9 @@ def ledger(
     if details:
         lines, end = terminal.detailed_lines(found), terminal.HOW
     else:
-        width = shutil.get_terminal_size((WIDTH, 24)).columns
-        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        terminal_there = sys.stdout.isatty()
+        width = shutil.get_terminal_size((WIDTH, 24)).columns if terminal_there else None
+        colour = terminal_there and not os.environ.get("NO_COLOR")
         lines = terminal.ledger_lines(found, width=width, colour=colour)
         end = "A star marks a primary row; --details: tests, power, notes."
     print("\n".join([*lines, "", terminal.summary(found), end]))
