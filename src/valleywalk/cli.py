@@ -340,6 +340,7 @@ def ledger(
     from .paper import terminal
     from .paper.ledger import findings, findings_without_walks
     from .paper.ledger_text import as_objects
+    from .paper.measured import progress as measuring
     from .paper.protocol import all_experiments
     from .paper.protocol import protocol as planned
 
@@ -354,8 +355,9 @@ def ledger(
         from .walks.store import Store
 
         compute_walks(all_experiments(scale), Store(), resources, progress=not quiet, in_order=True)
-    found = findings_without_walks()
-    found += [f for each in (DECIDING if scale is None else (scale,)) for f in findings(each)]
+    with measuring(shown=not quiet):
+        found = findings_without_walks()
+        found += [f for each in (DECIDING if scale is None else (scale,)) for f in findings(each)]
     if json:
         print(in_json(as_objects(found)))
         return
