@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..trace import REMEDY, TraceError, open_trace, read_trace
 from .catalogue import dataset_info
@@ -50,19 +50,20 @@ def identified(experiment: Experiment) -> Experiment:
     from .datasets import folder_files
 
     name, size, classes = experiment.dataset, experiment.image_size, experiment.classes
-    return experiment.model_copy(update=_found(name, size, classes, folder_files(name, classes)))
+    return experiment.with_images(**_found(name, size, classes, folder_files(name, classes)))
 
 
 @lru_cache(maxsize=64)
-def _found(name: str, image_size: int | None, classes: int | None, files: str) -> dict[str, object]:
+def _found(name: str, image_size: int | None, classes: int | None, files: str) -> dict[str, Any]:
     """What a folder's images say of an experiment; `files` changes when one of its files does."""
     from .datasets import load
 
     return _said_by(load(name, image_size=image_size, classes=classes))
 
 
-def _said_by(dataset: Dataset) -> dict[str, object]:
+def _said_by(dataset: Dataset) -> dict[str, Any]:
     return {
+        "counted": (len(dataset.train_labels), len(dataset.validation_labels)),
         "data_hash": dataset.hash,
         "image_size": dataset.image_size,
         "classes": len(dataset.classes),
@@ -84,7 +85,7 @@ def on_images(experiment: Experiment, dataset: Dataset) -> Experiment:
         The experiment names other images by its `data_hash`.
     """
     if experiment.unread:
-        experiment = experiment.model_copy(update=_said_by(dataset))
+        experiment = experiment.with_images(**_said_by(dataset))
     elif experiment.data_hash not in (None, dataset.hash):
         from .datasets import DatasetError
 
