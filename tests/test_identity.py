@@ -25,6 +25,7 @@ from valleywalk import (
     walk,
 )
 from valleywalk.cli import main
+from valleywalk.folders import datasets_folder
 from valleywalk.paper.claim import SUBJECTS
 from valleywalk.paper.items import CLAIMS
 from valleywalk.paper.ledger import findings
@@ -348,6 +349,24 @@ def test_a_trace_of_other_images_is_refused(store, monkeypatch):
     keep(whole, dataset_hash=HASH)
     with pytest.raises(TraceError, match="other images"):
         store.open(whole)
+
+
+def test_replaced_images_of_a_named_data_set_without_a_known_hash_are_noticed(store, monkeypatch):
+    """As the first classes of Tiny-ImageNet, but for those whose hash the catalogue knows."""
+    small = dataclasses.replace(DATASETS["tiny-imagenet"], classes=2, each=(20, 20), needs=())
+    monkeypatch.setitem(DATASETS, "tiny-imagenet", dataclasses.replace(small, image_size=4))
+    root = write_images(datasets_folder() / small.file)
+    (root / "wnids.txt").write_text("a\nb\n")
+    experiment = Experiment(**FIELDS, dataset="tiny-imagenet")
+    trace = store.get(experiment, progress=False)
+    assert store.get(experiment).identical(trace)
+    write_images(root, seed=1)
+    there = load("tiny-imagenet").hash
+    with pytest.raises(TraceError, match=f"other images.*{trace.whole_dataset_hash}.*{there}"):
+        store.get(experiment)
+    assert store.get(experiment, recompute=True, progress=False).whole_dataset_hash == there
+    shutil.rmtree(root)
+    assert store.get(experiment).whole_dataset_hash == there, "nothing to compare it with"
 
 
 # Commits -----------------------------------------------------------------------------------------
