@@ -8,7 +8,7 @@ from made import FIELDS
 import valleywalk
 from valleywalk import Experiment, open_trace
 from valleywalk.cli import main
-from valleywalk.paper.items import ITEMS, OF_THE_PAPER
+from valleywalk.paper.items import ITEMS
 from valleywalk.walks.catalogue import DATASETS
 from valleywalk.walks.store import Store
 
@@ -39,8 +39,8 @@ def test_help(command, capsys):
 def test_list_shows_every_item_and_what_is_there(capsys):
     main(["list"])
     lines = capsys.readouterr().out.splitlines()
-    for item in OF_THE_PAPER.values():
-        assert any(line.startswith(f"{item.label} ") and item.title in line for line in lines)
+    for name, item in ITEMS.items():
+        assert any(line.startswith(f"{name} ") and item.title in line for line in lines)
     assert all("  none " in line for line in lines if "_walk" in line)
 
 
@@ -156,7 +156,7 @@ def test_figure_writes_a_picture_and_its_provenance(capsys, tmp_path):
     (experiment,) = ITEMS["fig18"].experiments("smoke")
     assert Store().find(experiment) is not None
     main(["list"])
-    row = next(line for line in capsys.readouterr().out.splitlines() if "Figure 18 " in line)
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("fig18 "))
     assert "  smoke " in row
 
 
@@ -177,6 +177,8 @@ def test_data(capsys):
     [
         ([*WALK, "--learning-rate", "-1"], "learning_rate"),
         ([*WALK, "--dataset", "mnits"], "did you mean 'mnist"),
+        ([*WALK, "--model", "mpl"], "valleywalk: model: unknown network 'mpl' (did you mean 'mlp'"),
+        (["claims", "--scale", "full"], "valleywalk: there are no walks of this page"),
         ([*WALK, "--output", "nowhere/trace.nc"], "no folder nowhere"),
         ([*WALK, "--device", "warp"], "'warp' cannot be used"),
         (["figure", "fig99"], "fig99"),

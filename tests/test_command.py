@@ -54,6 +54,12 @@ def test_it_is_what_is_installed():
             1,
             "valleywalk: interrupted\n",
         ),
+        (
+            "def main():\n    print('ready', flush=True)\n    try: time.sleep(60)\n"
+            "    except BaseException: raise KeyboardInterrupt('after step 3') from None",
+            1,
+            "valleywalk: after step 3\n",
+        ),
     ],
 )
 def test_ctrl_c(start, text, status, said):

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -24,10 +25,12 @@ from valleywalk import (
     walk,
 )
 from valleywalk.cli import main
+from valleywalk.folders import datasets_folder
 from valleywalk.paper.claim import SUBJECTS
 from valleywalk.paper.items import CLAIMS
 from valleywalk.paper.ledger import findings
 from valleywalk.paper.walks import GradientDescentWalk
+from valleywalk.walks import cost
 from valleywalk.walks import provenance as made_by
 from valleywalk.walks.catalogue import DATASETS, dataset_info
 from valleywalk.walks.datasets import load
@@ -140,6 +143,27 @@ def test_a_class_without_images_is_refused(tmp_path):
     (root / "train" / "c").mkdir()
     with pytest.raises(DatasetError, match="train/c has no training images"):
         identified(on(root))
+
+
+def test_the_images_of_a_folder_are_counted_for_its_cost(tmp_path, store, monkeypatch, capsys):
+    """Also in the processes that walk; how many they are is no part of what the experiment is."""
+    root = write_images(tmp_path, count=30)
+    guessed = Experiment(**FIELDS, dataset="folder", data_hash=identified(on(root)).data_hash)
+    assert guessed.counted is None
+    for experiment in (identified(on(root)), pickle.loads(pickle.dumps(identified(on(root))))):
+        assert experiment.counted == (60, 60)
+        assert (cost.training_images(experiment), cost.validation_images(experiment)) == (60, 60)
+        assert cost.all_steps(experiment) == 6
+        assert (experiment, experiment.hash) == (guessed, guessed.hash)
+        assert cost.trace_bytes(experiment) < cost.trace_bytes(guessed)
+    # A second for each image's forward pass, so that the time is said.
+    monkeypatch.setattr(cost, "SLOWEST", 1.0)
+    monkeypatch.setattr(cost, "image_seconds", lambda *network: 1.0)
+    trace = store.get(on(root))
+    seconds = cost.passes(identified(on(root))).total
+    assert capsys.readouterr().err.startswith(f"1 walk, about {cost.duration(seconds)} in 1 ")
+    assert len(trace["iteration"]) == 6
+    assert "counted" not in trace.attrs["experiment"]
 
 
 # Traces of folders -------------------------------------------------------------------------------
@@ -325,6 +349,24 @@ def test_a_trace_of_other_images_is_refused(store, monkeypatch):
     keep(whole, dataset_hash=HASH)
     with pytest.raises(TraceError, match="other images"):
         store.open(whole)
+
+
+def test_replaced_images_of_a_named_data_set_without_a_known_hash_are_noticed(store, monkeypatch):
+    """As the first classes of Tiny-ImageNet, but for those whose hash the catalogue knows."""
+    small = dataclasses.replace(DATASETS["tiny-imagenet"], classes=2, each=(20, 20), needs=())
+    monkeypatch.setitem(DATASETS, "tiny-imagenet", dataclasses.replace(small, image_size=4))
+    root = write_images(datasets_folder() / small.file)
+    (root / "wnids.txt").write_text("a\nb\n")
+    experiment = Experiment(**FIELDS, dataset="tiny-imagenet")
+    trace = store.get(experiment, progress=False)
+    assert store.get(experiment).identical(trace)
+    write_images(root, seed=1)
+    there = load("tiny-imagenet").hash
+    with pytest.raises(TraceError, match=f"other images.*{trace.whole_dataset_hash}.*{there}"):
+        store.get(experiment)
+    assert store.get(experiment, recompute=True, progress=False).whole_dataset_hash == there
+    shutil.rmtree(root)
+    assert store.get(experiment).whole_dataset_hash == there, "nothing to compare it with"
 
 
 # Commits -----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -13,8 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from valleywalk import Experiment, Store, WalkError, compute, open_trace, walk
+from valleywalk.evaluation import predict
 from valleywalk.probes.interpolation import Interpolation
 from valleywalk.walks.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from valleywalk.walks.interruption import interruptions
 from valleywalk.walks.provenance import provenance
 
 MLP = {"model": "mlp", "dataset": "mnist5k", "width": 0.1, "training_images": 160}
@@ -99,6 +102,83 @@ def test_probes_that_remember_are_given_back_what_they_knew():
     other.restore(probe.state())
     assert other.state()["losses"] == ()
     assert other.state()["end"] == []
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Walk, and raise signals in the midst of a measurement: that of the so many-th batch."""
+    heard = (signal.SIGINT, signal.SIGTERM)
+    # A test run in the background ignores Ctrl-C.
+    before = [signal.signal(number, signal.default_int_handler) for number in heard]
+
+    def run(experiment, at, *numbers, **options):
+        left = [at]
+
+        def interrupting(model, inputs):
+            left[0] -= 1
+            for number in numbers if not left[0] else ():
+                signal.raise_signal(number)
+            return predict(model, inputs)
+
+        with monkeypatch.context() as patched:
+            patched.setattr("valleywalk.evaluation.predict", interrupting)
+            return walk(experiment, progress=False, **options)
+
+    yield run
+    assert {signal.getsignal(number) for number in heard} == {signal.default_int_handler}
+    for number, handler in zip(heard, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("fields", ["sgd", "few points", "switch"])
+def test_an_interrupted_walk_finishes_its_step_and_keeps_it(fields, number, interrupted, tmp_path):
+    """Minutes before a checkpoint is due, also in the midst of an epoch's measurements."""
+    experiment, file = Experiment(**WALKS[fields]), tmp_path / "c"
+    whole = walk(experiment, progress=False)
+    steps = len(whole["iteration"])
+    for at in (10, 1, 4):
+        with pytest.raises(KeyboardInterrupt, match=rf"after step \d+ of {steps}; asked for again"):
+            interrupted(experiment, at, number, checkpoint=file)
+    same(walk(experiment, progress=False, checkpoint=file), whole)
+
+
+def test_a_second_interruption_stops_a_walk_at_once(interrupted, tmp_path):
+    experiment, file = Experiment(**MLP | SMALL), tmp_path / "c"
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        interrupted(experiment, 40, signal.SIGINT, signal.SIGINT, checkpoint=file)
+    assert not file.exists()
+    # A segment takes three losses of eight batches, the first one four.
+    with pytest.raises(KeyboardInterrupt, match="after step 2 of 24"):
+        interrupted(experiment, 40, signal.SIGINT, signal.SIGTERM, checkpoint=file)
+
+
+def test_without_a_checkpoint_an_interruption_stops_a_walk_at_once(interrupted):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        interrupted(Experiment(**MLP | SMALL), 40, signal.SIGINT)
+
+
+def test_an_ignored_interruption_stays_so(interrupted, tmp_path):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interrupted(Experiment(**MLP | SMALL), 40, signal.SIGINT, checkpoint=tmp_path / "c")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_a_walk_in_another_thread_hears_no_signals(interrupted, tmp_path):
+    options = {"progress": False, "checkpoint": tmp_path / "c"}
+    traces = []
+    other = threading.Thread(
+        target=lambda: traces.append(walk(Experiment(**MLP | SMALL), **options))
+    )
+    other.start()
+    other.join()
+    assert len(traces) == 1
+
+
+def test_an_interrupted_walk_says_that_it_is_finishing_its_step(interrupted, tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt), interruptions(wanted=True, tell=True):
+        signal.raise_signal(signal.SIGINT)
+    assert "this step is finished first; Ctrl-C again stops now" in capsys.readouterr().err
 
 
 KILLED = """

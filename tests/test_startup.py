@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,23 @@ def test_a_number_is_measured_once_for_all_processes(number, tmp_path, trace):
     first.keep()
     again = measured.Measured(tmp_path).get(["height"], [trace], pytest.fail)
     assert (repr(again), type(again)) == (repr(number), type(number))
+
+
+def test_what_is_measured_is_counted_where_it_takes_longer(tmp_path, trace, monkeypatch, capsys):
+    monkeypatch.setattr(measured, "MOMENT", 0.0)
+    monkeypatch.setattr(measured, "bar", partial(measured.bar, mininterval=0))
+    index = measured.Measured(tmp_path)
+    with measured.progress():
+        index.get(["height"], [trace], lambda: 1.0)
+        index.get(["cosine"], [trace], lambda: 1.0)
+    assert "measuring the walks that are here, once: 2 numbers" in capsys.readouterr().err
+    with measured.progress(shown=False):
+        index.get(["barriers"], [trace], lambda: 1.0)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(measured, "MOMENT", 60.0)
+    with measured.progress():
+        index.get(["height"], [trace], pytest.fail)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_number_of_other_code_another_trace_or_another_kind_does_not_count(

@@ -1,5 +1,6 @@
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -166,7 +167,7 @@ def test_parallel_walks_give_the_same_and_a_failing_one_does_not_stop_the_others
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX process groups")
-def test_ctrl_c_leaves_no_process_behind(tmp_path):
+def test_ctrl_c_keeps_the_steps_and_leaves_no_process_behind(tmp_path):
     code = (
         "from valleywalk import *\n"
         "if __name__ == '__main__':\n"
@@ -177,17 +178,24 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path):
     )
     script = tmp_path / "script.py"
     script.write_text(code)
+    shown = (tmp_path / "shown").open("w+")
     process = subprocess.Popen(
         [sys.executable, script],
         start_new_session=True,
-        stderr=subprocess.DEVNULL,
+        stderr=shown,
         # A job in the background ignores SIGINT and hands that on to its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    time.sleep(15)
-    assert process.poll() is None, "still walking"
+    deadline = time.monotonic() + 300
+    while not re.search(r"[1-9]\d* steps", (tmp_path / "shown").read_text()):
+        assert process.poll() is None, "still walking"
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)
     process.wait(timeout=60)
+    said = (tmp_path / "shown").read_text()
+    assert "the walks go on from where they were" in said
+    assert list((tmp_path / "cache").glob("*.checkpoint"))
     for _ in range(50):
         try:
             os.killpg(process.pid, 0)

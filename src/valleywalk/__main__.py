@@ -23,8 +23,9 @@ def main() -> None:
                 _imported()()
         finally:
             print(end="", flush=True)
-    except KeyboardInterrupt:
-        sys.exit("valleywalk: interrupted")
+    except KeyboardInterrupt as interrupt:
+        # A walk says how far it came.
+        sys.exit(f"valleywalk: {str(interrupt) or 'interrupted'}")
     except ModuleNotFoundError as error:
         sys.exit(f"valleywalk: {error}")
     except OSError as error:

@@ -2,7 +2,7 @@
 
 import difflib
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # Into which a segment is cut: with one it has no interior, in which barriers and floors lie.
@@ -23,6 +23,11 @@ def unknown_names(given: Iterable[str], allowed: Iterable[str], kind: str) -> st
         for name in unknown
     ]
     return f"unknown {kind} {', '.join(hints)}; allowed are {', '.join(sorted(allowed))}"
+
+
+def in_words(problem: Mapping[str, Any]) -> str:
+    """The message of one of pydantic's errors; of a ValueError of ours without pydantic's words."""
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def check_whole(name: str, value: Any, least: int, most: int | None = None) -> None:

@@ -13,6 +13,7 @@ import tyro
 from pydantic import ValidationError
 from tyro.conf import Positional, arg
 
+from .allowed import in_words
 from .extras import require
 from .files import check_new_folder, check_output, write
 from .folders import checkout, datasets_folder
@@ -23,7 +24,7 @@ from .walks.catalogue import DATASETS
 from .walks.experiment import Experiment
 from .walks.resources import Resources
 
-# Of a line where no terminal says its own.
+# Of a line where the terminal does not say its own.
 WIDTH = 120
 
 # To get walks that others recorded.
@@ -339,6 +340,7 @@ def ledger(
     from .paper import terminal
     from .paper.ledger import findings, findings_without_walks
     from .paper.ledger_text import as_objects
+    from .paper.measured import progress as measuring
     from .paper.protocol import all_experiments
     from .paper.protocol import protocol as planned
 
@@ -353,8 +355,9 @@ def ledger(
         from .walks.store import Store
 
         compute_walks(all_experiments(scale), Store(), resources, progress=not quiet, in_order=True)
-    found = findings_without_walks()
-    found += [f for each in (DECIDING if scale is None else (scale,)) for f in findings(each)]
+    with measuring(shown=not quiet):
+        found = findings_without_walks()
+        found += [f for each in (DECIDING if scale is None else (scale,)) for f in findings(each)]
     if json:
         print(in_json(as_objects(found)))
         return
@@ -363,8 +366,9 @@ def ledger(
     if details:
         lines, end = terminal.detailed_lines(found), terminal.HOW
     else:
-        width = shutil.get_terminal_size((WIDTH, 24)).columns
-        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        terminal_there = sys.stdout.isatty()
+        width = shutil.get_terminal_size((WIDTH, 24)).columns if terminal_there else None
+        colour = terminal_there and not os.environ.get("NO_COLOR")
         lines = terminal.ledger_lines(found, width=width, colour=colour)
         end = "A star marks a primary row; --details: tests, power, notes."
     print("\n".join([*lines, "", terminal.summary(found), end]))
@@ -399,7 +403,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     except ValidationError as error:
         details = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))} {problem['msg']}".strip()
+            ": ".join(filter(None, (".".join(map(str, problem["loc"])), in_words(problem))))
             for problem in error.errors()
         )
         sys.exit(f"valleywalk: {details}")

@@ -60,11 +60,11 @@ class Listed:
 
 
 def listed(store: Store) -> list[Listed]:
-    """Every figure and table."""
-    from .paper.items import OF_THE_PAPER
+    """Every item."""
+    from .paper.items import ITEMS
 
     found = []
-    for item in OF_THE_PAPER.values():
+    for item in ITEMS.values():
         by_scale = {scale: item.experiments(scale) for scale in SCALES if scale in item.scales}
         there = [scale for scale, walks in by_scale.items() if all(map(store.find, walks))]
         found.append(
@@ -82,7 +82,9 @@ def listed(store: Store) -> list[Listed]:
 
 
 def list_items(anew: bool = False, json: bool = False) -> None:
-    """List every figure and table: notebook, time at each scale on this machine, traces there.
+    """List every item: its name, notebook, time at each scale on this machine, traces there.
+
+    Items are the paper's figures and tables, and what else the book makes from walks.
 
     Args:
         anew: Time the networks again, rather than go by when they were timed last.
@@ -95,7 +97,7 @@ def list_items(anew: bool = False, json: bool = False) -> None:
     if json:
         print(in_json([asdict(item) for item in items]))
         return
-    header = f"{'item':11} {'notebook':20}" + "".join(f"{scale:>10}" for scale in SCALES)
+    header = f"{'item':18} {'notebook':20}" + "".join(f"{scale:>10}" for scale in SCALES)
     print(f"{header}  traces        title")
     for item in items:
         times = "".join(
@@ -103,7 +105,7 @@ def list_items(anew: bool = False, json: bool = False) -> None:
             for scale in SCALES
         )
         kept = (" ".join(item.traces) or "none") if item.walks else "not needed"
-        print(f"{item.label:11} {item.notebook:20}{times}  {kept:12}  {item.title}")
+        print(f"{item.name:18} {item.notebook:20}{times}  {kept:12}  {item.title}")
     print(
         f"\nTimes are estimates for one process here, {device}, from forward passes timed on "
         f"{day};\nfigures of one walk share it. More about one: valleywalk show fig2 --scale "

@@ -14,6 +14,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from pydantic import ValidationError
 
 from .. import show
+from ..allowed import in_words
 from ..markdown import plain, with_minus
 from ..paper.ledger_text import page_claims
 from ..paper.page import Page, WalksPage, markdown_table
@@ -64,7 +65,7 @@ def check(namespace: Mapping[str, Any], parameters: type[Parameters]) -> Paramet
         for problem in error.errors():
             where = ".".join(str(part) for part in problem["loc"][:1])
             got = f" (given: {problem['input']!r})" if where else ""
-            lines.append(f"{where + ': ' if where else ''}{problem['msg']}{got}")
+            lines.append(f"{where + ': ' if where else ''}{in_words(problem)}{got}")
         raise ParameterError("; ".join(lines)) from None
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,8 +14,32 @@ from typing import Any
 from ..files import write
 from ..seeds import Share
 from ..trace import seal_of
+from ..walks.progress import bar
 
 PACKAGE = Path(__file__).parents[1]
+
+# Seconds before the bar is shown.
+MOMENT = 2.0
+
+# What is called after each number that is measured.
+_after: list[Callable[[], object]] = []
+
+
+@contextmanager
+def progress(shown: bool = True) -> Iterator[None]:
+    """Within it a bar counts the numbers that are measured, once that takes longer than a moment.
+
+    Parameters
+    ----------
+    shown : bool
+    """
+    options = {"unit": " numbers", "delay": MOMENT, "leave": False, "disable": not shown}
+    with bar(desc="measuring the walks that are here, once", **options) as counted:
+        _after.append(counted.update)
+        try:
+            yield
+        finally:
+            _after.pop()
 
 
 class Measured:
@@ -64,6 +88,8 @@ class Measured:
             else:
                 self.known[key] = found if isinstance(found, str) else float(found)
             self.found_out = True
+            for call in _after:
+                call()
         found = self.known[key]
         return Share(*found) if isinstance(found, list) else found
 

@@ -32,15 +32,16 @@ HOW = (
 )
 
 
-def ledger_lines(found: Sequence[Finding], *, width: int, colour: bool = False) -> list[str]:
+def ledger_lines(found: Sequence[Finding], *, width: int | None, colour: bool = False) -> list[str]:
     """A line a finding, by verdict: claim, network on data, estimate with interval, seeds.
 
     Parameters
     ----------
     found : sequence of Finding
-    width : int
+    width : int or None
         Of the terminal. Claims and places are cut to fit, numbers never are; where little is left
-        for a claim its id stands for its sentence.
+        for a claim, or two claims on one place would look alike, ids stand for all sentences. None:
+        nothing is cut.
     colour : bool
         Colour the verdicts.
 
@@ -59,16 +60,19 @@ def ledger_lines(found: Sequence[Finding], *, width: int, colour: bool = False) 
     numbers = [_estimate(one) for one in ordered]
     seeds = [f"{one.seeds_walked}/{one.seeds_planned}" for one in ordered]
     first, middle, last = (max(map(len, texts)) for texts in (verdicts, numbers, seeds))
-    rest = width - first - middle - last - 4 * len(GAP)
-    # What is tested without a walk has long names; it is cut before any claim is.
-    walked = [text for one, text in zip(ordered, places, strict=True) if one.scale] or places
-    longest = max(map(len, walked))
-    place = min(longest, max(LEAST_PLACE, int(PLACE_SHARE * rest)))
-    claim = max(LEAST_CLAIM, rest - place)
-    by_id = claim < SENTENCE_NEEDS
-    claims = [one.id if by_id else one.claim.rstrip(".") for one in ordered]
-    claim = min(claim, max(map(len, claims)))
-    place = min(longest, max(LEAST_PLACE, rest - claim))
+    claims = [one.claim.rstrip(".") for one in ordered]
+    claim, place = (max(map(len, texts)) for texts in (claims, places))
+    if width is not None:
+        rest = width - first - middle - last - 4 * len(GAP)
+        # What is tested without a walk has long names; it is cut before any claim is.
+        walked = [text for one, text in zip(ordered, places, strict=True) if one.scale] or places
+        longest = max(map(len, walked))
+        place = min(longest, max(LEAST_PLACE, int(PLACE_SHARE * rest)))
+        claim = max(LEAST_CLAIM, rest - place)
+        if claim < SENTENCE_NEEDS or _alike(claims, places, claim):
+            claims = [one.id for one in ordered]
+        claim = min(claim, max(map(len, claims)))
+        place = min(longest, max(LEAST_PLACE, rest - claim))
     colours = [COLOURS[one.verdict] if colour else None for one in ordered]
     return [
         GAP.join(
@@ -142,6 +146,12 @@ def _estimate(one: Finding) -> str:
 
 def _coloured(text: str, code: int | None) -> str:
     return text if code is None else f"\033[{code}m{text}\033[0m"
+
+
+def _alike(claims: Sequence[str], places: Sequence[str], width: int) -> bool:
+    """Whether two claims on one place have the same beginning."""
+    whole = set(zip(claims, places, strict=True))
+    return len({(_cut(claim, width), place) for claim, place in whole}) < len(whole)
 
 
 def _cut(text: str, width: int) -> str:

@@ -124,11 +124,12 @@ class Checkpointer:
         made_by: Mapping[str, str],
         *,
         end_of_epoch: bool,
+        now: bool = False,
     ) -> None:
-        """Save the state, which is asked for only then, if it is time to."""
+        """Save the state, which is asked for only then, if it is time to or is to be now."""
         since = time.monotonic() - self.last
         cheap = end_of_epoch and since >= CHEAP * self.cost
-        if self.path is None or not (cheap or since >= self.seconds):
+        if self.path is None or not (now or cheap or since >= self.seconds):
             return
         started = time.monotonic()
         save_checkpoint(self.path, *state(), made_by)

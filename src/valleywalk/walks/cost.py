@@ -61,15 +61,24 @@ def shape(experiment: Experiment) -> tuple[int, int, int]:
 
 
 def training_images(experiment: Experiment) -> int:
-    """Training images; a folder's are guessed where they are not given."""
-    images = experiment.training_images or dataset_info(experiment.dataset).training_images
-    return images or CLASS_TRAINING_IMAGES * shape(experiment)[2]
+    """Training images; a folder's are guessed where they are neither given nor counted."""
+    return experiment.training_images or _images(experiment)[0]
 
 
 def validation_images(experiment: Experiment) -> int:
-    """Validation images; a folder's are guessed."""
-    known = dataset_info(experiment.dataset).validation_images
-    return known or CLASS_VALIDATION_IMAGES * shape(experiment)[2]
+    """Validation images; a folder's are guessed where they are not counted."""
+    return _images(experiment)[1]
+
+
+def _images(experiment: Experiment) -> tuple[int, int]:
+    """Training and validation images that there are."""
+    if experiment.counted is not None:
+        return experiment.counted
+    info, classes = dataset_info(experiment.dataset), shape(experiment)[2]
+    return (
+        info.training_images or CLASS_TRAINING_IMAGES * classes,
+        info.validation_images or CLASS_VALIDATION_IMAGES * classes,
+    )
 
 
 def evaluation_images(experiment: Experiment) -> int:
@@ -96,7 +105,7 @@ def all_steps(experiment: Experiment) -> int:
 
 def measured_segments(experiment: Experiment) -> int:
     """Segments along which the loss is measured."""
-    return len(_measured_steps(experiment))
+    return len(_measured_steps(experiment, steps_in_epoch(experiment)))
 
 
 def segment_runs(experiment: Experiment) -> int:
@@ -105,16 +114,16 @@ def segment_runs(experiment: Experiment) -> int:
     Within a run a segment begins where the one before ended, whose loss is known. Batch norm in
     eval mode also depends on running statistics, which a step moves: there each stands alone.
     """
-    steps = _measured_steps(experiment)
+    steps = _measured_steps(experiment, steps_in_epoch(experiment))
     if experiment.batch_norm == "eval" or not len(steps):
         return len(steps)
     return 1 + int((steps[1:] - steps[:-1] > 1).sum())
 
 
 @lru_cache(maxsize=8)
-def _measured_steps(experiment: Experiment) -> np.ndarray:
+def _measured_steps(experiment: Experiment, in_epoch: int) -> np.ndarray:
     """Iterations whose segments are measured; asked for several times in a row."""
-    return experiment.probed_steps(steps_in_epoch(experiment))
+    return experiment.probed_steps(in_epoch)
 
 
 def passes_a_segment(experiment: Experiment) -> float:
@@ -173,8 +182,8 @@ def _measured_at_epochs(experiment: Experiment, evaluated: int) -> int:
     if not every:
         return 0
     measured = experiment.epochs // every
-    steps = _measured_steps(experiment)
-    probed = {int(epoch) + 1 for epoch in steps // steps_in_epoch(experiment)}
+    in_epoch = steps_in_epoch(experiment)
+    probed = {int(step) // in_epoch + 1 for step in _measured_steps(experiment, in_epoch)}
     redrawn = REDRAWN_PLANS * sum(epoch % every == 0 for epoch in probed)
     each = evaluated + validation_images(experiment)
     return measured * each + redrawn * evaluated

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from ..allowed import FEWEST_INTERVALS, MOST_INTERVALS, unknown_names
 from .catalogue import (
@@ -186,6 +186,7 @@ class Experiment(Strict):
     """With each curvature, measure how the noise of the plan's mini-batches lies along it."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of initialisation, order of images, augmentation and evaluation plan."""
+    _counted: tuple[int, int] | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _possible(self) -> Experiment:
@@ -385,6 +386,25 @@ class Experiment(Strict):
     def unread(self) -> bool:
         """Whether its images lie in a folder and are not read yet."""
         return self.dataset.startswith(FOLDER_PREFIX) and self.data_hash is None
+
+    @property
+    def counted(self) -> tuple[int, int] | None:
+        """Training and validation images of its folder; None: not counted, or no folder."""
+        return self._counted
+
+    def with_images(self, counted: tuple[int, int], **said: Any) -> Experiment:
+        """The same experiment with what the images of its folder say of it.
+
+        Parameters
+        ----------
+        counted : (int, int)
+            How many are for training and for validation; no part of what the experiment is.
+        **said
+            Fields with their values.
+        """
+        found = self.model_copy(update=said)
+        found._counted = counted
+        return found
 
     @property
     def without_path(self) -> Experiment:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..folders import datasets_folder
 from ..trace import REMEDY, TraceError, open_trace, read_trace
-from .catalogue import dataset_info
+from .catalogue import FOLDER_PREFIX, dataset_info
 from .experiment import Experiment
 from .provenance import experiment_of
 
@@ -50,19 +51,20 @@ def identified(experiment: Experiment) -> Experiment:
     from .datasets import folder_files
 
     name, size, classes = experiment.dataset, experiment.image_size, experiment.classes
-    return experiment.model_copy(update=_found(name, size, classes, folder_files(name, classes)))
+    return experiment.with_images(**_found(name, size, classes, folder_files(name, classes)))
 
 
 @lru_cache(maxsize=64)
-def _found(name: str, image_size: int | None, classes: int | None, files: str) -> dict[str, object]:
+def _found(name: str, image_size: int | None, classes: int | None, files: str) -> dict[str, Any]:
     """What a folder's images say of an experiment; `files` changes when one of its files does."""
     from .datasets import load
 
     return _said_by(load(name, image_size=image_size, classes=classes))
 
 
-def _said_by(dataset: Dataset) -> dict[str, object]:
+def _said_by(dataset: Dataset) -> dict[str, Any]:
     return {
+        "counted": (len(dataset.train_labels), len(dataset.validation_labels)),
         "data_hash": dataset.hash,
         "image_size": dataset.image_size,
         "classes": len(dataset.classes),
@@ -84,7 +86,7 @@ def on_images(experiment: Experiment, dataset: Dataset) -> Experiment:
         The experiment names other images by its `data_hash`.
     """
     if experiment.unread:
-        experiment = experiment.model_copy(update=_said_by(dataset))
+        experiment = experiment.with_images(**_said_by(dataset))
     elif experiment.data_hash not in (None, dataset.hash):
         from .datasets import DatasetError
 
@@ -110,8 +112,8 @@ def open_own(path: Path, experiment: Experiment) -> xr.Dataset:
         There is no such file.
     TraceError
         The file is damaged, of another version or experiment, or was made on other images than the
-        catalogue knows the data set by. Of an older trace that was made on a part of them this
-        cannot be said.
+        catalogue knows the data set by or, where it knows none, than lie there now. Of an older
+        trace that was made on a part of them this cannot be said.
     """
     trace = open_trace(path, experiment.hash)
     if wrong := _other_walk(trace, experiment):
@@ -133,6 +135,8 @@ def _other_walk(trace: xr.Dataset, experiment: Experiment) -> str | None:
         return "says the hash of one experiment and the settings of another"
     info = dataset_info(experiment.dataset)
     known = experiment.data_hash or info.known_hash(experiment.classes)
+    if known is None and info.file is not None and info.by_class:
+        known = _hash_there(experiment.dataset, info.file, experiment.classes)
     found = trace.attrs.get("whole_dataset_hash")
     if found is None and trace.attrs.get("training_images", 0) == info.training_images:
         found = trace.attrs.get("dataset_hash")
@@ -142,3 +146,14 @@ def _other_walk(trace: xr.Dataset, experiment: Experiment) -> str | None:
             f"{experiment.without_path.dataset!r} is {known}"
         )
     return None
+
+
+def _hash_there(name: str, file: str, classes: int | None) -> str | None:
+    """Hash of a named data set's images, which the catalogue does not know; None: not all there."""
+    from .datasets import DatasetError, folder_files
+
+    try:
+        files = folder_files(f"{FOLDER_PREFIX}{datasets_folder() / file}", classes)
+        return str(_found(name, None, classes, files)["data_hash"])
+    except DatasetError:
+        return None

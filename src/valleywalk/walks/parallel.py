@@ -140,11 +140,15 @@ def _in_pool(
                         failed.append((tasks[task], error))
                     shown.update()
         except KeyboardInterrupt:
-            # A worker that was still starting may not have heard it, and the pool would wait.
+            # A worker that was still starting may not have heard it, and the pool would wait; one
+            # that walks finishes its step and keeps it.
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in set(multiprocessing.active_children()) - others:
                 worker.terminate()
-            raise
+            if not shown.disable:
+                say("interrupted: each walk finishes its step first; Ctrl-C again stops now")
+            again = "interrupted; asked for again, the walks go on from where they were"
+            raise KeyboardInterrupt(again) from None
     return failed, lost, [process.exitcode for process in processes]
 
 
@@ -179,4 +183,8 @@ def _get_in_worker(store: Store, experiment: Experiment, resources: Resources) -
     def report() -> None:
         _steps[0].put(None)
 
-    store.get(experiment, device=resources.device, restart=resources.restart, progress=report)
+    try:
+        store.get(experiment, device=resources.device, restart=resources.restart, progress=report)
+    except KeyboardInterrupt:
+        # The pool would give this process the next walk.
+        signal.raise_signal(signal.SIGTERM)

@@ -30,6 +30,7 @@ from .epoch_probes import epoch_probes
 from .experiment import SIZES, Experiment, Phase
 from .extension import begun_by
 from .identity import on_images
+from .interruption import interruptions
 from .loader import Loader
 from .progress import bar
 from .provenance import protocol_commit
@@ -108,6 +109,9 @@ def walk(
         The checkpoint or state is damaged or was made by something else.
     OSError
         The checkpoint or state cannot be written.
+    KeyboardInterrupt
+        SIGINT (Ctrl-C) or SIGTERM came. With a checkpoint, and in the main thread, the step that
+        runs is finished first, and the checkpoint kept; a second SIGINT is raised at once.
     """
     chosen = choose_device(device)
     checkpoint = None if checkpoint is None else Path(checkpoint)
@@ -220,7 +224,8 @@ class _Walk:
             disable=progress is not True,
         )
         advance = progress if callable(progress) else shown.update
-        with shown:
+        wanted = checkpointer.path is not None
+        with shown, interruptions(wanted=wanted, tell=progress is True) as noted:
             first = self.position[0]
             for epoch in range(first, experiment.epochs + 1):
                 phase = experiment.phase(epoch)
@@ -235,12 +240,21 @@ class _Walk:
                     self._step(phase, indices)
                     self.position = (epoch, step + 1)
                     advance()
-                    checkpointer.save_if_due(self.state, self.made_by, end_of_epoch=False)
+                    self._keep(checkpointer, stop=bool(noted), end_of_epoch=False)
                 self._measure(epoch)
                 self.position = (epoch + 1, 0)
                 self.order = self.loader.order.bit_generator.state
-                checkpointer.save_if_due(self.state, self.made_by, end_of_epoch=True)
+                self._keep(checkpointer, stop=bool(noted), end_of_epoch=True)
         return self.trace()
+
+    def _keep(self, checkpointer: Checkpointer, *, stop: bool, end_of_epoch: bool) -> None:
+        """Save a checkpoint if it is time to; always where the walk is to stop here."""
+        checkpointer.save_if_due(self.state, self.made_by, end_of_epoch=end_of_epoch, now=stop)
+        if stop:
+            raise KeyboardInterrupt(
+                f"interrupted after step {self.watcher.iteration} of {self.steps}; asked for "
+                "again, the walk goes on from there"
+            )
 
     def _estimate_gradient_variance(self) -> None:
         loader = self.loader
