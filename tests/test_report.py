@@ -86,7 +86,7 @@ def test_a_slope_without_curvature():
     trace = made([5 - 0.1 * (t + ALPHA) for t in range(12)])
     text = seen(trace)
     assert "It slides: 0 of 12 segments have their lowest point inside" in text
-    assert "inside, a share of 0 [0, 0.242] over the steps." in text
+    assert "inside, a share of 0 [0, 0.49] over the steps." in text
     assert (
         "Mean height above the floor 0.05 (the trace does not tell its error). It is half" in text
     )
@@ -122,9 +122,13 @@ def test_half_of_each_is_called_neither():
     assert "It does not clearly slide or bounce: 9 of 12" in seen(trace)
 
 
+def test_so_few_that_all_bounce():
+    assert "It bounces: 11 of 11" in seen(made([VALLEY] * 11))
+
+
 def test_bouncing_where_nothing_is_gained():
     trace = made([VALLEY] * 12)
-    assert "12 of 12 segments have their lowest point inside, a share of 1 [0.758, 1]" in seen(
+    assert "12 of 12 segments have their lowest point inside, a share of 1 [0.51, 1]" in seen(
         trace
     )
     assert "The floor stays: 0 (0 to 0) at first, 0 (0 to 0) at last" in seen(trace)

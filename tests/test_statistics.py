@@ -109,7 +109,7 @@ def test_the_interval_of_a_share_of_steps_holds_the_truth(steps, likeness, truth
 
 
 def test_a_share_of_steps_that_never_changes():
-    third = statistics.proportion(0, 13)
+    third = statistics.proportion(0, 14)
     assert statistics.share_of_steps([False] * 40) == third
     assert statistics.share_of_steps([True] * 40).low == pytest.approx(1 - third.high)
     assert np.isnan(statistics.share_of_steps([True] * 10).low)

@@ -91,7 +91,7 @@ def report(trace: xr.Dataset) -> Report:
     >>> print(report(assemble(steps, alpha=[0, 0.25, 0.5, 0.75, 1])))
     12 steps, 12 segments measured. Brackets hold 95 % intervals.
     The loss goes from 3 to 1.9.
-    It bounces: 12 of 12 segments have their lowest point inside, a share of 1 [0.758, 1] over the
+    It bounces: 12 of 12 segments have their lowest point inside, a share of 1 [0.51, 1] over the
     steps.
     Successive gradients point against each other: mean cosine -0.9 [-0.9, -0.9] over the steps.
     Mean height above the floor 1 (the trace does not tell its error).

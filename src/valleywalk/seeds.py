@@ -434,7 +434,7 @@ def power_between(low: float, high: float, seeds: int, alpha: float) -> float:
     >>> seeds_needed(effect=1.0, alpha=0.05)
     10
     >>> power_between(1.0, 1.0, seeds=10, alpha=0.05)
-    0.606
+    0.614
     """
     from scipy import special
 

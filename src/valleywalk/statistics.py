@@ -351,7 +351,7 @@ def share_of_steps(happened: ArrayLike, confidence: float = CONFIDENCE) -> Inter
     if len(steps) < SHORTEST_SERIES:
         return Interval(share, np.nan, np.nan)
     if share in (0, 1):
-        third = len(steps) // 3
+        third = -(-len(steps) // 3)
         return proportion(int(share) * third, third, confidence)
     before, after = steps[:-1], steps[1:]
     places = (np.arange(200) + 0.5) / 200
