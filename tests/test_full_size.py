@@ -50,7 +50,7 @@ def test_which_are_there_and_on_what_they_were_walked(tmp_path):
     assert "ResNet-56, 0.3" in rows["D"]
     assert "CPU" in rows["A"]
     assert "H200" in rows["C25"]
-    assert rows["C"].split(" | ")[4] == "5"
+    assert rows["C"].split(" | ")[4] == "4.7"
     empty = full_size.there(Store(tmp_path / "cache", tmp_path / "recorded"))
     assert empty.count("not yet") == 12
 

@@ -127,7 +127,7 @@ def there(store: Store) -> str:
             of_trace = store.get(walk).attrs
             walked = [plain(of_trace["device"]), duration(float(of_trace["wall_seconds"]))]
         network = f"{network_info(walk.model).title}, {walk.learning_rate:g}"
-        cost = f"{passes(walk).total / 1e6:.0f}"
+        cost = f"{passes(walk).total / 1e6:.2g}"
         rows.append([letter, f"`{walk.hash}`", network, str(walk.epochs), cost, *walked])
     header = ["walk", "hash", "network, rate", "epochs", "million images forward", "walked on"]
     return markdown_table([*header, "took"], rows)
@@ -142,7 +142,7 @@ def left(store: Store) -> str:
     """
     of_tables = walks() | {f"{each}100": planned(each, LAST_EPOCH) for each in PLANNED}
     rows = [
-        [f"walk {letter}", f"{passes(walk).total / 1e6:.0f}", f"`{command(walk)}`"]
+        [f"walk {letter}", f"{passes(walk).total / 1e6:.2g}", f"`{command(walk)}`"]
         for letter, walk in of_tables.items()
         if store.find(walk) is None
     ]
@@ -150,7 +150,7 @@ def left(store: Store) -> str:
         item = ITEMS[name]
         (walk,) = item.experiments("paper", **more)
         if store.find(walk) is None:
-            cost = f"{passes(walk).total / 1e6:.0f}"
+            cost = f"{passes(walk).total / 1e6:.2g}"
             rows.append([item.label, cost, f"`{item.papermill('paper', **more)}`"])
     return markdown_table(["not walked", "million images forward", "command"], rows)
 

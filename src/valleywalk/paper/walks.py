@@ -423,7 +423,7 @@ def gd_floor(gd: Walked) -> Share:
     quantity="share",
     premises=(sgd_bounces,),
     primary=("vgg11",),
-    reasons=dict.fromkeys(("mlp", "resnet56", "vgg11 on tiny-imagenet"), DESCENDS),
+    reasons=dict.fromkeys(("resnet56", "vgg11 on tiny-imagenet"), DESCENDS),
     **SGD,
 )
 def sgd_floor(sgd: Walked) -> Share:
