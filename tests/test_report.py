@@ -128,9 +128,7 @@ def test_so_few_that_all_bounce():
 
 def test_bouncing_where_nothing_is_gained():
     trace = made([VALLEY] * 12)
-    assert "12 of 12 segments have their lowest point inside, a share of 1 [0.51, 1]" in seen(
-        trace
-    )
+    assert "12 of 12 segments have their lowest point inside, a share of 1 [0.51, 1]" in seen(trace)
     assert "The floor stays: 0 (0 to 0) at first, 0 (0 to 0) at last" in seen(trace)
     assert "a smaller learning rate or larger batches" in ideas(trace)
     falling = made([VALLEY - t for t in range(12)])
