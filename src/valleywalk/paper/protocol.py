@@ -34,6 +34,7 @@ ORDER: Sequence[tuple[str, Sequence[type[Page]]]] = (
     ("resnet56", (BarriersByEpoch, HeightTable, SpectralNorm)),
     ("vgg11", (LargerBatch, EqualRatio, SmallRate, Schedules, NoiseStructure, EdgeOfStability)),
     ("resnet56", (GradientDescentWalk, StochasticTwin, IsotropicNoise, Schedules, NoiseStructure)),
+    ("mlp", (SpectralNorm, Schedules)),
 )
 
 

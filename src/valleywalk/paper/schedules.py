@@ -12,7 +12,7 @@ from ..seeds import mean_of_seeds
 from ..statistics import Interval
 from ..walks.experiment import Experiment, Schedule
 from ..walks.provenance import experiment_of
-from .claim import Walked, claim
+from .claim import EVERY_NETWORK, Walked, claim
 from .page import (
     ModelPage,
     PositiveFloat,
@@ -228,7 +228,7 @@ SHARED = {
     "above": -0.02,
     "item": "fig6",
     "pages": (Schedules,),
-    "subjects": ("vgg11", "resnet56"),
+    "subjects": EVERY_NETWORK,
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from .. import figures, measures
 from ..walks.experiment import BatchNormMode, Convention, Experiment
 from .barriers import COUNTED, USUAL_RATE, table_walk
-from .claim import Walked, claim
+from .claim import EVERY_NETWORK, Walked, claim
 from .edge import EdgePage, edge_numbers, share_in_words
 from .page import (
     PositiveFloat,
@@ -207,7 +207,7 @@ SHARED = {
     "number": 9,
     "item": "fig3",
     "pages": (SpectralNorm,),
-    "subjects": ("vgg11", "resnet56"),
+    "subjects": EVERY_NETWORK,
 }
 RISES_AT_FIRST = {
     "vgg11": (
