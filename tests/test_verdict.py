@@ -173,8 +173,8 @@ def test_a_network_s_pages_stand_with_the_verdicts_that_rest_on_them():
     page, claim = "{ref}`Figure 8 <fig8>`", "For most of training the loss has"
     assert own[page][1].startswith(f"● supported: **{claim}")
     assert shown["mlp"][page][1].startswith(f"✕ contradicted: {claim}")
-    # Ten figures and two tables; nine figures; five, and that one; three.
-    assert [len(pages) for pages in shown.values()] == [12, 9, 6, 3]
+    # Ten figures and two tables; nine figures; five, that one and two of its own; three.
+    assert [len(pages) for pages in shown.values()] == [12, 9, 8, 3]
     tiny = [f"{{ref}}`Figure {number} <fig{number}>`" for number in (20, 21, 24)]
     assert list(shown["vgg11 on tiny-imagenet"]) == tiny
 

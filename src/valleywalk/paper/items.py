@@ -36,7 +36,7 @@ class Item:
     Attributes
     ----------
     name : str
-        fig1 … fig28, tab1, tab2, appd, text_against_code, twin, optimizers.
+        fig1 … fig28, tab1, tab2, appd, and those that the paper does not have.
     label : str
         Figure 2, Table 1, Appendix D.
     title : str
@@ -90,6 +90,10 @@ def in_words(experiment: Experiment) -> str:
     )
 
 
+CURVATURE, RATES = "spectral norm and validation accuracy", "learning-rate schedules"
+ON_MNIST = {"model": "mlp", "dataset": "mnist"}
+
+
 def _figure(
     number: int, page: type[Page], model: ModelName, dataset: str, title: str, **chosen: Any
 ) -> Item:
@@ -113,8 +117,7 @@ def _sgd(number: int, model: ModelName, dataset: str, epoch: int) -> Item:
 
 
 def _spectral(number: int, model: ModelName, **chosen: Any) -> Item:
-    title = "spectral norm and validation accuracy"
-    return _figure(number, SpectralNorm, model, "cifar10", title, **chosen)
+    return _figure(number, SpectralNorm, model, "cifar10", CURVATURE, **chosen)
 
 
 def _factors(number: int, model: ModelName, dataset: str) -> Item:
@@ -128,7 +131,7 @@ def _isotropic(number: int, model: ModelName, dataset: str) -> Item:
 
 
 def _schedules(number: int, model: ModelName) -> Item:
-    return _figure(number, Schedules, model, "cifar10", "learning-rate schedules")
+    return _figure(number, Schedules, model, "cifar10", RATES)
 
 
 OF_THE_PAPER: dict[str, Item] = {
@@ -167,6 +170,15 @@ OF_THE_PAPER: dict[str, Item] = {
 ITEMS: dict[str, Item] = OF_THE_PAPER | {
     item.name: item
     for item in (
+        # Of these two the paper has no figure for its third network.
+        Item(
+            "curvature_mlp",
+            "Curvature of the MLP",
+            f"MLP on MNIST: {CURVATURE}",
+            SpectralNorm,
+            ON_MNIST,
+        ),
+        Item("schedules_mlp", "Schedules of the MLP", f"MLP on MNIST: {RATES}", Schedules, ON_MNIST),
         Item(
             "text_against_code",
             "Text against code",
