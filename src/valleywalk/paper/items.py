@@ -178,7 +178,9 @@ ITEMS: dict[str, Item] = OF_THE_PAPER | {
             SpectralNorm,
             ON_MNIST,
         ),
-        Item("schedules_mlp", "Schedules of the MLP", f"MLP on MNIST: {RATES}", Schedules, ON_MNIST),
+        Item(
+            "schedules_mlp", "Schedules of the MLP", f"MLP on MNIST: {RATES}", Schedules, ON_MNIST
+        ),
         Item(
             "text_against_code",
             "Text against code",

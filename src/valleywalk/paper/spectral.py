@@ -284,12 +284,11 @@ def falls(walked: Walked) -> float:
     paper="slightly above 1",
     above=1.0,
     quantity="ratio",
-    reasons={
-        "vgg11": (
-            "Likeliest reason: the images are fitted long before the walk ends, and the "
-            "curvature of cross-entropy vanishes with what is left to fit."
-        )
-    },
+    reasons=dict.fromkeys(
+        ("vgg11", "mlp"),
+        "Likeliest reason: the images are fitted long before the walk ends, and the curvature of "
+        "cross-entropy vanishes with what is left to fit.",
+    ),
     **SHARED,
 )
 def rises(walked: Walked) -> float:
