@@ -1,5 +1,7 @@
 """Gradient noise: against exact gradients of single images, dense matrices, and Equation 7."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch.func import functional_call, grad, vmap
 
 from valleywalk.evaluation import EvaluationPlan, Evaluator
 from valleywalk.paper import noise_structure
+from valleywalk.paper.claim import Walked
 from valleywalk.probes.noise_structure import (
     Relabelled,
     alignment,
@@ -299,6 +302,32 @@ def test_the_model_is_left_as_it_was(network, images):
     assert all(torch.equal(before[n], v) for n, v in network.state_dict().items())
     assert all(p.grad is None for p in network.parameters())
     assert network.training
+
+
+def test_what_the_covariance_leaves_of_the_hessian_at_the_end_of_training(monkeypatch):
+    """The claim's number, against a dense Hessian and single gradients of the trained network."""
+    ends = []
+
+    def noted(model, inputs, targets):
+        ends.append((copy.deepcopy(model), inputs, targets))
+        return decompose(model, inputs, targets)
+
+    monkeypatch.setattr("valleywalk.probes.noise_structure.decompose", noted)
+    page = noise_structure.NoiseStructure(digits=12, hidden=2, steps=10)
+    found = noise_structure.hessian_is_covariance.measure(Walked(page, []))
+    ((model, inputs, targets),) = ends
+    shapes = {name: each.shape for name, each in model.named_parameters()}
+    theta = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+
+    def loss(flat):
+        pieces = flat.split([shape.numel() for shape in shapes.values()])
+        given = {name: p.reshape(shapes[name]) for name, p in zip(shapes, pieces, strict=True)}
+        return cross_entropy(functional_call(model, given, (inputs,)), targets)
+
+    hessian = torch.autograd.functional.hessian(loss, theta).numpy()
+    each = single_gradients(model, inputs, targets)
+    residual = hessian - each.T @ each / len(each)
+    assert found == pytest.approx(np.linalg.norm(residual) / np.linalg.norm(hessian), rel=1e-10)
 
 
 def test_a_page_s_decomposition_keeps_to_one_thread(monkeypatch):
