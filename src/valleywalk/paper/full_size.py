@@ -141,18 +141,17 @@ def left(store: Store) -> str:
     store : Store
     """
     of_tables = walks() | {f"{each}100": planned(each, LAST_EPOCH) for each in PLANNED}
-    rows = [
-        [f"walk {letter}", f"{passes(walk).total / 1e6:.2g}", f"`{command(walk)}`"]
-        for letter, walk in of_tables.items()
-        if store.find(walk) is None
-    ]
+    asked = [(letter, walk, command(walk)) for letter, walk in of_tables.items()]
     for name, more in FIGURES.items():
         item = ITEMS[name]
         (walk,) = item.experiments("paper", **more)
-        if store.find(walk) is None:
-            cost = f"{passes(walk).total / 1e6:.2g}"
-            rows.append([item.label, cost, f"`{item.papermill('paper', **more)}`"])
-    return markdown_table(["not walked", "million images forward", "command"], rows)
+        asked.append((item.label, walk, item.papermill("paper", **more)))
+    lines = [
+        f"# {what}: {passes(walk).total / 1e6:.2g} million\n{words}"
+        for what, walk, words in asked
+        if store.find(walk) is None
+    ]
+    return "\n".join(["```text", *lines, "```\n"])
 
 
 def drawn_steps(store: Store) -> str:
