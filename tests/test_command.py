@@ -55,7 +55,7 @@ def test_it_is_what_is_installed():
             "valleywalk: interrupted\n",
         ),
         (
-            "def main():\n    print('ready', flush=True)\n    try: time.sleep(60)\n"
+            "def main():\n    try:\n        print('ready', flush=True)\n        time.sleep(60)\n"
             "    except BaseException: raise KeyboardInterrupt('after step 3') from None",
             1,
             "valleywalk: after step 3\n",

@@ -338,7 +338,7 @@ class TestMadeWalks:
                 if experiment_of(trace) == walk:
                     save(trace, tmp_path / f"{walk.hash}.nc")
         _, rows = compared(Store(tmp_path, tmp_path), opener([tmp_path]), [COMMIT])
-        assert len(rows) == 10
+        assert len(rows) == 13
         main([str(tmp_path), "--commits", COMMIT])
         assert len(capsys.readouterr().out.splitlines()) == len(rows)
 

@@ -398,7 +398,8 @@ def _row(
         censored=censored,
         primary=as_planned and subject.name in claim.primary,
         as_planned=as_planned,
-        walks=tuple(dict.fromkeys(walk.hash for _, (_, walk) in opened)),
+        # Named by their files: a folder's images are part of what a walk on them is.
+        walks=tuple(dict.fromkeys(path.stem for _, (path, _) in opened)),
         commits=tuple(commit for commit in in_force if commit in commits),
         walked=len(walked),
         planned=planned,
