@@ -735,14 +735,14 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
     known = not np.isnan(signs).any()
     bends = convexity_signs(steps)
     bends_known = not np.isnan(bends).any()
-    barrier = analysis.barrier_height(loss)
+    barrier, crossed = analysis.barrier_height(loss), analysis.barriers(loss)
     largest = int(np.argmax(barrier))
     return {
         "epoch": epoch,
         "steps": len(loss),
         "drawn": drawn,
-        "crossed": analysis.barriers(loss),
-        "both": int(analysis.barriers(loss).sum()),
+        "crossed": crossed,
+        "both": int(crossed.sum()),
         "either": int(analysis.barriers(loss, "either").sum()),
         "resolved": int((signs == 1).sum()) if known else None,
         "unresolved": int((signs == 0).sum()) if known else None,

@@ -236,6 +236,7 @@ class _Opened:
         self.store = store
         self.measured = Measured(store.folder)
         self._traces: dict[Path, xr.Dataset] = {}
+        self._commits: dict[Path, str] = {}
 
     def trace(self, path: Path, experiment: Experiment) -> xr.Dataset:
         if path not in self._traces:
@@ -250,7 +251,10 @@ class _Opened:
         def read() -> str:
             return str(self.trace(path, experiment).attrs.get("protocol_commit"))
 
-        return str(self.measured.get(["protocol_commit"], [path], read))
+        # Asked for by each claim that rests on a walk.
+        if path not in self._commits:
+            self._commits[path] = str(self.measured.get(["protocol_commit"], [path], read))
+        return self._commits[path]
 
 
 @dataclass(frozen=True)
