@@ -37,6 +37,7 @@ INTERNAL = {
         "show",
         "tail",
         "torchvision_compat",
+        "walks.interruption",
         "walks.progress",
         "watchable",
     )
