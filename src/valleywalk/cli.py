@@ -141,7 +141,9 @@ def data(name: Positional[str | None] = None, download: bool = False, json: bool
     """
     if name is None:
         if download:
-            raise ValueError("name the data set to download, as in: valleywalk data mnist")
+            raise ValueError(
+                "name the data set to download, as in: valleywalk data mnist --download"
+            )
         there = {known.name: where_it_is(known) for known in DATASETS.values()}
         if json:
             print(in_json({"folder": str(datasets_folder()), "datasets": there}))
@@ -334,7 +336,7 @@ def ledger(
         protocol: Print instead what was fixed before any walk: statistics, ranges, seeds.
         json: For programs: a list of objects.
         quiet: Show no progress.
-        compute: Walk first what the scale's ledger needs and is not there (quick: hours).
+        compute: First walk what the scale's ledger needs and is not there yet (quick: hours).
         resources: What walks are computed with.
     """
     from .paper import terminal
