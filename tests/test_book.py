@@ -200,7 +200,12 @@ def test_the_front_page_says_by_which_constants_it_decides(monkeypatch):
     shown = " ".join(book.with_constants(text).split())
     for constant in ("below 0.05", "95 % interval", "correlation of 0.05", "80 % power"):
         assert constant in shown
-    for count in ("All 28 figures", "one row in 20 is", "more than 20 of", "fewer than 3 seeds"):
+    for count in (
+        "All 28 figures",
+        "one row in 20 is",
+        "more than 20 independent",
+        "fewer than 3 seeds",
+    ):
         assert count in shown
     monkeypatch.setattr(book, "ALPHA", 0.01)
     assert "p is below 0.01" in book.with_constants(text)

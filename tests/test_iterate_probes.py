@@ -190,5 +190,5 @@ def test_a_training_that_diverges_goes_on_with_its_probes(network, images):
 
 def test_every_is_checked_by_name(network, images):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    with pytest.raises(ValueError, match="every is 0; measure each so many steps"):
+    with pytest.raises(ValueError, match="every is 0; measure every so many steps"):
         watch(network, optimizer, cross_entropy, images, iterate_probes=[Curvature()], every=0)

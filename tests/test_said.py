@@ -357,7 +357,7 @@ def test_the_spectral_norm_falls_or_rises(smoke):
     assert "over the middle of what was measured is 0.5 times that over the beginning" in text
     assert "over the end it is 1.25 times that over the middle" in text
     assert "above it in 3 of 9 measurements" in text
-    assert "; 2 of 9 measurements had not converged, drawn hollow." in text
+    assert "; 2 of 9 measurements had not converged (drawn hollow)." in text
     assert "over 9 epochs is -0.75; the paper calls the link mild." in text
     assert "While the images are being fitted" not in text
     fitting = {"epoch": 20, "first": 23.5, "last": 48.75}

@@ -49,8 +49,8 @@ def figure(
     Args:
         name: fig1, fig2, …; see `valleywalk list`.
         scale: smoke (seconds), quick (minutes), overnight (hours, real data), full (the paper's
-            size, of some items) or paper (GPU).
-        output: File to write, its suffix says the kind; default NAME.png.
+            size, some items only) or paper (GPU).
+        output: File to write; its suffix says the kind. Default: NAME.png.
         overwrite: Replace a file that is there.
         quiet: Show no progress.
         resources: What walks are computed with.
@@ -94,7 +94,7 @@ def walk(
 
     Args:
         experiment: What to do.
-        output: Keep the trace in this file; default the store's folder, named by its hash.
+        output: Keep the trace in this file; default: in the store's folder, named by its hash.
         device: auto, cpu, cuda, cuda:1.
         recompute: Walk even if the store has the trace already, and replace that.
         restart: Start at the first step, rather than going on from what was walked before.
@@ -141,7 +141,9 @@ def data(name: Positional[str | None] = None, download: bool = False, json: bool
     """
     if name is None:
         if download:
-            raise ValueError("name the data set to download, as in: valleywalk data mnist")
+            raise ValueError(
+                "name the data set to download, as in: valleywalk data mnist --download"
+            )
         there = {known.name: where_it_is(known) for known in DATASETS.values()}
         if json:
             print(in_json({"folder": str(datasets_folder()), "datasets": there}))
@@ -179,7 +181,7 @@ def fetch(
 
     Args:
         names: fig1, fig2, …; see `valleywalk list`. Default: all items, and the ledger.
-        scale: Those of a scale; default all.
+        scale: Only those of this scale; default: all.
         address: A folder with recorded traces, such as data/traces of the project's repository, or
             its https address; default $VALLEYWALK_RECORDED.
         quiet: Show no progress.
@@ -211,7 +213,7 @@ def fetch(
 
 
 def write_notebooks(folder: Positional[Path] = Path("notebooks")) -> None:
-    """Write the notebooks, one a figure family or table, into a folder.
+    """Write the notebooks, one per figure family or table, into a folder.
 
     Args:
         folder: Where to; new, or empty.
@@ -330,11 +332,11 @@ def ledger(
 
     Args:
         scale: smoke, quick, overnight or paper; default overnight and paper, which decide.
-        details: Two lines a claim: with its test, what so many seeds could have seen, notes.
+        details: Two lines per claim, with its test, what its seeds could have seen, and notes.
         protocol: Print instead what was fixed before any walk: statistics, ranges, seeds.
         json: For programs: a list of objects.
         quiet: Show no progress.
-        compute: Walk first what the scale's ledger needs and is not there (quick: hours).
+        compute: First walk what the scale's ledger needs and is not there yet (quick: hours).
         resources: What walks are computed with.
     """
     from .paper import terminal

@@ -197,7 +197,7 @@ class Evaluator:
         optimizer sees. "as trained": each layer in the mode in which it stands at the measurement.
         Running statistics are not touched.
     dropout_masks : int
-        0: without dropout. Else the mean over so many masks, the same ones at every call.
+        0: without dropout. Else the mean over that many masks, the same ones at every call.
 
     Examples
     --------

@@ -87,7 +87,7 @@ def list_items(anew: bool = False, json: bool = False) -> None:
     Items are the paper's figures and tables, and what else the book makes from walks.
 
     Args:
-        anew: Time the networks again, rather than go by when they were timed last.
+        anew: Time the networks again, rather than go by the last timing.
         json: For programs: a list of objects.
     """
     from .walks.store import Store
@@ -121,7 +121,7 @@ def show(
     Args:
         name: fig1, fig2, …; see `valleywalk list`.
         scale: smoke (seconds), quick (minutes), overnight (hours, real data), full (the paper's
-            size, of some items) or paper (GPU).
+            size, some items only) or paper (GPU).
         device: Where it would be walked: auto, cpu, cuda, cuda:1.
         json: For programs: an object.
     """

@@ -40,9 +40,9 @@ def tail(
 
     Args:
         stream: File that `watch(..., stream=FILE)` writes.
-        output: Draw into this file, its suffix says the kind; default: text, here.
-        segments: So many measured segments, the newest.
-        every: Seconds between two looks; more where drawing takes long.
+        output: Draw into this file; its suffix says the kind. Default: as text, here.
+        segments: How many of the newest measured segments to draw.
+        every: Seconds between two looks; more if drawing takes long.
         once: Draw once.
         overwrite: Replace the output if it is there.
     """

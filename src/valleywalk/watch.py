@@ -90,7 +90,7 @@ class watch:
         froze with `.eval()` is measured with its running statistics, as it is trained.
     dropout_masks : int
         0: the loss is measured without dropout. 1: with one frozen mask, the same at every point.
-        More: the mean over so many.
+        More: the mean over that many.
     weight_decay : bool
         False: the cosine is that of the gradients as backward and clipping left them. True: of
         g_t + λθ_t, with λ the `weight_decay` of each parameter group, as SGD and Adam step by it.
@@ -496,7 +496,7 @@ def _chosen(
     if isinstance(steps, Integral):
         every = int(steps)
         if every < 1:
-            raise ValueError(f"{name} is {every}; measure each so many steps, 1 or more")
+            raise ValueError(f"{name} is {every}; measure every so many steps, 1 or more")
         return lambda iteration: iteration % every == 0
     # In a string, no number is ever found.
     if isinstance(steps, Container) and not isinstance(steps, str):

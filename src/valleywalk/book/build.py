@@ -74,7 +74,7 @@ def build(
     strict : bool
         Take warnings as errors.
     processes : int, optional
-        Walks and notebooks at a time; default one a core.
+        Walks and notebooks at a time; default: one per core.
     device : str
         Where to walk.
     scheduler : str, optional

@@ -236,7 +236,7 @@ STATIONS = (
         "Each batch size at one rate and each rate at one batch size, with three seeds, all "
         "recorded. Read the last two rows of the table: both knobs on one scale, each with its "
         "interval. Then predict what a batch of 400 will do, and add "
-        "`-p batch_sizes '[25, 50, 100, 200, 400]'`: its walks, one a seed, are not recorded "
+        "`-p batch_sizes '[25, 50, 100, 200, 400]'`: its walks, one per seed, are not recorded "
         "and are walked now.",
         "It is the learning rate that moves the distance. The batch size moves the cosine, but at "
         "this size the rate moves it, too, against the paper's reading. What does the ledger say?",

@@ -21,12 +21,12 @@ from ..walks.store import Store
 INDEX = "README.md"
 INTRODUCTION = """# Recorded walks
 
-One netCDF file a walk, named by the hash of its experiment, which is in its attributes with the
-device, the versions and the hash of the data. To make one again, delete it and run its command: the
-trace is then put into `data/cache/`. *Distance* is that from the initialisation at the walk's end,
-*state* the hash of the parameters there: on a CPU with the same vector instructions both come out
-the same; the book's page on reproducibility says how far another one's differ. `valleywalk record`
-writes this table.
+One netCDF file per walk, named by the hash of its experiment. The experiment is in its attributes,
+with the device, the versions and the hash of the data. To make one again, delete it and run its
+command: the trace is then put into `data/cache/`. *Distance* is that from the initialisation at the
+walk's end, *state* the hash of the parameters there. On a CPU with the same vector instructions
+both come out the same; the book's page on reproducibility says how far they differ on another.
+`valleywalk record` writes this table.
 """
 
 

@@ -324,13 +324,13 @@ def batch_size_moves_cosine(walked: Walked) -> float:
         ),
         "vgg11 on tiny-imagenet": (
             "Likeliest reason: at the smallest rate the walk has only begun to bounce. Between the "
-            "larger ones the cosine hardly differs at last."
+            "larger ones the cosine hardly differs in the end."
         ),
     },
     cautions={
         "mlp": (
-            "caution: the rate moves the cosine no less than the batch size does; the effects of "
-            "both are far smaller than this margin"
+            "caution: the rate moves the cosine no less than the batch size does; both effects are "
+            "far smaller than this margin"
         )
     },
     **SHARED,
@@ -341,9 +341,9 @@ def learning_rate_leaves_cosine(walked: Walked) -> float:
 
 
 SEEN_MORE = (
-    "Likeliest reason: after as many steps the larger batches have seen more images and fitted "
-    "them further, and that moves the parameters. At the beginning of the walks the order is the "
-    "paper's; it turns as the losses part."
+    "Likeliest reason: after the same number of steps the larger batches have seen more images and "
+    "fitted them further, and that moves the parameters. At the beginning of the walks the order "
+    "is the paper's; it reverses as the losses move apart."
 )
 
 

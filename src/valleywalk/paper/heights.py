@@ -280,7 +280,7 @@ DIFFERS = {
 
 MIXED = (
     "caution: the ratio mixes epochs. In the epoch in which the walks at both rates bounce in "
-    "every seed, it is smaller than required; in the others it says mostly at which rate the "
+    "every seed, it is smaller than required; in the others it mostly says at which rate the "
     "images are fitted sooner"
 )
 
@@ -378,8 +378,8 @@ def _of_both(walked: Walked, name: str) -> tuple[float, float]:
     below=0.02,
     reasons={
         "mlp": (
-            "Likeliest reason: at either rate the network is right about nearly all of the digits, "
-            "so that little is left to differ."
+            "Likeliest reason: at either rate the network gets nearly all of the digits right, so "
+            "that there is little left to differ in."
         )
     },
     **DIFFERS,
@@ -447,7 +447,7 @@ def _measured_epochs(trace: xr.Dataset) -> list[int]:
         ),
         "resnet56": (
             "Likeliest reason: in the epochs of Table 2 after the first the walk bounces; in the "
-            "first its steps end far before the floor."
+            "first its steps end far short of the floor."
         ),
     },
     **OTHERS,

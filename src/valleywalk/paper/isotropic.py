@@ -337,7 +337,7 @@ def _how_estimated(about: Mapping[str, Any]) -> str:
         return f"cross-fitted, with a standard error of {error:.2g}"
     return (
         "the maximum of all parameters' estimates, which comes out too large where the batches are "
-        "few (so that the noise's factor is larger than it says)"
+        "few (so that the noise is larger than its factor says)"
     )
 
 
@@ -345,8 +345,8 @@ def _how_estimated(about: Mapping[str, Any]) -> str:
 
 SHARED = {"item": "fig5", "pages": (IsotropicNoise,)}
 HELD_UP = (
-    "Likeliest reason: the noise holds the walk up, not the surface, so that the loss falls once "
-    "the noise is gone."
+    "Likeliest reason: it is the noise that holds the walk up, not the surface, so that the loss "
+    "falls once the noise is gone."
 )
 
 
@@ -445,8 +445,9 @@ def travels_far(walked: Walked) -> float:
     quantity="ratio",
     reasons={
         "resnet56": (
-            "Likeliest reason: noise leads away from the initialisation at right angles, and in as "
-            "many steps it has not come far beside the norm that the network begins with."
+            "Likeliest reason: noise leads away from the initialisation at right angles, and "
+            "within these steps it has not gone far compared with the norm that the network begins "
+            "with."
         )
     },
     **SHARED,

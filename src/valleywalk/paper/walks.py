@@ -404,7 +404,8 @@ def _floor_rises(trace: xr.Dataset) -> Share:
     quantity="share",
     cautions=dict.fromkeys(
         ("resnet56", "vgg11 on tiny-imagenet"),
-        "caution: so few seeds and steps cannot exclude the border, even if the floor never rises",
+        "caution: with so few seeds and steps the interval reaches the bound even if the floor "
+        "never rises",
     ),
     **GD,
 )
@@ -447,7 +448,7 @@ def sgd_floor(sgd: Walked) -> Share:
         ),
         "mlp": CREEPS,
         "vgg11 on tiny-imagenet": (
-            "Likeliest reason: in as many steps gradient descent has only begun to bounce."
+            "Likeliest reason: within these steps gradient descent has only begun to bounce."
         ),
     },
     **GD,

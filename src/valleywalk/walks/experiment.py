@@ -148,9 +148,9 @@ class Experiment(Strict):
     image_size: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Side in pixels to which the images of a folder are cut; None: their own size."""
     classes: Annotated[int, Field(ge=2, le=100_000)] | None = None
-    """Use only the first so many classes of a folder or of tiny-imagenet; None: all."""
+    """Use only this many classes of a folder or of tiny-imagenet, the first ones; None: all."""
     training_images: PositiveInt | None = None
-    """Use only the first so many training images; None: all."""
+    """Use only this many training images, the first ones; None: all."""
     evaluation_images: PositiveInt | None = None
     """Images of the training set on which the segment's loss is measured; None: all."""
     evaluation_batch_size: PositiveInt = 100
@@ -173,13 +173,13 @@ class Experiment(Strict):
     """Segments measured at steps drawn at random in each probed epoch, two from each of equal
     stretches of it: a sample of the whole epoch. None: no sample."""
     whole_every: int = Field(0, ge=0)
-    """Of the segments measured in a probed epoch, the first and then each so many-th is measured at
+    """Of the segments measured in a probed epoch, the first and then every n-th is measured at
     every point whatever the tolerance: a sample that few points can be held against; 0: none. Of
     gd, whose epochs have one step, that is every segment."""
     evaluate_every: int = Field(1, ge=0)
-    """Measure training and validation loss and accuracy each so many epochs; 0: never."""
+    """Measure training and validation loss and accuracy every so many epochs; 0: never."""
     curvature_every: int = Field(0, ge=0)
-    """Measure both ends of the Hessian's spectrum each so many epochs; 0: never."""
+    """Measure both ends of the Hessian's spectrum every so many epochs; 0: never."""
     curvature_images: PositiveInt | None = None
     """Images of the evaluation plan, whole batches, on which that is measured; None: all."""
     noise_structure: bool = False

@@ -18,16 +18,16 @@ class Resources:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1."""
     processes: int | None = None
-    """Walks and notebooks at a time; default one a core."""
+    """Walks and notebooks at a time; default: one per core."""
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers walk; default this machine."""
     restart: bool = False
-    """Start walks over that were interrupted, rather than going on."""
+    """Start interrupted walks over, rather than going on with them."""
 
     def __post_init__(self) -> None:
         if self.processes is not None and self.processes < 1:
             raise ValueError(
-                f"processes is {self.processes}; give 1 or more, or leave it out for one a core"
+                f"processes is {self.processes}; give 1 or more, or leave it out for one per core"
             )
 
     def workers(self, tasks: int) -> int:

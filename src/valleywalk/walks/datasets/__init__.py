@@ -48,7 +48,7 @@ def load(
     image_size : int, optional
         Side to which the images of a folder are resized and cut; default: their own size.
     classes : int, optional
-        Only the first so many classes of a folder or of tiny-imagenet; default: all.
+        Only this many classes of a folder or of tiny-imagenet, the first ones; default: all.
     folder : Path, optional
         Where image files are looked for; default `valleywalk.folders.datasets_folder()`.
     download : bool
