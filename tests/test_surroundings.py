@@ -15,6 +15,7 @@ from valleywalk.evaluation import Evaluator
 from valleywalk.machine import exact_float32
 from valleywalk.optimizers import stepping, writes_into_gradients
 from valleywalk.probes.curvature import Curvature, hessian_vector_product
+from valleywalk.probes.noise_structure import NoiseAlignment
 from valleywalk.surroundings import random_states
 
 pytestmark = pytest.mark.core
@@ -233,6 +234,48 @@ def test_a_backward_pass_that_is_yet_to_come_finds_its_buffers():
         head.step()
         features.square().mean().backward()
         body.step()
+
+
+# Hooks on gradients -------------------------------------------------------------------------------
+
+
+def clip(gradient):
+    return gradient.clamp(-0.01, 0.01)
+
+
+@pytest.mark.parametrize("where", ["parameter", "module", "module, before", "shared parameter"])
+def test_a_hessian_knows_nothing_of_hooks_on_gradients(where):
+    """Nor do they learn of it: of a backward pass of the training they are called once."""
+    model, called = network(), []
+    if where == "shared parameter":
+        model = nn.Sequential(model[0], model[1], nn.Linear(8, 8), nn.Linear(8, 8))
+        model[3].weight = model[2].weight
+    batches = list(zip(INPUTS.split(6), TARGETS.split(6), strict=True))
+    evaluate = Evaluator(model, cross_entropy, batches)
+
+    def seen():
+        return [probe(evaluate) for probe in (Curvature(), NoiseAlignment(directions=1))]
+
+    plain = seen()
+
+    def on_a_module(module, gradients, *_):
+        called.append(module)
+        return tuple(map(clip, gradients))
+
+    if "parameter" in where:
+        handle = model[2].weight.register_hook(lambda g: called.append(g) or clip(g))
+    elif where == "module":
+        handle = model[2].register_full_backward_hook(on_a_module)
+    else:
+        handle = model[2].register_full_backward_pre_hook(on_a_module)
+    assert seen() == plain
+    assert not called
+    cross_entropy(model(INPUTS), TARGETS).backward()
+    assert len(called) == 1
+    handle.remove()
+    evaluate()
+    cross_entropy(model(INPUTS), TARGETS).backward()
+    assert len(called) == 1, "it is gone"
 
 
 # Optimizers ---------------------------------------------------------------------------------------

@@ -71,7 +71,8 @@ def evaluation_mode(
     The global random states are set to a constant inside, so that a stochastic layer that ignores
     eval mode still sees the same numbers at every call. Autocast is off, and nothing runs compiled;
     batch norm that is synchronised over processes is that of this process alone, since the others
-    do not measure.
+    do not measure. Hooks on gradients, such as those that clip them, are the training's: none is
+    called.
 
     Parameters
     ----------
@@ -106,6 +107,7 @@ def evaluation_mode(
         torch.no_grad(),
         exact_float32(),
         _eager(modules, {device.type for device in devices}),
+        _no_gradient_hooks(modules),
     ):
         try:
             for module, _ in modes:
@@ -159,6 +161,24 @@ def _eager(modules: Sequence[nn.Module], kinds: Iterable[str]) -> Iterator[None]
                     delattr(module, name)
                 else:
                     setattr(module, name, value)
+
+
+@contextmanager
+def _no_gradient_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """No hook that a backward pass would call, on a module or on a parameter."""
+    held: list[dict[Any, Any] | None] = []
+    for module in modules:
+        held += [module._backward_hooks, module._backward_pre_hooks]
+        held += [parameter._backward_hooks for parameter in module.parameters(recurse=False)]
+    own = [(hooks, dict(hooks)) for hooks in held if hooks]
+    try:
+        # Taken out of their dictionaries, by which their handles know them.
+        for hooks, _ in own:
+            hooks.clear()
+        yield
+    finally:
+        for hooks, before in own:
+            hooks.update(before)
 
 
 def _in_train_mode(layer: nn.Module, batch_norm: str) -> bool:
