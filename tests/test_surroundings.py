@@ -215,6 +215,20 @@ def test_a_frozen_parameter_that_is_written_to_through_data_is_seen():
     assert (loss[1:, 0] != loss[:-1, -1]).all()
 
 
+def test_a_frozen_parameter_of_eight_bits_is_no_hindrance():
+    class Coarse(nn.Module):
+        def __init__(self):
+            super().__init__()
+            weight = torch.randn(5, 5).to(torch.float8_e4m3fn)
+            self.weight = nn.Parameter(weight, requires_grad=False)
+            self.head = nn.Linear(5, 3)
+
+        def forward(self, inputs):
+            return self.head(inputs @ self.weight.float())
+
+    assert same_training(Coarse)
+
+
 def test_a_backward_pass_that_is_yet_to_come_finds_its_buffers():
     class Body(nn.Module):
         def __init__(self):

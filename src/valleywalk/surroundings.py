@@ -289,6 +289,8 @@ def surroundings(model: nn.Module, batch_norm: str, loss: object = None) -> list
         if not parameter.requires_grad:
             written = 0 if parameter.is_inference() else parameter._version
             marks += [parameter.data_ptr(), written]
-            if parameter.is_floating_point() and parameter.layout == torch.strided:
+            # Torch has no norm of numbers of eight bits.
+            known = parameter.is_floating_point() and parameter.dtype.itemsize > 1
+            if known and parameter.layout == torch.strided:
                 norms.append(torch.linalg.vector_norm(parameter.detach()))
     return [torch.tensor(marks), *norms, *(buffer.detach().clone() for buffer in buffers)]
