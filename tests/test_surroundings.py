@@ -109,6 +109,33 @@ def test_no_precision_of_the_user_is_left_on_inside():
     assert [backend.fp32_precision for backend in backends] == before
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_model_may_set_flags_of_cudnn(allowed):
+    """As a recurrent one does, which is to be differentiated twice, and many a loss by CTC."""
+    cudnn = torch.backends.cudnn
+
+    class Flagged(nn.Linear):
+        def forward(self, inputs):
+            with cudnn.flags(enabled=False):
+                return super().forward(inputs)
+
+    before = cudnn.allow_tf32
+    try:
+        cudnn.allow_tf32 = allowed
+        parts = cudnn, cudnn.conv, cudnn.rnn
+        settings = [part.fp32_precision for part in parts]
+        assert same_training(lambda: Flagged(5, 3))
+        assert cudnn.allow_tf32 == allowed
+        assert [part.fp32_precision for part in parts] == settings
+        cudnn.conv.fp32_precision = "tf32"
+        cudnn.rnn.fp32_precision = "ieee"
+        with exact_float32():
+            assert cudnn.conv.fp32_precision == "ieee"
+        assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) == ("tf32", "ieee")
+    finally:
+        cudnn.allow_tf32 = before
+
+
 # Random states ------------------------------------------------------------------------------------
 
 
