@@ -272,6 +272,20 @@ def test_targets_that_are_no_tensor_have_no_control():
     assert set(found) == {"noise_overlap", "noise_sharpness", "noise_share"}
 
 
+@pytest.mark.parametrize(
+    ("loss", "same"),
+    [(nn.functional.l1_loss, False), (nn.functional.mse_loss, True)],
+    ids=["nothing is curved", "no noise"],
+)
+def test_a_training_goes_on_where_there_is_nothing_to_align(loss, same):
+    """Any directions are the sharpest of a Hessian that is zero, or of a covariance."""
+    x = torch.ones(4, 1, 2) if same else torch.eye(2).repeat(2, 1)[:, None]
+    batches = [(image, torch.full((1, 1), 8.0)) for image in x]
+    found = alignment(Evaluator(nn.Linear(2, 1, bias=False), loss, batches), directions=1)
+    assert len(found) == 4
+    assert np.isnan([*found.values()]).all()
+
+
 def test_alignment_needs_more_batches_than_directions():
     inputs, targets = data(20)
     evaluate = Evaluator(small(), cross_entropy, batches_of(inputs, targets, 5), "eval")

@@ -411,6 +411,29 @@ def test_the_longest_of_shorter_walks_is_taken(stopped, capsys):
     assert f"goes on from {experiment.hash}.state" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("progress", [False, True])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_shorter_walk_that_ends_meanwhile_is_no_hindrance(stopped, monkeypatch, kept, progress):
+    """Its checkpoint is gone between the moment it is chosen and the one it is read."""
+    store, _, file = stopped
+    long, seen = Experiment(**MLP | SMALL | {"epochs": 5}), []
+    module = sys.modules["valleywalk.walks.extension"]
+    longest = module.longest_shorter
+
+    def chosen(*given):
+        seen.append(longest(*given))
+        if file.is_file():
+            content = file.read_bytes()
+            file.unlink()
+            if kept:
+                file.with_suffix(".state").write_bytes(content)
+        return seen[-1]
+
+    monkeypatch.setattr(module, "longest_shorter", chosen)
+    same(store.get(long, progress=progress), walk(long, progress=False))
+    assert seen == [file, file.with_suffix(".state") if kept else None]
+
+
 def test_restart_begins_at_the_first_step(tmp_path, capsys):
     store = Store(tmp_path / "cache", tmp_path / "recorded")
     store.get(Experiment(**MLP | SMALL), keep_state=True, progress=False)

@@ -15,6 +15,7 @@ from valleywalk.evaluation import Evaluator
 from valleywalk.machine import exact_float32
 from valleywalk.optimizers import stepping, writes_into_gradients
 from valleywalk.probes.curvature import Curvature, hessian_vector_product
+from valleywalk.probes.noise_structure import NoiseAlignment
 from valleywalk.surroundings import random_states
 
 pytestmark = pytest.mark.core
@@ -108,6 +109,33 @@ def test_no_precision_of_the_user_is_left_on_inside():
     assert [backend.fp32_precision for backend in backends] == before
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_model_may_set_flags_of_cudnn(allowed):
+    """As a recurrent one does, which is to be differentiated twice, and many a loss by CTC."""
+    cudnn = torch.backends.cudnn
+
+    class Flagged(nn.Linear):
+        def forward(self, inputs):
+            with cudnn.flags(enabled=False):
+                return super().forward(inputs)
+
+    before = cudnn.allow_tf32
+    try:
+        cudnn.allow_tf32 = allowed
+        parts = cudnn, cudnn.conv, cudnn.rnn
+        settings = [part.fp32_precision for part in parts]
+        assert same_training(lambda: Flagged(5, 3))
+        assert cudnn.allow_tf32 == allowed
+        assert [part.fp32_precision for part in parts] == settings
+        cudnn.conv.fp32_precision = "tf32"
+        cudnn.rnn.fp32_precision = "ieee"
+        with exact_float32():
+            assert cudnn.conv.fp32_precision == "ieee"
+        assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) == ("tf32", "ieee")
+    finally:
+        cudnn.allow_tf32 = before
+
+
 # Random states ------------------------------------------------------------------------------------
 
 
@@ -199,6 +227,33 @@ def test_a_loss_that_has_moved_is_measured_anew():
     np.testing.assert_allclose(watcher.trace["loss"][:, 0], fresh, rtol=1e-6)
 
 
+class Scaled(nn.Module):
+    """A number by which the training scales the network's outputs, or the loss."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.scale = inner, 1.0
+
+    def forward(self, *inputs):
+        return self.inner(*inputs) * self.scale
+
+
+@pytest.mark.parametrize("which", ["network", "part of the network", "loss"])
+def test_a_number_that_the_training_changes_is_seen(which):
+    part, loss, losses = Scaled(network()), Scaled(nn.CrossEntropyLoss()), []
+    model = part if which == "network" else nn.Sequential(part)
+    changed = loss if which == "loss" else part
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    with watch(model, optimizer, loss, DATA, points=2) as watcher:
+        for _ in range(3):
+            changed.scale *= 2
+            losses.append(float(watcher.evaluate()))
+            optimizer.zero_grad()
+            loss(model(INPUTS), TARGETS).backward()
+            optimizer.step()
+    np.testing.assert_allclose(watcher.trace["loss"][:, 0], losses, rtol=1e-6)
+
+
 def test_a_frozen_parameter_that_is_written_to_through_data_is_seen():
     model, fresh = network(), []
     model[0].weight.requires_grad_(False)
@@ -212,6 +267,20 @@ def test_a_frozen_parameter_that_is_written_to_through_data_is_seen():
     loss = watcher.trace["loss"].values
     np.testing.assert_allclose(loss[1:, 0], fresh[:-1], rtol=1e-6)
     assert (loss[1:, 0] != loss[:-1, -1]).all()
+
+
+def test_a_frozen_parameter_of_eight_bits_is_no_hindrance():
+    class Coarse(nn.Module):
+        def __init__(self):
+            super().__init__()
+            weight = torch.randn(5, 5).to(torch.float8_e4m3fn)
+            self.weight = nn.Parameter(weight, requires_grad=False)
+            self.head = nn.Linear(5, 3)
+
+        def forward(self, inputs):
+            return self.head(inputs @ self.weight.float())
+
+    assert same_training(Coarse)
 
 
 def test_a_backward_pass_that_is_yet_to_come_finds_its_buffers():
@@ -233,6 +302,48 @@ def test_a_backward_pass_that_is_yet_to_come_finds_its_buffers():
         head.step()
         features.square().mean().backward()
         body.step()
+
+
+# Hooks on gradients -------------------------------------------------------------------------------
+
+
+def clip(gradient):
+    return gradient.clamp(-0.01, 0.01)
+
+
+@pytest.mark.parametrize("where", ["parameter", "module", "module, before", "shared parameter"])
+def test_a_hessian_knows_nothing_of_hooks_on_gradients(where):
+    """Nor do they learn of it: of a backward pass of the training they are called once."""
+    model, called = network(), []
+    if where == "shared parameter":
+        model = nn.Sequential(model[0], model[1], nn.Linear(8, 8), nn.Linear(8, 8))
+        model[3].weight = model[2].weight
+    batches = list(zip(INPUTS.split(6), TARGETS.split(6), strict=True))
+    evaluate = Evaluator(model, cross_entropy, batches)
+
+    def seen():
+        return [probe(evaluate) for probe in (Curvature(), NoiseAlignment(directions=1))]
+
+    plain = seen()
+
+    def on_a_module(module, gradients, *_):
+        called.append(module)
+        return tuple(map(clip, gradients))
+
+    if "parameter" in where:
+        handle = model[2].weight.register_hook(lambda g: called.append(g) or clip(g))
+    elif where == "module":
+        handle = model[2].register_full_backward_hook(on_a_module)
+    else:
+        handle = model[2].register_full_backward_pre_hook(on_a_module)
+    assert seen() == plain
+    assert not called
+    cross_entropy(model(INPUTS), TARGETS).backward()
+    assert len(called) == 1
+    handle.remove()
+    evaluate()
+    cross_entropy(model(INPUTS), TARGETS).backward()
+    assert len(called) == 1, "it is gone"
 
 
 # Optimizers ---------------------------------------------------------------------------------------

@@ -244,6 +244,48 @@ def test_an_error_in_the_measurement_puts_the_parameters_back(network, images):
     assert network.training
 
 
+def test_a_watch_that_is_on_is_not_entered_again(network, images):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    watcher = watch(network, optimizer, nn.functional.cross_entropy, images)
+    with watcher:
+        with pytest.raises(RuntimeError, match="on already"), watcher:
+            pass
+        train(network, optimizer, images, steps=2)
+    assert watcher.iteration == 2
+    train(network, optimizer, images)
+    assert watcher.iteration == 2
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.02])
+@pytest.mark.parametrize("evaluations", range(1, 6))
+def test_a_training_goes_on_after_a_measurement_that_was_interrupted(
+    network, images, tolerance, evaluations
+):
+    """Wherever it is: the next segment begins with its own loss, and has no cosine."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
+    left = [1000]
+
+    def loss(output, target):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        return nn.functional.cross_entropy(output, target)
+
+    data, options = [(images[0][:8], images[1][:8])], {"points": 4, "tolerance": tolerance}
+    watcher = watch(network, optimizer, loss, data, **options)
+    with watcher:
+        train(network, optimizer, images, steps=2)
+    left[0] = evaluations
+    with pytest.raises(KeyboardInterrupt), watcher:
+        train(network, optimizer, images)
+    here = watcher.evaluate()
+    with watcher:
+        train(network, optimizer, images, steps=2)
+    trace = watcher.trace.isel(iteration=slice(-2, None))
+    assert trace["loss"].values[0, 0] == here
+    assert np.isnan(trace["cosine"].values).tolist() == [True, False]
+
+
 def test_chosen_steps_and_frozen_parameters(network, images):
     network[0].requires_grad_(False)
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)

@@ -128,15 +128,33 @@ def exact_float32() -> Iterator[None]:
     cudnn: Any = torch.backends.cudnn
     own = (mkldnn.matmul, mkldnn.conv, mkldnn.rnn, cudnn.conv, cudnn.rnn)
     # What holds for all of a library comes first: it may be handed down.
-    backends: tuple[Any, ...] = (mkldnn, *own, torch.backends.cuda.matmul)
+    backends: tuple[Any, ...] = (mkldnn, cudnn, *own, torch.backends.cuda.matmul)
     before = [backend.fp32_precision for backend in backends]
+    older = _older_setting()
     try:
+        if older:
+            cudnn.allow_tf32 = False
         for backend in backends:
             backend.fp32_precision = "ieee"
         yield
     finally:
+        if older:
+            cudnn.allow_tf32 = True
         for backend, precision in zip(backends, before, strict=True):
             backend.fp32_precision = precision
+
+
+def _older_setting() -> bool:
+    """Whether torch's older setting lets cuDNN use TF32, and agrees with the newer ones.
+
+    Where it does not, torch refuses `torch.backends.cudnn.flags`, which a model may use.
+    """
+    import torch
+
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # So it is already.
+        return False
 
 
 @contextmanager

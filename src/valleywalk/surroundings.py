@@ -71,7 +71,8 @@ def evaluation_mode(
     The global random states are set to a constant inside, so that a stochastic layer that ignores
     eval mode still sees the same numbers at every call. Autocast is off, and nothing runs compiled;
     batch norm that is synchronised over processes is that of this process alone, since the others
-    do not measure.
+    do not measure. Hooks on gradients, such as those that clip them, are the training's: none is
+    called.
 
     Parameters
     ----------
@@ -106,6 +107,7 @@ def evaluation_mode(
         torch.no_grad(),
         exact_float32(),
         _eager(modules, {device.type for device in devices}),
+        _no_gradient_hooks(modules),
     ):
         try:
             for module, _ in modes:
@@ -159,6 +161,24 @@ def _eager(modules: Sequence[nn.Module], kinds: Iterable[str]) -> Iterator[None]
                     delattr(module, name)
                 else:
                     setattr(module, name, value)
+
+
+@contextmanager
+def _no_gradient_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """No hook that a backward pass would call, on a module or on a parameter."""
+    held: list[dict[Any, Any] | None] = []
+    for module in modules:
+        held += [module._backward_hooks, module._backward_pre_hooks]
+        held += [parameter._backward_hooks for parameter in module.parameters(recurse=False)]
+    own = [(hooks, dict(hooks)) for hooks in held if hooks]
+    try:
+        # Taken out of their dictionaries, by which their handles know them.
+        for hooks, _ in own:
+            hooks.clear()
+        yield
+    finally:
+        for hooks, before in own:
+            hooks.update(before)
 
 
 def _in_train_mode(layer: nn.Module, batch_norm: str) -> bool:
@@ -233,14 +253,15 @@ def surroundings(model: nn.Module, batch_norm: str, loss: object = None) -> list
     batch_norm : {"train", "eval", "as trained"}
         As of `evaluation_mode`.
     loss : object, optional
-        If it is a module, its buffers and parameters count, too.
+        If it is a module, its buffers and parameters count, too, and so do its modules' numbers.
 
     Returns
     -------
     list of Tensor
-        The modes in which batch norm is measured, with where frozen parameters lie and how often
-        they were written to; their norms, since `.data` is written to uncounted; a copy of each
-        buffer, and of each parameter of the loss.
+        The modes in which batch norm is measured, hashes of the numbers and strings that modules
+        have as attributes, with where frozen parameters lie and how often they were written to;
+        their norms, since `.data` is written to uncounted; a copy of each buffer, and of each
+        parameter of the loss.
 
     Examples
     --------
@@ -262,13 +283,25 @@ def surroundings(model: nn.Module, batch_norm: str, loss: object = None) -> list
             if train_mode:
                 continue
         buffers += [buffer for buffer in module._buffers.values() if buffer is not None]
+    modules = [*model.modules()]
     if isinstance(loss, nn.Module):
         buffers += [*loss.buffers(), *loss.parameters()]
+        modules += loss.modules()
+    for module in modules:
+        own = vars(module).items()
+        # The mode of training is changed by many a measurement, and does not matter here.
+        marks += [
+            hash(value)
+            for name, value in own
+            if isinstance(value, (int, float, str)) and name != "training"
+        ]
     norms: list[Tensor] = []
     for parameter in model.parameters():
         if not parameter.requires_grad:
             written = 0 if parameter.is_inference() else parameter._version
             marks += [parameter.data_ptr(), written]
-            if parameter.is_floating_point() and parameter.layout == torch.strided:
+            # Torch has no norm of numbers of eight bits.
+            known = parameter.is_floating_point() and parameter.dtype.itemsize > 1
+            if known and parameter.layout == torch.strided:
                 norms.append(torch.linalg.vector_norm(parameter.detach()))
     return [torch.tensor(marks), *norms, *(buffer.detach().clone() for buffer in buffers)]

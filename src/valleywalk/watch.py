@@ -227,6 +227,8 @@ class watch:
         self._clock = time.perf_counter()
 
     def __enter__(self) -> "watch":
+        if self._hooks:
+            raise RuntimeError("this watch is on already; leave its block before entering it again")
         if not self.start:
             self.start = [parameter.detach().clone() for parameter in self.parameters]
             if self._stream is not None:
@@ -333,15 +335,24 @@ class watch:
         seen: dict[str, Any] = {"learning_rate": self._learning_rate}
         if self.scaler is not None:
             seen["skipped"] = 0.0
-        with torch.no_grad():
-            for probe in self.built_in:
-                seen.update(probe(step))
-            for probe in self.probes:
-                _keep("probe", probe, probe(step), seen)
-            if self.every(self.iteration):
-                for iterate_probe in self.iterate_probes:
-                    _keep("iterate probe", iterate_probe, iterate_probe(self.evaluate), seen)
+        try:
+            self._look(step, seen)
+        except BaseException:
+            # The optimizer has made the step, and it is not kept: it counts as one not seen.
+            self._cosine.forget()
+            raise
         self._keep_step(seen)
+
+    @torch.no_grad()
+    def _look(self, step: Step, seen: dict[str, Any]) -> None:
+        """Add what all probes see of a step."""
+        for probe in self.built_in:
+            seen.update(probe(step))
+        for probe in self.probes:
+            _keep("probe", probe, probe(step), seen)
+        if self.every(self.iteration):
+            for iterate_probe in self.iterate_probes:
+                _keep("iterate probe", iterate_probe, iterate_probe(self.evaluate), seen)
 
     def _keep_step(self, seen: dict[str, Any]) -> None:
         self.seen.append(seen)

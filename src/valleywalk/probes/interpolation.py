@@ -280,7 +280,12 @@ class Interpolation:
             return {}
         last = len(self.alpha) - 1
         by_batch: dict[int, np.ndarray] = {}
-        start = self._start_losses(step, step.before)
+        # Evaluations change nothing, so these are the surroundings of the segment's end as well.
+        surroundings = step.evaluate.surroundings()
+        start = self._start_losses(step, step.before, surroundings)
+        # Nothing is known of an end until it is reached: whatever interrupts the measurement leaves
+        # the scratch vector anywhere.
+        self._surroundings = []
         if self._scratch is None:
             self._scratch = [torch.empty_like(value) for value in step.before]
         scratch, before, after = self._scratch, list(step.before), list(step.after)
@@ -307,6 +312,7 @@ class Interpolation:
         length = norm(scratch)
         # The next segment begins where this one ends, whatever was measured last.
         torch._foreach_copy_(scratch, after)
+        self._surroundings = surroundings
         return {
             "loss": curve.loss,
             "measured": curve.measured,
@@ -339,12 +345,12 @@ class Interpolation:
             found[name] = analysis.standard_error_over_batches(top - base, self.batch_images)
         return found
 
-    def _start_losses(self, step: Step, before: Sequence[Tensor]) -> BatchMeans:
-        # Evaluations change nothing, so these are the surroundings of the segment's end as well.
-        last, self._surroundings = self._surroundings, step.evaluate.surroundings()
+    def _start_losses(
+        self, step: Step, before: Sequence[Tensor], surroundings: Sequence[Tensor]
+    ) -> BatchMeans:
         # The scratch vector still holds the end of the segment measured last.
         end = self._scratch
-        if end is not None and _same(last, self._surroundings) and _same(end, before):
+        if end is not None and _same(self._surroundings, surroundings) and _same(end, before):
             return BatchMeans(self._end_losses, self.batch_images)
         return step.evaluate.losses(before)
 

@@ -6,6 +6,7 @@ Batch norm in train mode has no gradient of a single image, so there the covaria
 plan's mini-batches, times their size.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -277,6 +278,8 @@ def alignment(evaluate: Evaluator, directions: int = DIRECTIONS) -> dict[str, fl
             with H far more than random directions do; only what goes beyond is of this noise. Left
             out where the targets of a batch are no tensor.
 
+        All are NaN where nothing is curved, or there is no noise.
+
     Raises
     ------
     ValueError
@@ -314,17 +317,20 @@ def alignment(evaluate: Evaluator, directions: int = DIRECTIONS) -> dict[str, fl
     sharpness, sharp, _, _ = lanczos(multiply_h, first, top, TOLERANCE)
     along_noise = sum(float(v @ multiply_h(v)) for v in noisy)
     noise_along = sum(float(v @ multiply_c(v)) for v in sharp)
+    curvature = float(sharpness.sum())
     found = {
         "noise_overlap": float(((noisy @ sharp.T) ** 2).sum() / directions),
-        "noise_sharpness": along_noise / float(sharpness.sum()),
-        "noise_share": noise_along / trace,
+        "noise_sharpness": along_noise / curvature if curvature else math.nan,
+        "noise_share": noise_along / trace if trace else math.nan,
     }
     if all(isinstance(each, Tensor) for each in targets):
         other = evaluate.on(Relabelled(evaluate.batches))
         _, control, _, _ = lanczos(_covariance(other, images)[0], first, top, TOLERANCE)
         overlap = float(((control @ sharp.T) ** 2).sum() / directions)
         found["noise_overlap_control"] = overlap
-    return found
+    # Of a matrix that is zero any directions are the sharpest.
+    nothing = not trace or not sharpness.any()
+    return dict.fromkeys(found, math.nan) if nothing else found
 
 
 def _covariance(

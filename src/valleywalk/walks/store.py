@@ -304,6 +304,7 @@ def walk_into(
         There is too little room; found out before the walk. Or the trace or the kept state cannot
         be written; then the checkpoint stays.
     """
+    from .checkpoint import CheckpointError
     from .extension import longest_shorter, position_of
     from .walk import WalkError, walk
 
@@ -318,10 +319,10 @@ def walk_into(
     if progress is True:
         begun = int(checkpoint.is_file() or shorter is not None)
         say(announcement([experiment], path.parent, Resources(device), begun=begun))
-        if shorter is not None:
+    try:
+        if progress is True and shorter is not None:
             epoch, step = position_of(shorter)
             say(f"goes on from {shorter.name}, a shorter walk, with epoch {epoch}, step {step}")
-    try:
         trace = walk(
             experiment,
             device=device,
@@ -331,6 +332,11 @@ def walk_into(
             kept_state=kept_state if keep_state else None,
         )
         save(trace, path)
+    except (CheckpointError, FileNotFoundError):
+        if shorter is None or shorter.is_file():
+            raise
+        # Another process has finished the shorter walk, and deleted its checkpoint.
+        return walk_into(path, experiment, device=device, keep_state=keep_state, progress=progress)
     except WalkError as error:
         if error.trace is None:
             raise
