@@ -1,6 +1,7 @@
 """Measure a model at other parameters, and leave it and all around it as it was."""
 
 import random
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import MethodType
@@ -258,7 +259,7 @@ def surroundings(model: nn.Module, batch_norm: str, loss: object = None) -> list
     Returns
     -------
     list of Tensor
-        The modes in which batch norm is measured, hashes of the numbers and strings that modules
+        The modes in which batch norm is measured, checksums of the numbers and strings that modules
         have as attributes, with where frozen parameters lie and how often they were written to;
         their norms, since `.data` is written to uncounted; a copy of each buffer, and of each
         parameter of the loss.
@@ -291,7 +292,8 @@ def surroundings(model: nn.Module, batch_norm: str, loss: object = None) -> list
         own = vars(module).items()
         # The mode of training is changed by many a measurement, and does not matter here.
         marks += [
-            hash(value)
+            # Unlike the hash of a string it is the same where a walk goes on in another process.
+            zlib.crc32(repr(value).encode())
             for name, value in own
             if isinstance(value, (int, float, str)) and name != "training"
         ]
