@@ -604,6 +604,16 @@ def test_two_unlike_draws_of_a_stretch_are_refused():
         statistics.mean_of_drawn_steps([1.0, 2.0], [0, 1], [0, 10, 20])
 
 
+def test_a_single_step_that_counts_says_nothing_of_its_error():
+    borders, stretch = analysis.stretches(40, 4), np.repeat(range(2), 2)
+    found = statistics.mean_of_drawn_steps([1.0, 2.0, 3.0, 4.0], stretch, borders, [0, 1, 0, 0])
+    assert found.value == 2.0
+    assert np.isnan(found.error)
+    whole = analysis.stretches(4, 4)
+    found = statistics.mean_of_drawn_steps([1.0, 2.0, 3.0, 4.0], stretch, whole, [0, 1, 0, 0])
+    assert found.error == 0, "all steps of the epoch were drawn"
+
+
 def test_freedom_of_equal_stretches_is_their_number_on_average():
     random = np.random.default_rng(0)
     borders, stretch = analysis.stretches(4000, 40), np.repeat(range(20), 2)

@@ -176,7 +176,8 @@ def mean_of_drawn_steps(
         First step of each stretch, and the number of steps (see `analysis.stretches`).
     counted : array_like of bool, shape (steps drawn,), optional
         Take the mean over those steps alone. How many of them the epoch has is itself estimated,
-        and the variance is that of the ratio. NaN if there are none.
+        and the variance is that of the ratio, whose interval is somewhat too narrow where few steps
+        count. NaN if there are none; of a single one there is no error.
 
     Returns
     -------
@@ -208,6 +209,8 @@ def mean_of_drawn_steps(
     deviations = (inside * (numbers - mean) / share)[np.argsort(strata, kind="stable")]
     differences = deviations[::2] - deviations[1::2]
     factors = (sizes / sizes.sum()) ** 2 * (1 - 2 / sizes) / 4
+    if inside.sum() == 1 and factors.any():
+        return Estimate(mean, np.nan, np.nan)
     terms = factors * differences**2
     variance, squares = float(terms.sum()), float((terms**2).sum())
     freedom = max(1.0, 3 * variance**2 / squares - 2) if squares else np.inf
