@@ -163,6 +163,17 @@ def test_a_segment_of_two_points_tells_nothing_about_its_step():
     assert np.isnan(measures.along_step(trace)["gain"]).all()
 
 
+def test_a_loss_without_limit_has_no_curve_and_spoils_no_other_height():
+    trace = made_trace(np.ones((2, 2)), [100, 100], 4000)
+    trace["loss"].values[1, 1:] = np.inf
+    trace["batch_height"].values[1] = np.inf
+    along = measures.along_step(trace.assign(step_length=("iteration", [1.0, 1.0])))
+    for name in along.data_vars:
+        np.testing.assert_array_equal(np.isnan(along[name].values), [False, True], err_msg=name)
+    found = measures.window_height(trace, interior=True)
+    assert (found.value, found.error) == (1.0, 0.0)
+
+
 # Heights with their errors --------------------------------------------------------------------
 
 
@@ -255,8 +266,23 @@ def test_neither_drawn_nor_whole_is_said():
     trace["loss"].values[7] = np.nan
     with pytest.raises(ValueError, match="walk with sampled_iterations"):
         measures.epoch_height(trace, 1)
-    with pytest.raises(ValueError, match="no steps were drawn in epoch 3"):
+    with pytest.raises(ValueError, match="of the 40 steps of epoch 3 the walk has 0"):
         measures.epoch_height(trace, 3)
+
+
+@pytest.mark.parametrize("drawn", [None, {0: 0, 3: 0, 10: 1, 12: 1, 20: 2, 21: 2}])
+def test_an_epoch_that_the_walk_ends_in_does_not_stand_for_a_whole_one(drawn):
+    trace = made_trace(np.ones((40, 5)), [100] * 5, 4000, drawn=drawn)
+    with pytest.raises(ValueError, match="of the 40 steps of epoch 1 the walk has 25"):
+        measures.epoch_height(trace.isel(iteration=slice(25)), 1)
+
+
+def test_a_trace_that_knows_no_epochs_has_no_second_one():
+    trace = made_trace(np.ones((4, 5)), [100] * 5, 4000)
+    del trace.attrs["steps_in_epoch"]
+    assert measures.window(trace).sizes["iteration"] == 4
+    with pytest.raises(ValueError, match="there is no epoch 2"):
+        measures.window(trace, 2)
 
 
 def test_a_batch_of_fewer_images_weighs_less():
@@ -264,8 +290,18 @@ def test_a_batch_of_fewer_images_weighs_less():
     found = measures.window_height(made_trace(heights, [100, 100, 50], np.inf))
     mean = (100 + 200 + 450) / 250
     assert found.value == pytest.approx(mean)
-    squares = 0.16 * (1 - mean) ** 2 + 0.16 * (2 - mean) ** 2 + 0.04 * (9 - mean) ** 2
-    assert found.error == pytest.approx(np.sqrt(1.5 * squares))
+    squares = 0.4 * (1 - mean) ** 2 + 0.4 * (2 - mean) ** 2 + 0.2 * (9 - mean) ** 2
+    assert found.error == pytest.approx(np.sqrt(squares / 2))
+
+
+@pytest.mark.parametrize("images", [[100, 2], [64, 64, 4], [100] * 10 + [3], [50, 50]])
+def test_the_interval_over_unequal_batches_holds_the_truth(images):
+    random, draws = np.random.default_rng(0), 4000
+    batches = random.standard_normal((draws, len(images))) / np.sqrt(images)
+    ends = np.array([statistics.mean_over_batches(each, images).interval() for each in batches])
+    assert np.mean((ends[:, 1] <= 0) & (ends[:, 2] >= 0)) == pytest.approx(0.95, abs=0.011)
+    errors = [statistics.mean_over_batches(each, images).error for each in batches]
+    assert np.mean(np.square(errors)) == pytest.approx(1 / sum(images), rel=0.08)
 
 
 def test_a_trace_without_batches_has_a_value_and_no_interval():
@@ -609,9 +645,20 @@ def test_a_single_step_that_counts_says_nothing_of_its_error():
     found = statistics.mean_of_drawn_steps([1.0, 2.0, 3.0, 4.0], stretch, borders, [0, 1, 0, 0])
     assert found.value == 2.0
     assert np.isnan(found.error)
-    whole = analysis.stretches(4, 4)
-    found = statistics.mean_of_drawn_steps([1.0, 2.0, 3.0, 4.0], stretch, whole, [0, 1, 0, 0])
-    assert found.error == 0, "all steps of the epoch were drawn"
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 10])
+def test_the_interval_of_few_steps_that_count_holds_the_truth(count):
+    random = np.random.default_rng(0)
+    borders, stretch = analysis.stretches(450, 40), np.repeat(range(20), 2)
+    held = []
+    for _ in range(2000):
+        counted = random.permutation(40) < count
+        found = statistics.mean_of_drawn_steps(
+            random.standard_normal(40), stretch, borders, counted
+        ).interval()
+        held.append(found.low <= 0 <= found.high)
+    assert np.mean(held) == pytest.approx(0.95, abs=0.02)
 
 
 def test_freedom_of_equal_stretches_is_their_number_on_average():

@@ -299,6 +299,16 @@ def test_a_run_that_diverged_is_left_out():
     assert (answer.verdict, answer.seeds, answer.interval) == ("inconclusive", 0, None)
 
 
+@pytest.mark.parametrize(("gone", "verdict"), [(4, "supported"), (5, "inconclusive")])
+def test_nothing_is_decided_where_half_of_the_seeds_diverged(gone, verdict):
+    diverged, bounce = trace_of([[1.0, 2.0, math.nan]]), trace_of([BOUNCE] * 40)
+    runs = {(ADAM, seed): diverged if seed < gone else bounce for seed in range(10)}
+    (answer,) = questions.answers([questions.Question(questions.bounces, (ADAM,))], runs)
+    assert (answer.verdict, answer.seeds) == (verdict, 10 - gone)
+    assert answer.interval is not None
+    assert (answer.p_value < 0.05) == (verdict == "supported")
+
+
 def test_steps_of_a_run_that_diverged_are_not_counted():
     page = Optimizers(scale="smoke", normalisations=["none"], optimizers=["SGD"], seeds=3)
     traces = [

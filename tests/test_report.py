@@ -67,6 +67,18 @@ def test_gradient_descent_at_a_share_of_the_edge(landscape, share, said):
     assert "24 steps, 24 segments measured" in text
 
 
+@pytest.mark.parametrize(("share", "advised"), [(0.1, False), (1.1, True)])
+def test_few_steps_ask_for_a_smaller_rate_only_beyond_the_edge(landscape, share, advised):
+    _, trace = landscape(lambda theta: (theta**2).sum(), [1.0], share, steps=5)
+    assert ("try a smaller learning rate" in ideas(trace)) is advised
+
+
+def test_flat_segments_are_not_halved():
+    trace = made([np.ones(5)] * 5 + [VALLEY + t for t in range(19)])
+    assert "second half" not in seen(trace)
+    assert "second half" in seen(trace.isel(iteration=[*range(24), 23, 23, 23]))
+
+
 def interval(text, name, estimate):
     found = re.search(rf"{name} {estimate:g} \[([^,]+), ([^\]]+)\]", text)
     return float(found[1]), float(found[2])

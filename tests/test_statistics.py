@@ -130,6 +130,7 @@ def test_ratio_of_means():
     swapped = statistics.ratio_of_means(below, above)
     assert np.prod([swapped.low, found.high]) == pytest.approx(1)
     assert np.isnan(statistics.ratio_of_means(above, -below).low)
+    assert np.isnan(statistics.ratio_of_means(above, 0 * below)).all()
 
 
 def test_a_mean_that_cannot_be_negative():

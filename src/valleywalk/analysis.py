@@ -356,8 +356,9 @@ def first_negative(cosine: ArrayLike) -> int | None:
 def standard_error_over_batches(values: ArrayLike, images: ArrayLike) -> float:
     """Standard error of the mean over all images of what was measured batch by batch.
 
-    √(B / (B − 1) · Σ w_b² (v_b − v̄)²) with B batches, w_b a batch's share of the images, and
-    v̄ = Σ w_b v_b. Batch norm in train mode makes the batches of one plan independent draws.
+    √(Σ w_b (v_b − v̄)² / (B − 1)) with B batches, w_b a batch's share of the images, and
+    v̄ = Σ w_b v_b: exact where a batch's variance is that of an image over its size. Batch norm in
+    train mode makes the batches of one plan independent draws.
 
     Parameters
     ----------
@@ -379,8 +380,7 @@ def standard_error_over_batches(values: ArrayLike, images: ArrayLike) -> float:
     if len(seen) < 2:
         return np.nan
     weights = weights / weights.sum()
-    squares = (weights * (seen - weights @ seen)) ** 2
-    return float(np.sqrt(len(seen) / (len(seen) - 1) * squares.sum()))
+    return float(np.sqrt(weights @ (seen - weights @ seen) ** 2 / (len(seen) - 1)))
 
 
 def stretches(steps: int, count: int) -> np.ndarray:

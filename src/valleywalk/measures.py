@@ -174,7 +174,8 @@ def window(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> 
     Raises
     ------
     ValueError
-        The trace has no measured segment there.
+        The trace has no measured segment there, or does not know its epochs and a later one than
+        the first is asked for.
 
     Examples
     --------
@@ -184,7 +185,13 @@ def window(trace: xr.Dataset, epoch: int = 1, iterations: int | None = None) -> 
     >>> measures.window(trace).sizes["iteration"]
     2
     """
-    start = (epoch - 1) * int(trace.attrs.get("steps_in_epoch", 1))
+    if epoch > 1 and "steps_in_epoch" not in trace.attrs:
+        raise ValueError(
+            f"the trace does not say how many steps an epoch has, so there is no epoch {epoch}; "
+            "choose iterations by trace.isel(iteration=...), or set "
+            'trace.attrs["steps_in_epoch"]'
+        )
+    start = (epoch - 1) * int(trace.attrs.get("steps_in_epoch", 0))
     known = analysis.measured(losses(trace))[start:]
     gaps = np.flatnonzero(~known)
     count = int(gaps[0]) if len(gaps) else len(known)
@@ -321,7 +328,7 @@ def epoch_height(trace: xr.Dataset, epoch: int, interior: bool = False) -> Estim
     Raises
     ------
     ValueError
-        Neither were steps drawn in the epoch nor all of them measured.
+        Neither were steps drawn in the epoch nor all of them measured, or the walk ends within it.
 
     Examples
     --------
@@ -332,17 +339,21 @@ def epoch_height(trace: xr.Dataset, epoch: int, interior: bool = False) -> Estim
     >>> measures.epoch_height(trace, 1).value
     1.0
     """
+    whole, total = of_epoch(trace, epoch), int(trace.attrs["steps_in_epoch"])
+    if (there := whole.sizes["iteration"]) < total:
+        raise ValueError(
+            f"of the {total} steps of epoch {epoch} the walk has {there}, which do not stand for "
+            "all of it; name an epoch that it went through"
+        )
     steps = drawn_steps(trace, epoch)
     if not steps.sizes["iteration"]:
-        whole = of_epoch(trace, epoch)
-        if not whole.sizes["iteration"] or not analysis.measured(losses(whole)).all():
+        if not analysis.measured(losses(whole)).all():
             raise ValueError(
                 f"no steps were drawn in epoch {epoch}, and not all of it was measured; walk with "
                 "sampled_iterations, or measure the whole epoch"
             )
         return window_height(whole, interior)
     stretch = steps["stretch"].values.astype(int)
-    total = int(trace.attrs["steps_in_epoch"])
     borders = analysis.stretches(total, len(stretch))
     counted = _counted(steps, interior)
     heights = analysis.height(losses(steps))
@@ -364,7 +375,8 @@ def _over_batches(steps: xr.Dataset, weights: np.ndarray) -> Estimate:
     """Weighted mean over steps of each batch's height, and then over the batches."""
     if "batch_height" not in steps:
         return Estimate(np.nan, np.nan, np.nan)
-    by_batch = weights @ steps["batch_height"].values.astype(float)
+    counted = weights != 0  # What does not count may be infinite.
+    by_batch = weights[counted] @ steps["batch_height"].values[counted].astype(float)
     images = steps["batch_images"].values
     return statistics.mean_over_batches(by_batch, images, _population(steps))
 
@@ -605,6 +617,8 @@ def along_step(trace: xr.Dataset) -> xr.Dataset:
 
 def _of_curve(alpha: np.ndarray, loss: np.ndarray) -> np.ndarray:
     """Position of the floor, gain and curvature penalty, each with its error: shape (3, 2)."""
+    if not np.isfinite(loss).all():
+        return np.full((3, 2), np.nan)
     degrees = range(min(1, len(alpha) - 1), min(len(alpha) - 1, HIGHEST_DEGREE) + 1)
     by_degree = np.array([_of_degree(alpha, loss, degree) for degree in degrees])
     if len(by_degree) < 2:
@@ -695,7 +709,7 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
             `barrier_signs`); None where that was not measured.
         resolvable
             How high a barrier must be to be resolved, median over the steps; NaN where that was
-            not measured.
+            not measured, and where a single batch tells nothing of it.
         convex, not convex, convexity open
             Segments of each kind (see `convexity_signs`); None where that was not measured.
         largest, largest share
@@ -737,6 +751,7 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
     bends_known = not np.isnan(bends).any()
     barrier, crossed = analysis.barrier_height(loss), analysis.barriers(loss)
     largest = int(np.argmax(barrier))
+    resolvable = float(np.median(resolvable_barriers(steps)))
     return {
         "epoch": epoch,
         "steps": len(loss),
@@ -746,7 +761,7 @@ def count_steps(trace: xr.Dataset, epoch: int, iterations: int | None) -> dict[s
         "either": int(analysis.barriers(loss, "either").sum()),
         "resolved": int((signs == 1).sum()) if known else None,
         "unresolved": int((signs == 0).sum()) if known else None,
-        "resolvable": float(np.median(resolvable_barriers(steps))),
+        "resolvable": resolvable if np.isfinite(resolvable) else np.nan,
         **{
             name: int((bends == sign).sum()) if bends_known else None
             for name, sign in (("convex", 1), ("not convex", -1), ("convexity open", 0))

@@ -60,7 +60,7 @@ def report(trace: xr.Dataset) -> Report:
     measured segments on, what changes on the way is said of the second half of them alone.
 
     In brackets are 95 % intervals. Those "over the steps" are by `statistics.mean_of_steps`, with
-    none for ten steps or fewer; for a share they also cover Wilson's interval. Those "over the
+    none for ten steps or fewer, and for a share by `statistics.share_of_steps`. Those "over the
     images" are by `measures.window_height`. Gain, penalty and sharpness are taken over the last
     hundred segments at most, and their intervals are wider by the curve's own error (see
     `measures.along_step`).
@@ -113,7 +113,7 @@ def report(trace: xr.Dataset) -> Report:
         parts += [_nothing_measured(trace), _gradients(trace)]
     else:
         half = ", of the second half of the segments where nothing else is said"
-        first += f" Brackets hold 95 % intervals{half if _halved(steps) else ''}."
+        first += f" Brackets hold 95 % intervals{half if _halved(_not_flat(steps)) else ''}."
         parts[0] = ([first], [])
         parts += _segments(trace, steps)
     parts.append(_distance(trace))
@@ -184,12 +184,11 @@ def _segments(trace: xr.Dataset, steps: xr.Dataset) -> list[Part]:
     loss = steps["loss"].values
     line = f"The loss goes from {loss[0, 0]:.4g} to {loss[-1, -1]:.4g}."
     parts: list[Part] = [([line], []), _rounding(trace, loss)]
-    flat = np.ptp(loss, axis=1) == 0
-    if flat.any():
-        parts.append(_flat(int(flat.sum()), len(flat)))
-    if flat.all():
+    steps = _not_flat(steps)
+    if flat := len(loss) - steps.sizes["iteration"]:
+        parts.append(_flat(flat, len(loss)))
+    if flat == len(loss):
         return [*parts, _gradients(trace)]
-    steps = steps.isel(iteration=~flat)
     later, then = steps, ""
     if _halved(steps):
         half, then = steps.sizes["iteration"] // 2, " in the second half"
@@ -229,6 +228,10 @@ def _rounding(trace: xr.Dataset, loss: np.ndarray) -> Part:
         "torch.autocast, which is off where the loss is measured."
     )
     return [line], [idea]
+
+
+def _not_flat(steps: xr.Dataset) -> xr.Dataset:
+    return steps.isel(iteration=np.ptp(steps["loss"].values, axis=1) != 0)
 
 
 def _halved(steps: xr.Dataset) -> bool:
@@ -466,7 +469,7 @@ def _sharpness(steps: xr.Dataset, along: xr.Dataset) -> tuple[bool, Part]:
     if abs(np.median(alike) - 1) > ALIKE:
         line += " The steps are not gradient descent on the measured loss, so 2/η is no limit."
         return False, ([line], [])
-    if ratio.low <= 1:
+    if _clear(ratio)[0] <= 1:
         return False, ([line], [])
     idea = f"Sharpness is above 2/η: try a smaller learning rate, below {2 / found.estimate:.2g}."
     return True, ([line], [idea])

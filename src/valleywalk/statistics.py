@@ -176,8 +176,9 @@ def mean_of_drawn_steps(
         First step of each stretch, and the number of steps (see `analysis.stretches`).
     counted : array_like of bool, shape (steps drawn,), optional
         Take the mean over those steps alone. How many of them the epoch has is itself estimated,
-        and the variance is that of the ratio, whose interval is somewhat too narrow where few steps
-        count. NaN if there are none; of a single one there is no error.
+        and the variance is that of the ratio. With k that count it is k / (k − 1) times as large,
+        with at most k − 1 degrees of freedom. NaN if there are none; of a single one there is no
+        error.
 
     Returns
     -------
@@ -209,12 +210,14 @@ def mean_of_drawn_steps(
     deviations = (inside * (numbers - mean) / share)[np.argsort(strata, kind="stable")]
     differences = deviations[::2] - deviations[1::2]
     factors = (sizes / sizes.sum()) ** 2 * (1 - 2 / sizes) / 4
-    if inside.sum() == 1 and factors.any():
-        return Estimate(mean, np.nan, np.nan)
     terms = factors * differences**2
     variance, squares = float(terms.sum()), float((terms**2).sum())
     freedom = max(1.0, 3 * variance**2 / squares - 2) if squares else np.inf
-    if inside.all() and (numbers > 0).all():
+    if (few := inside.sum()) < len(inside):
+        # Their mean is one of few numbers, too, which the stretches do not show.
+        variance *= few / (few - 1) if few > 1 else np.nan
+        freedom = min(freedom, few - 1)
+    elif (numbers > 0).all():
         middles = deviations.reshape(-1, 2).mean(axis=1) + mean
         relative = float((differences**2 / middles**2).mean())
         least = float((factors * relative * middles**2).sum())
@@ -441,7 +444,7 @@ def ratio_of_means(
     2.0
     """
     above, below = (mean_of_steps(each, confidence) for each in (numerator, denominator))
-    value = above.estimate / below.estimate
+    value = above.estimate / below.estimate if below.estimate else np.nan
     if min(above.estimate, below.estimate) <= 0:
         return Interval(value, np.nan, np.nan)
     down, up = (

@@ -198,9 +198,17 @@ def evidence(claim: Claim, of: Sequence[Configuration], runs: Runs) -> Evidence 
 
 
 def answers(questions: Iterable[Question], runs: Runs) -> list[Answer]:
-    """What some runs say of the questions that are asked of them, all one family."""
+    """What some runs say of the questions that are asked of them, all one family.
+
+    Where half of the seeds or more have no usable number, nothing is decided.
+    """
+    seeds = len({seed for _, seed in runs})
     found = [(question, evidence(question.claim, question.of, runs)) for question in questions]
-    own = [each.p_value if each else math.nan for _, each in found]
+    enough = [each is not None and 2 * len(each.values) > seeds for _, each in found]
+    own = [
+        each.p_value if each and decided else math.nan
+        for (_, each), decided in zip(found, enough, strict=True)
+    ]
     adjusted = holm([1.0 if math.isnan(p) else p for p in own], family=len(found))
     return [
         Answer(
@@ -208,7 +216,7 @@ def answers(questions: Iterable[Question], runs: Runs) -> list[Answer]:
             interval=each.interval() if each else None,
             seeds=len(each.values) if each else 0,
             p_value=p_value,
-            verdict=each.verdict(p_value) if each else "inconclusive",
+            verdict=each.verdict(p_value) if each and decided else "inconclusive",
         )
-        for (question, each), p_value in zip(found, adjusted, strict=True)
+        for (question, each), p_value, decided in zip(found, adjusted, enough, strict=True)
     ]
