@@ -135,7 +135,7 @@ def test_a_walk_goes_on_where_a_shorter_one_ended(capsys):
     long = Experiment(**EXPERIMENT, epochs=3)
     extended = Store().get(long)
     assert not (Store().folder / f"{long.hash}.state").exists(), "it was not asked for"
-    main([*WALK, "--epochs", "3", "--keep-state"])
+    main([*WALK, "--epochs", "3", "--keep-state", "--quiet"])
     assert "no state is kept" in capsys.readouterr().err
     main([*WALK, "--epochs", "3", "--recompute"])
     assert "shorter walk" not in capsys.readouterr().err

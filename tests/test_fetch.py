@@ -130,7 +130,9 @@ def test_a_figure_is_drawn_from_what_was_fetched(tmp_path, monkeypatch, capsys):
     assert (there["fig1"], there["fig2"]) == (["quick"], [])
     monkeypatch.setenv("VALLEYWALK_RECORDED", str(TRACES))
     main(["fetch", "fig1", "--scale", "quick"])
-    assert "0 more walks" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0 more walks" in said
+    assert f"which has {len(walks)} of the {len(walks)} asked for" in said
 
 
 def test_without_an_address_nothing_is_fetched(monkeypatch):
@@ -144,7 +146,10 @@ def test_where_there_are_no_recorded_walks_it_is_said_how_to_get_them(
 ):
     monkeypatch.setenv("VALLEYWALK_DATA", str(tmp_path))
     main(["claims", "--scale", "quick"])
-    assert "`valleywalk fetch` gets those that the project has recorded" in capsys.readouterr().err
+    assert (
+        "`valleywalk fetch --address PLACE` gets those that the project has"
+        in capsys.readouterr().err
+    )
 
     def stop(*given, **more):
         raise ValueError("here it would walk")
@@ -152,14 +157,17 @@ def test_where_there_are_no_recorded_walks_it_is_said_how_to_get_them(
     monkeypatch.setattr("valleywalk.walks.parallel.compute", stop)
     with pytest.raises(SystemExit, match="here it would walk"):
         main(["figure", "fig1", "--scale", "quick", "--output", str(tmp_path / "fig1.png")])
-    assert "`valleywalk fetch fig1 --scale quick` gets those" in capsys.readouterr().err
+    assert (
+        "`valleywalk fetch fig1 --scale quick --address PLACE` gets those"
+        in capsys.readouterr().err
+    )
 
 
 def test_notebooks_are_written_whole_and_over_nothing(tmp_path, capsys):
-    folder = tmp_path / "own" / "notebooks"
+    folder = tmp_path / "my own" / "notebooks"
     main(["notebooks", str(folder)])
     sources = {path.name: path.read_bytes() for path in (checkout() / "notebooks").glob("*.ipynb")}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == sources
-    assert f"papermill {folder / 'fig2_sgd_walk.ipynb'} out.ipynb" in capsys.readouterr().out
+    assert f"papermill '{folder / 'fig2_sgd_walk.ipynb'}' out.ipynb" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="is there already"):
         main(["notebooks", str(folder)])

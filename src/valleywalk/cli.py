@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from io import BytesIO
@@ -28,7 +29,10 @@ from .walks.resources import Resources
 WIDTH = 120
 
 # To get walks that others recorded.
-FETCH = "`valleywalk fetch{}` gets those that the project has recorded"
+FETCH = (
+    "`valleywalk fetch{} --address PLACE` gets those that the project has recorded; its README "
+    "says where they are"
+)
 
 # Its fields are flags of the command.
 T = TypeVar("T")
@@ -209,7 +213,11 @@ def fetch(
         wanted = {walk.hash for each in walks for walk in each}
     store = Store()
     new = fetch_from(address, store.recorded, wanted, progress=not quiet)
-    print(f"{len(new)} more walks in {store.recorded}")
+    there = ""
+    if wanted is not None:
+        known = sum((store.recorded / f"{each}.nc").is_file() for each in wanted)
+        there = f", which has {known} of the {len(wanted)} asked for"
+    print(f"{len(new)} more walks in {store.recorded}{there}")
 
 
 def write_notebooks(folder: Positional[Path] = Path("notebooks")) -> None:
@@ -226,7 +234,8 @@ def write_notebooks(folder: Positional[Path] = Path("notebooks")) -> None:
     for notebook in source.iterdir():
         if notebook.name.endswith(".ipynb"):
             write(folder / notebook.name, notebook.read_bytes())
-    print(f"The notebooks are ready: papermill {folder / 'fig2_sgd_walk.ipynb'} out.ipynb")
+    example = shlex.quote(str(folder / "fig2_sgd_walk.ipynb"))
+    print(f"The notebooks are ready: papermill {example} out.ipynb")
 
 
 def record(scale: Scale | None = None) -> None:

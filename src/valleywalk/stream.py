@@ -133,6 +133,8 @@ def open_stream(path: str | PathLike[str]) -> xr.Dataset:
         raise FileNotFoundError(f"there is no stream {path}")
     # What follows the last end of a line was being written, or will never be.
     lines = path.read_bytes().split(b"\n")[:-1]
+    if not lines:
+        raise TraceError(f"{path} is no stream of a watch, or damaged: line 1 is not whole")
     line_number = 1
     try:
         head = json.loads(lines[0])

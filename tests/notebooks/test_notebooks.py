@@ -148,7 +148,14 @@ def test_optimizers_side_by_side(tmp_path):
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
-    [({"learning_rte": 0.2}, "did you mean 'learning_rate'"), ({"epoch": "first"}, "epoch: ")],
+    [
+        ({"learning_rte": 0.2}, "did you mean 'learning_rate'"),
+        ({"epoch": "first"}, "epoch: "),
+        (
+            {"training_images": 300, "evaluation_images": 400},
+            "evaluation_images is 400, but there are only 300 training images",
+        ),
+    ],
 )
 def test_wrong_parameters_fail_in_the_first_cell(tmp_path, parameters, message):
     path = checkout() / "notebooks" / "fig1_gd_walk.ipynb"

@@ -28,7 +28,7 @@ _IPYTHON = {"In", "Out", "exit", "quit", "open", "get_ipython"}
 
 
 class ParameterError(ValueError):
-    """A notebook was given an unknown parameter or a value of the wrong kind."""
+    """A notebook was given an unknown parameter, or values that are not allowed."""
 
 
 def check(namespace: Mapping[str, Any], parameters: type[Parameters]) -> Parameters:
@@ -46,7 +46,8 @@ def check(namespace: Mapping[str, Any], parameters: type[Parameters]) -> Paramet
     Raises
     ------
     ParameterError
-        Names each unknown name or bad value and what is allowed.
+        Names each unknown name or bad value and what is allowed; also of values that do not fit
+        together.
     """
     if get_ipython() is not None:
         set_matplotlib_formats("svg", metadata={"Date": None})
@@ -59,7 +60,9 @@ def check(namespace: Mapping[str, Any], parameters: type[Parameters]) -> Paramet
         and not callable(value)
     }
     try:
-        return parameters(**given)
+        page = parameters(**given)
+        list(page.experiments)  # What does not fit together is found out only here.
+        return page
     except ValidationError as error:
         lines = []
         for problem in error.errors():

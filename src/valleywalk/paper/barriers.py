@@ -16,6 +16,7 @@ from ..walks.experiment import Experiment, ModelName
 from .claim import EVERY_NETWORK, Walked, claim
 from .few_points import held_in_words
 from .page import (
+    Each,
     ModelPage,
     NetworksPage,
     PositiveInt,
@@ -118,7 +119,7 @@ def table_epochs(page: WalksPage, shown: tuple[int, ...]) -> tuple[int, ...]:
 class BarriersByEpoch(ModelPage):
     """Parameters of the notebook `fig8_barriers`."""
 
-    epochs_shown: list[PositiveInt] | None = None
+    epochs_shown: Each[PositiveInt] | None = None
 
     notebook: ClassVar[str] = "fig8_barriers"
     settings: ClassVar[Settings] = COUNTED
@@ -251,7 +252,7 @@ class TablePage(NetworksPage):
     """What both tables have in common: some networks, each in some epochs."""
 
     dataset: str | None = None
-    epochs_shown: list[PositiveInt] | None = None
+    epochs_shown: Each[PositiveInt] | None = None
 
     settings: ClassVar[Settings] = COUNTED
 

@@ -14,6 +14,7 @@ from ..walks.experiment import Experiment
 from ..walks.provenance import experiment_of
 from .claim import EVERY_SUBJECT, Walked, claim
 from .page import (
+    Each,
     ModelPage,
     PositiveFloat,
     PositiveInt,
@@ -45,8 +46,8 @@ class Factors(ModelPage):
 
     learning_rate: PositiveFloat | None = None
     batch_size: PositiveInt | None = None
-    learning_rates: list[PositiveFloat] | None = None
-    batch_sizes: list[PositiveInt] | None = None
+    learning_rates: Each[PositiveFloat] | None = None
+    batch_sizes: Each[PositiveInt] | None = None
     iterations: PositiveInt | None = None
     seeds: Annotated[int, Field(ge=1, le=1000)] | None = None
 
@@ -240,7 +241,7 @@ class Factors(ModelPage):
             effects = [str(factor[measure]["effect"]) for measure in MEASURES]
             rows.append([f"**change for each doubling of the {factor['name']}**", *effects])
         seeds = numbers["seeds"]
-        note = f"In brackets: 95 % intervals over the {seeds} seeds of this page, by Student's t."
+        note = f"In brackets: 95 % intervals over the seeds of this page ({seeds}), by Student's t."
         return markdown_table(["", *MEASURES.values()], rows) + "\n\n" + note
 
 

@@ -19,6 +19,7 @@ from .barriers import COUNTED, EPOCHS, BarriersByEpoch, TablePage, table_epochs,
 from .claim import Walked, claim
 from .few_points import held_in_words
 from .page import (
+    Each,
     ModelPage,
     PositiveFloat,
     experiment,
@@ -52,8 +53,8 @@ COMPARED_EPOCH = 10
 class HeightTable(TablePage):
     """Parameters of the notebook `tab2_height`."""
 
-    models: list[ModelName] = Field(["vgg11", "resnet56"], min_length=1)
-    learning_rates: Annotated[list[PositiveFloat], Field(min_length=2)] | None = None
+    models: Each[ModelName] = Field(["vgg11", "resnet56"])
+    learning_rates: Annotated[Each[PositiveFloat], Field(min_length=2)] | None = None
 
     notebook: ClassVar[str] = "tab2_height"
     alternative_text: ClassVar[str] = (

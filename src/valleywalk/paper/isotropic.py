@@ -14,6 +14,7 @@ from .. import figures
 from ..walks.experiment import Experiment, NoiseEstimate, NoiseMeasure
 from .claim import Walked, claim
 from .page import (
+    Each,
     ModelPage,
     PositiveFloat,
     PositiveInt,
@@ -87,7 +88,7 @@ class IsotropicNoise(ModelPage):
     """Parameters of the notebook `fig5_isotropic_noise`."""
 
     learning_rate: PositiveFloat | None = None
-    noise_factors: list[PositiveFloat] = Field([0.1, 0.05], min_length=1)
+    noise_factors: Each[PositiveFloat] = Field([0.1, 0.05])
     noise_measure: NoiseMeasure = "variance"
     noise_estimate: NoiseEstimate | None = None
     epochs: Annotated[int, Field(ge=2)] | None = None

@@ -29,7 +29,7 @@ from .optimizer_settings import (
     chosen_rate,
     run_of,
 )
-from .page import Page, PositiveFloat, PositiveInt, markdown_table
+from .page import Each, Page, PositiveFloat, PositiveInt, markdown_table
 from .scales import FIRST_SEEDS, Scale
 
 if TYPE_CHECKING:
@@ -83,10 +83,10 @@ class Optimizers(Page):
     """Parameters of the notebook `optimizers`; None stands for the scale's, or for all."""
 
     scale: Scale = "quick"
-    problems: Annotated[list[Problem], Field(min_length=1)] | None = None
-    normalisations: Annotated[list[Normalisation], Field(min_length=1)] | None = None
-    optimizers: Annotated[list[OptimizerName], Field(min_length=1)] | None = None
-    learning_rates: list[PositiveFloat] | None = None
+    problems: Each[Problem] | None = None
+    normalisations: Each[Normalisation] | None = None
+    optimizers: Each[OptimizerName] | None = None
+    learning_rates: Each[PositiveFloat] | None = None
     steps: Annotated[int, Field(ge=2, le=100_000)] | None = None
     batch_size: Annotated[int, Field(ge=2, le=1000)] | None = None
     evaluation_examples: Annotated[int, Field(ge=2, le=2000)] | None = None

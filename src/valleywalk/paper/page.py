@@ -6,9 +6,9 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ..markdown import plain
 from ..walks.catalogue import DATASETS, dataset_info, network_info
@@ -36,6 +36,19 @@ if TYPE_CHECKING:
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+
+T = TypeVar("T")
+
+
+def _no_repeats(values: list[T]) -> list[T]:
+    repeated = sorted({str(each) for each in values if values.count(each) > 1})
+    if repeated:
+        raise ValueError(f"{', '.join(repeated)} is named more than once; name each once")
+    return values
+
+
+# One or more, which are walked and counted each for itself.
+Each = Annotated[list[T], Field(min_length=1), AfterValidator(_no_repeats)]
 
 
 class Page(Strict):
@@ -274,7 +287,7 @@ class ModelPage(WalksPage):
 class NetworksPage(WalksPage):
     """A page of several networks, each on its own data set."""
 
-    models: list[ModelName] = Field(["vgg11", "resnet56", "mlp"], min_length=1)
+    models: Each[ModelName] = Field(["vgg11", "resnet56", "mlp"])
     width: PositiveFloat | None = None
     training_images: PositiveInt | None = None
     seed: Annotated[int, Field(ge=0)] | None = None

@@ -14,6 +14,7 @@ from ..walks.experiment import Experiment, Schedule
 from ..walks.provenance import experiment_of
 from .claim import EVERY_NETWORK, Walked, claim
 from .page import (
+    Each,
     ModelPage,
     PositiveFloat,
     PositiveInt,
@@ -40,7 +41,7 @@ COMPARED: tuple[tuple[Schedule, Schedule], ...] = (
 class Schedules(ModelPage):
     """Parameters of the notebook `fig6_schedules`."""
 
-    learning_rates: list[PositiveFloat] | None = None
+    learning_rates: Each[PositiveFloat] | None = None
     batch_size: PositiveInt | None = None
     epochs: PositiveInt | None = None
     seeds: PositiveInt | None = None
@@ -213,7 +214,7 @@ class Schedules(ModelPage):
         header = ["schedule", "tuned largest rate", "training loss", "validation accuracy"]
         seeds = numbers["seeds"]
         note = (
-            f"In brackets: 95 % intervals over the {seeds} seeds of this page, by Student's t. "
+            f"In brackets: 95 % intervals over the seeds of this page ({seeds}), by Student's t. "
             "Each schedule has the rate with the highest mean accuracy over these seeds; the "
             "claims below choose it in each seed, so that their numbers differ a little."
         )

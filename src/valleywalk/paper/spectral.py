@@ -269,6 +269,12 @@ def rank_correlation(trace: xr.Dataset) -> float:
     quantity="ratio",
     primary=("vgg11",),
     cautions=RISES_AT_FIRST,
+    reasons={
+        "resnet56": (
+            "Likeliest reason: for most of the walk the images are still being fitted, and while "
+            "they are, the norm rises."
+        )
+    },
     **SHARED,
 )
 def falls(walked: Walked) -> float:
@@ -305,6 +311,12 @@ def rises(walked: Walked) -> float:
     below=0.0,
     quantity="correlation",
     cautions=RISES_AT_FIRST,
+    reasons={
+        "resnet56": (
+            "Likeliest reason: for most of the walk the images are still being fitted, and while "
+            "they are, norm and accuracy rise together."
+        )
+    },
     **SHARED,
 )
 def goes_with_accuracy(walked: Walked) -> float:

@@ -266,6 +266,11 @@ class Experiment(Strict):
             )
         if self.whole_every and not self.tolerance:
             raise ValueError("whole_every needs a tolerance; without one all points are measured")
+        if self.curvature_every > self.epochs:
+            raise ValueError(
+                f"curvature_every is {self.curvature_every}, but the walk has {self.epochs} epochs "
+                f"and would end before any curvature is measured; choose at most {self.epochs}"
+            )
         if self.noise_structure and not self.curvature_every:
             raise ValueError("noise_structure is measured with curvature: set curvature_every")
         if self.noise_structure and self.convention == "code":

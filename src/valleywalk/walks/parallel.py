@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
+from ..machine import choose_device
 from . import cluster
 from .cost import announcement, work
 from .experiment import Experiment
@@ -54,6 +55,8 @@ def compute(
         Some walks failed; names each with its error. The others are finished and kept.
     DatasetError
         A folder of images cannot be read.
+    DeviceError
+        The device is not here.
     ClusterError
         A scheduler was named, but Dask is not installed, or no scheduler answers.
     """
@@ -62,6 +65,8 @@ def compute(
     if not missing:
         return
     store.check_writable()
+    if resources.scheduler is None:
+        choose_device(resources.device)
     if not in_order:
         # Longest first, so that no long walk is left over at the end.
         missing.sort(key=work, reverse=True)

@@ -145,7 +145,7 @@ class Store:
                         progress=progress,
                     )
         kept_state = beside(self.cached(experiment)).state
-        if keep_state and progress is True and not kept_state.is_file():
+        if keep_state and not kept_state.is_file():
             say(
                 f"no state is kept of {experiment.hash}: its trace was there, and nothing was "
                 "walked; --recompute walks it again"
