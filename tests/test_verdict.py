@@ -191,7 +191,7 @@ def test_the_sentences_count_what_was_found():
     assert f"- **{FAMILY - 2} of {FAMILY} are not walked yet.**" in text
     assert "do not hold" not in text, "what is contradicted is not primary"
     assert "Of the 6 rows of the scale *overnight*" in text
-    assert "1 supported, 2 contradicted, 2 inconclusive, 1 premise absent. Still waiting" in text
+    assert "1 supported, 2 contradicted, 2 inconclusive, 1 premise absent; still waiting" in text
     assert "undecided until then: 1 of them." in text
     whole = [
         finding(claim.id, verdict="contradicted", estimate=math.pi)
@@ -202,6 +202,7 @@ def test_the_sentences_count_what_was_found():
     falls = verdict.summary([finding("sharpness-falls")])
     assert falls.split("\n")[1].endswith("below 1. Caution: " + SAID_OF_THE_NORM + ".")
     assert "not walked" not in verdict.summary(whole)
+    assert verdict.summary(whole).endswith("; none still waits for seeds.")
 
 
 def test_progress_counts_each_walk_once(tmp_path):

@@ -293,10 +293,11 @@ def summary(found: Sequence[Finding]) -> str:
         words = "is" if missing == 1 else "are"
         lines.append(f"- **{missing} of {FAMILY} {words} not walked yet.**")
     waiting = sum(finding.seeds_walked < finding.seeds_planned for finding in found)
+    left = f"still waiting for seeds, and undecided until then: {waiting} of them"
     lines.append(
         f"\nOf the {len(found)} rows of the scale *{DECIDING[0]}* that have walks, including those "
-        f"of other networks and data sets: {counts(found)}. Still waiting for seeds, and undecided "
-        f"until then: {waiting} of them."
+        f"of other networks and data sets: {counts(found)}; "
+        f"{left if waiting else 'none still waits for seeds'}."
     )
     return "\n".join(lines)
 
