@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
@@ -205,23 +206,26 @@ def leave_room_for_half_a_line(path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 50, most))
 
 
-@pytest.fixture
-def file_sizes():
-    """Files may become as large again as they could before."""
+@contextmanager
+def file_sizes_put_back():
+    """Before pytest writes of the test, perhaps to a file that is larger."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("fail", [take_away, fill_disk, leave_room_for_half_a_line])
-def test_a_stream_that_fails_disturbs_nothing(network, images, tmp_path, fail, file_sizes):
+def test_a_stream_that_fails_disturbs_nothing(network, images, tmp_path, fail):
     twin, path = copy.deepcopy(network), tmp_path / "walk.jsonl"
 
     def each(watcher):
         if watcher.iteration == 2:
             fail(path)
 
-    with pytest.warns(UserWarning, match="Stream failed at step 2") as said:
+    failed = pytest.warns(UserWarning, match="Stream failed at step 2")
+    with file_sizes_put_back(), failed as said:
         trace = walk(network, images, path, each=each).trace
     assert len(said) == 1
     if fail is leave_room_for_half_a_line:
