@@ -204,11 +204,8 @@ def answers(questions: Iterable[Question], runs: Runs) -> list[Answer]:
     """
     seeds = len({seed for _, seed in runs})
     found = [(question, evidence(question.claim, question.of, runs)) for question in questions]
-    enough = [each is not None and 2 * len(each.values) > seeds for _, each in found]
-    own = [
-        each.p_value if each and decided else math.nan
-        for (_, each), decided in zip(found, enough, strict=True)
-    ]
+    deciding = [each if each and 2 * len(each.values) > seeds else None for _, each in found]
+    own = [each.p_value if each else math.nan for each in deciding]
     adjusted = holm([1.0 if math.isnan(p) else p for p in own], family=len(found))
     return [
         Answer(
@@ -216,7 +213,7 @@ def answers(questions: Iterable[Question], runs: Runs) -> list[Answer]:
             interval=each.interval() if each else None,
             seeds=len(each.values) if each else 0,
             p_value=p_value,
-            verdict=each.verdict(p_value) if each and decided else "inconclusive",
+            verdict=decides.verdict(p_value) if decides else "inconclusive",
         )
-        for (question, each), p_value, decided in zip(found, adjusted, enough, strict=True)
+        for (question, each), decides, p_value in zip(found, deciding, adjusted, strict=True)
     ]
